@@ -1,0 +1,64 @@
+//! Cycle search over a graph that others are changing.
+//!
+//! Detection is monotone: edges among undecided transactions only grow (G4), so what a search has seen
+//! stays true and what it has missed was added later, by a transaction that will search for itself when
+//! it begins to wait. Of two transactions that close a cycle at once, each adds its edges before it
+//! searches; the mutexes of the lists order the two, so at least one sees the whole cycle.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::graph::node::Node;
+use crate::id::TxnId;
+use crate::outcome::State;
+use crate::sync::Arc;
+
+/// A shortest cycle through `start`, in edge order and beginning with `start`; `None` if there is none.
+///
+/// Breadth first, visits only what is reachable from `start`, holds one list lock at a time. Doomed
+/// nodes are on their way out and close no cycle.
+pub(crate) fn find_cycle(start: &Arc<Node>) -> Option<Vec<Arc<Node>>> {
+    let mut reached_from: BTreeMap<TxnId, Arc<Node>> = BTreeMap::new();
+    let mut queue = VecDeque::from([Arc::clone(start)]);
+    while let Some(node) = queue.pop_front() {
+        if node.state() == State::Doomed {
+            continue;
+        }
+        for next in successors_of(&node) {
+            if next.id == start.id {
+                return Some(path_to(&node, start, &reached_from));
+            }
+            if !next.state().is_unvoted() || reached_from.contains_key(&next.id) {
+                continue;
+            }
+            reached_from.insert(next.id, Arc::clone(&node));
+            queue.push_back(next);
+        }
+    }
+    None
+}
+
+fn successors_of(node: &Node) -> Vec<Arc<Node>> {
+    node.successors
+        .lock()
+        .list
+        .iter()
+        .map(|entry| Arc::clone(&entry.node))
+        .collect()
+}
+
+fn path_to(
+    last: &Arc<Node>,
+    start: &Arc<Node>,
+    reached_from: &BTreeMap<TxnId, Arc<Node>>,
+) -> Vec<Arc<Node>> {
+    let mut path = vec![Arc::clone(last)];
+    let mut node = last;
+    while node.id != start.id {
+        node = reached_from
+            .get(&node.id)
+            .expect("every queued node but the start was reached");
+        path.push(Arc::clone(node));
+    }
+    path.reverse();
+    path
+}

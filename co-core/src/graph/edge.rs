@@ -1,0 +1,173 @@
+//! Insertion and removal of edges.
+//!
+//! The one delicate case is an edge a → b into a node that has voted: it arises only with versions,
+//! when a reads the old version of what b is about to replace (condition B). The order a → b stands,
+//! but b can no longer wait for a. So a waits for b instead: if b commits, a is overtaken and must
+//! abort; if b aborts, a goes on.
+
+use crate::graph::node::Node;
+use crate::id::Outcome;
+use crate::outcome::{Misuse, State};
+use crate::sync::Arc;
+
+/// Why one transaction precedes another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum EdgeKind {
+    /// The earlier one read what the later one overwrites (or read a version older than the later one's).
+    ReadWrite,
+    /// The later one read what the earlier, undecided one wrote: if that aborts, the reader aborts.
+    WriteRead,
+    /// Both wrote the same item, in this order.
+    WriteWrite,
+    /// The earlier one evaluated a predicate that the later one's change falls into.
+    Predicate,
+    /// Two operations of the engine's own that do not commute.
+    Semantic,
+}
+
+/// What the end of the earlier transaction means for the later one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tie {
+    /// Releases it.
+    Order,
+    /// Commit releases it, abort dooms it: it read the earlier one's data.
+    Data,
+    /// Abort releases it, commit dooms it: it precedes a transaction that voted first.
+    Overtaken,
+    /// Releases it; removable, because a wait may end earlier.
+    Wait,
+    /// Not counted: remembered until the later one votes ([`VoteRule::LocalOnly`](crate::VoteRule)).
+    Observed,
+}
+
+pub(crate) struct Successor {
+    pub(crate) node: Arc<Node>,
+    pub(crate) tie: Tie,
+}
+
+/// What the caller of [`add_edge`] has to do with the *earlier* or the *later* transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum EdgeEffect {
+    /// The edge is counted.
+    Added,
+    /// One of the two is decided and the order holds by itself.
+    NotNeeded,
+    /// The earlier one precedes a committed transaction: doom it (condition A).
+    DoomEarlier,
+    /// The later one read from an aborted transaction: doom it.
+    DoomLater,
+}
+
+/// How many of the newest entries are looked through for a repeated edge. Repetitions come in bursts
+/// (a scan against one writer), so a short look-back keeps the list short without a set.
+const REPEAT_WINDOW: usize = 4;
+
+/// Adds `from → to`.
+pub(crate) fn add_edge(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Result<EdgeEffect, Misuse> {
+    loop {
+        match to.state() {
+            State::Committed => return Ok(committed_effect(from, tie)),
+            State::Aborted => return Ok(EdgeEffect::NotNeeded),
+            State::Voted if tie == Tie::Wait => {
+                return Err(Misuse::WrongState {
+                    state: State::Voted,
+                    attempted: "wait",
+                });
+            }
+            State::Voted => {
+                if let Some(effect) = add_overtaken(from, to)? {
+                    return Ok(effect);
+                }
+            }
+            State::Active | State::Ready | State::Withheld | State::Doomed => {
+                if let Some(effect) = add_counted(from, to, tie) {
+                    return Ok(effect);
+                }
+            }
+        }
+    }
+}
+
+fn committed_effect(from: &Node, tie: Tie) -> EdgeEffect {
+    if tie == Tie::Wait || !from.state().is_unvoted() {
+        EdgeEffect::NotNeeded
+    } else {
+        EdgeEffect::DoomEarlier
+    }
+}
+
+/// The common case: `to` has not voted. `None` if it voted or was decided meanwhile.
+fn add_counted(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Option<EdgeEffect> {
+    let mut successors = from.successors.lock();
+    match successors.closed {
+        Some(Outcome::Abort) if tie == Tie::Data => return Some(EdgeEffect::DoomLater),
+        Some(_) => return Some(EdgeEffect::NotNeeded),
+        None => {}
+    }
+    if repeated(&successors.list, to, tie) {
+        return Some(EdgeEffect::NotNeeded);
+    }
+    to.add_pending().ok()?;
+    successors.list.push(Successor {
+        node: Arc::clone(to),
+        tie,
+    });
+    to.predecessors.lock().push((Arc::clone(from), tie));
+    Some(EdgeEffect::Added)
+}
+
+/// `to` has voted: `from` waits for its decision. `None` if it was decided meanwhile.
+fn add_overtaken(from: &Arc<Node>, to: &Arc<Node>) -> Result<Option<EdgeEffect>, Misuse> {
+    let mut successors = to.successors.lock();
+    if successors.closed.is_some() {
+        return Ok(None);
+    }
+    if repeated(&successors.list, from, Tie::Overtaken) {
+        return Ok(Some(EdgeEffect::NotNeeded));
+    }
+    match from.add_pending() {
+        Ok(()) => {
+            successors.list.push(Successor {
+                node: Arc::clone(from),
+                tie: Tie::Overtaken,
+            });
+            from.predecessors
+                .lock()
+                .push((Arc::clone(to), Tie::Overtaken));
+            Ok(Some(EdgeEffect::Added))
+        }
+        Err(state @ State::Voted) => Err(Misuse::WrongState {
+            state,
+            attempted: "precede another voted transaction (report conflicts before the vote)",
+        }),
+        Err(_) => Ok(Some(EdgeEffect::NotNeeded)),
+    }
+}
+
+fn repeated(list: &[Successor], to: &Arc<Node>, tie: Tie) -> bool {
+    list.iter()
+        .rev()
+        .take(REPEAT_WINDOW)
+        .any(|entry| entry.tie == tie && Arc::ptr_eq(&entry.node, to))
+}
+
+/// Takes a wait edge `holder → waiter` back; says whether there was one.
+pub(crate) fn remove_wait(holder: &Arc<Node>, waiter: &Arc<Node>) -> bool {
+    let mut successors = holder.successors.lock();
+    let found = successors
+        .list
+        .iter()
+        .position(|entry| entry.tie == Tie::Wait && Arc::ptr_eq(&entry.node, waiter));
+    let Some(position) = found else {
+        return false;
+    };
+    successors.list.swap_remove(position);
+    let mut predecessors = waiter.predecessors.lock();
+    if let Some(position) = predecessors
+        .iter()
+        .position(|(node, tie)| *tie == Tie::Wait && Arc::ptr_eq(node, holder))
+    {
+        predecessors.swap_remove(position);
+    }
+    true
+}

@@ -1,0 +1,85 @@
+//! The only door to `std::sync`, or to loom when built with `--cfg co_loom`.
+//!
+//! Locks here do not poison: a panic in this crate is a broken invariant and its message is the news,
+//! not a second panic in whoever comes next.
+
+#![allow(clippy::disallowed_types, reason = "this module is the door")]
+
+#[cfg(not(co_loom))]
+mod real {
+    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::{
+        Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard, RwLock as RawRwLock,
+        RwLockReadGuard, RwLockWriteGuard,
+    };
+}
+
+#[cfg(co_loom)]
+mod real {
+    pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use loom::sync::{
+        Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard, RwLock as RawRwLock,
+        RwLockReadGuard, RwLockWriteGuard,
+    };
+}
+
+use std::sync::PoisonError;
+
+pub(crate) use real::{Arc, AtomicU64, AtomicUsize, MutexGuard, Ordering};
+use real::{RawCondvar, RawMutex, RawRwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A mutual exclusion lock that does not poison.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(RawMutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(RawMutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+/// A condition variable without timed waits: timeouts are inputs of this crate, not waits in it.
+#[derive(Debug)]
+pub(crate) struct Condvar(RawCondvar);
+
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self(RawCondvar::new())
+    }
+
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// A readers-writer lock that does not poison.
+#[derive(Debug)]
+pub(crate) struct RwLock<T>(RawRwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(RawRwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,174 @@
+//! What coordinator and participants say to each other about commits. Plain values: the wire format is
+//! the service's business, the log format is the log's.
+//!
+//! Links keep order while they are up and may lose, and after a reconnect repeat, anything. Every
+//! message is therefore idempotent.
+
+use std::fmt;
+
+use co_core::{Gtid, Priority, Stamp};
+
+/// A site's name: how coordinator, clients and histories speak of one participant.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteName(pub std::sync::Arc<str>);
+
+impl SiteName {
+    /// Names a site.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SiteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SiteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One life of a participant between two starts: grows by one at every start of a durable site.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Incarnation(pub u64);
+
+/// Why a transaction ended in abort.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum AbortCause {
+    /// The client asked for it.
+    Client,
+    /// It stood on a local cycle of conflicts and waits and was the youngest there.
+    LocalCycle,
+    /// It stood on a cycle of withheld votes or lock waits of several sites.
+    VotingDeadlock,
+    /// It read a version that a committed transaction has since replaced (conditions A and B).
+    StaleRead,
+    /// Its validation found a newer version, or another writer was first.
+    WriteConflict,
+    /// It read what an aborted transaction wrote.
+    Cascade,
+    /// A vote, an operation or a client stayed away too long.
+    Timeout,
+    /// A participant does not know it: it restarted, or ended it before.
+    UnknownTransaction,
+    /// A participant is not connected.
+    SiteUnreachable,
+    /// A participant or the coordinator could not write its log.
+    LogFailure,
+}
+
+/// From a participant to the coordinator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ToCoordinator {
+    /// First message on a link, and after every reconnect.
+    Hello {
+        /// The site's present life.
+        incarnation: Incarnation,
+        /// Where clients reach the site.
+        address: String,
+        /// Transactions in doubt here: voted YES, decision unknown.
+        in_doubt: Vec<Gtid>,
+    },
+    /// The vote. A YES is in the site's log before it is sent.
+    Vote {
+        /// Whose vote.
+        gtid: Gtid,
+        /// YES or NO.
+        ballot: Ballot,
+    },
+    /// The transaction waits here for these others to be decided (a withheld vote or a blocked
+    /// operation). Only global transactions are named. Replaces earlier reports of the same
+    /// transaction and site; an empty list withdraws it.
+    Blocked {
+        /// Who waits.
+        gtid: Gtid,
+        /// Its age.
+        priority: Priority,
+        /// Whom it waits for, with their ages.
+        by: Vec<(Gtid, Priority)>,
+    },
+    /// Outcome of a one-phase commit: the site was the only participant and decided itself.
+    OnePhaseDone {
+        /// Whose outcome.
+        gtid: Gtid,
+        /// What the site decided.
+        decision: Decision,
+    },
+    /// The decision is applied and, if the site is durable, in its log.
+    Ack {
+        /// Whose decision.
+        gtid: Gtid,
+    },
+    /// In doubt and not heard of for long: what was decided?
+    Inquire {
+        /// Whose decision is asked for.
+        gtid: Gtid,
+    },
+}
+
+/// From the coordinator to a participant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ToParticipant {
+    /// All work of the transaction at this site is done: vote when the order permits.
+    Prepare {
+        /// Whose vote is asked for.
+        gtid: Gtid,
+    },
+    /// The transaction touched this site alone: decide it here, through the same gate.
+    CommitOnePhase {
+        /// Who is to commit.
+        gtid: Gtid,
+    },
+    /// The decision.
+    Decide {
+        /// Whose decision.
+        gtid: Gtid,
+        /// Commit with its stamp, or abort with its cause.
+        decision: Decision,
+    },
+}
+
+/// A participant's vote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ballot {
+    /// The site can commit it whatever happens, and from now on only the coordinator decides.
+    Yes {
+        /// The site's logical clock at the vote.
+        stamp: Stamp,
+        /// The life of the site in which the transaction did all its work.
+        incarnation: Incarnation,
+        /// The transaction wrote nothing here: no data to force. It still receives the decision,
+        /// because its reads order others until then.
+        read_only: bool,
+    },
+    /// The site has aborted it.
+    No {
+        /// Why.
+        cause: AbortCause,
+    },
+}
+
+/// The decision on a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Committed; the stamp is the largest among the votes.
+    Commit {
+        /// Its place in the order of all sites.
+        stamp: Stamp,
+    },
+    /// Aborted.
+    Abort {
+        /// Why.
+        cause: AbortCause,
+    },
+}

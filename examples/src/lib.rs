@@ -1,0 +1,2 @@
+//! Programs that show commit ordering at work, the multi-database demonstration first.
+#![forbid(unsafe_code)]

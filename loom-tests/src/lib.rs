@@ -1,0 +1,2 @@
+//! Loom models of every concurrent piece of co-core.
+#![forbid(unsafe_code)]

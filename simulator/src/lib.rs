@@ -1,0 +1,2 @@
+//! Many sites under the real protocol and the real engines, in one thread, from one seed.
+#![forbid(unsafe_code)]

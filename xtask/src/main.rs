@@ -1,0 +1,3 @@
+//! The workspace's own commands: everything that CI runs.
+#![forbid(unsafe_code)]
+fn main() {}
