@@ -1,0 +1,255 @@
+//! The steps of `cargo xtask test`, each one a command that can be run by hand as well.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where a step's work is done.
+enum Work {
+    /// A cargo command, with extra environment.
+    Cargo(
+        &'static [&'static str],
+        &'static [(&'static str, &'static str)],
+    ),
+    /// A function of this program.
+    Here(fn() -> Result<(), String>),
+}
+
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    work: Work,
+}
+
+/// loom builds with other flags than everything else, so it has a target folder of its own; otherwise
+/// each run would throw the other's builds away.
+const LOOM_ENV: &[(&str, &str)] = &[
+    ("RUSTFLAGS", "--cfg co_loom"),
+    ("LOOM_MAX_PREEMPTIONS", "3"),
+    ("CARGO_TARGET_DIR", "target/loom"),
+];
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        about: "formatting",
+        work: Work::Cargo(&["fmt", "--all", "--check"], &[]),
+    },
+    Step {
+        name: "tidy",
+        about: "text and dependency rules",
+        work: Work::Here(crate::tidy::run),
+    },
+    Step {
+        name: "clippy",
+        about: "lints, warnings denied",
+        work: Work::Cargo(
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            &[],
+        ),
+    },
+    Step {
+        name: "pure",
+        about: "the pure parts build without features",
+        work: Work::Cargo(
+            &[
+                "check",
+                "--quiet",
+                "--no-default-features",
+                "-p",
+                "coco",
+                "-p",
+                "participant",
+            ],
+            &[],
+        ),
+    },
+    Step {
+        name: "tests",
+        about: "unit, property, scenario, stress and process tests; benches in test mode",
+        work: Work::Cargo(
+            &["test", "--workspace", "--all-targets", "--no-fail-fast"],
+            &[],
+        ),
+    },
+    Step {
+        name: "doctests",
+        about: "the examples in the documentation",
+        work: Work::Cargo(&["test", "--workspace", "--doc"], &[]),
+    },
+    Step {
+        name: "docs",
+        about: "documentation, warnings denied",
+        work: Work::Cargo(
+            &["doc", "--workspace", "--no-deps", "--quiet"],
+            &[("RUSTDOCFLAGS", "-D warnings")],
+        ),
+    },
+    Step {
+        name: "loom",
+        about: "loom models of co-core",
+        work: Work::Cargo(&["test", "--release", "-p", "loom-tests"], LOOM_ENV),
+    },
+    Step {
+        name: "mutants",
+        about: "every seeded bug is found by its model",
+        work: Work::Here(crate::mutants::run),
+    },
+];
+
+/// What a step counted and took.
+#[derive(Default, Clone, Copy)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// Prints the steps.
+pub(crate) fn list() {
+    for step in STEPS {
+        println!("{:10} {}", step.name, step.about);
+    }
+}
+
+/// Runs the steps named, or all; goes on after a failure so that one run shows everything.
+pub(crate) fn run(names: &[String]) -> Result<(), String> {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| STEPS.iter().all(|step| step.name != **name))
+    {
+        return Err(format!(
+            "no step `{unknown}`; `cargo xtask steps` lists them"
+        ));
+    }
+    let mut total = Counts::default();
+    let mut rows = Vec::new();
+    for step in STEPS
+        .iter()
+        .filter(|step| names.is_empty() || names.contains(&step.name.into()))
+    {
+        println!("\n==> {}: {}", step.name, step.about);
+        let started = Instant::now();
+        let mut counts = Counts::default();
+        let result = match &step.work {
+            Work::Cargo(arguments, environment) => cargo(arguments, environment, &mut counts),
+            Work::Here(function) => function(),
+        };
+        if let Err(message) = &result {
+            println!("{}: {message}", step.name);
+        }
+        total.passed += counts.passed;
+        total.failed += counts.failed;
+        total.skipped += counts.skipped;
+        rows.push((step.name, result.is_ok(), counts, started.elapsed()));
+    }
+    report(&rows, total)
+}
+
+fn report(rows: &[(&str, bool, Counts, Duration)], total: Counts) -> Result<(), String> {
+    println!(
+        "\n{:10} {:8} {:>7} {:>7} {:>8} {:>8}",
+        "step", "result", "passed", "failed", "skipped", "seconds"
+    );
+    for (name, ok, counts, took) in rows {
+        let result = if *ok { "ok" } else { "FAILED" };
+        println!(
+            "{name:10} {result:8} {:>7} {:>7} {:>8} {:>8.1}",
+            counts.passed,
+            counts.failed,
+            counts.skipped,
+            took.as_secs_f64()
+        );
+    }
+    println!(
+        "\n{} passed, {} failed, {} skipped",
+        total.passed, total.failed, total.skipped
+    );
+    let broken: Vec<&str> = rows
+        .iter()
+        .filter(|(_, ok, ..)| !ok)
+        .map(|(name, ..)| *name)
+        .collect();
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", broken.join(", ")))
+    }
+}
+
+fn cargo(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    counts: &mut Counts,
+) -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut child = Command::new(cargo)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start cargo: {error}"))?;
+    let output = child.stdout.take().ok_or("cargo has no output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|error| format!("cannot read cargo's output: {error}"))?;
+        count(&line, counts);
+        println!("{line}");
+    }
+    let status = child
+        .wait()
+        .map_err(|error| format!("cannot wait for cargo: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "`cargo {}` ended with {status}",
+            arguments.join(" ")
+        ))
+    }
+}
+
+/// Adds the figures of a line `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+fn count(line: &str, counts: &mut Counts) {
+    let Some(rest) = line.strip_prefix("test result: ") else {
+        return;
+    };
+    for part in rest.split([';', '.']) {
+        let mut words = part.split_whitespace();
+        let (Some(number), Some(what)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let Ok(number) = number.parse::<u64>() else {
+            continue;
+        };
+        match what {
+            "passed" => counts.passed += number,
+            "failed" => counts.failed += number,
+            "ignored" => counts.skipped += number,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_line_is_counted() {
+        let mut counts = Counts::default();
+        count(
+            "test result: ok. 12 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out",
+            &mut counts,
+        );
+        count("test some::thing ... ok", &mut counts);
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (12, 1, 2));
+    }
+}
