@@ -134,6 +134,11 @@ impl State {
         !matches!(self, Self::Committed | Self::Aborted)
     }
 
+    /// Committed, or may still be.
+    pub(crate) const fn can_commit(self) -> bool {
+        !matches!(self, Self::Doomed | Self::Aborted)
+    }
+
     /// Undecided, and the site may still abort it on its own.
     #[must_use]
     pub const fn is_unvoted(self) -> bool {

@@ -69,6 +69,17 @@ impl KeyRange {
         *self.low <= *key && self.high.as_ref().is_none_or(|high| *key < **high)
     }
 
+    /// Whether the whole of `other` lies in the range.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let reaches = match (&self.high, &other.high) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(other)) => own >= other,
+        };
+        self.low <= other.low && reaches
+    }
+
     /// The range as bounds of an ordered map.
     #[must_use]
     pub fn bounds(&self) -> (Bound<Key>, Bound<Key>) {
@@ -136,6 +147,16 @@ pub enum Change {
     Delete(Key),
     /// The number grows by this much.
     Increment(Key, i64),
+}
+
+impl Change {
+    /// The key it changes.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) | Self::Increment(key, _) => key,
+        }
+    }
 }
 
 /// All that a site must remember of a voted transaction over a crash: its changes, and its read marks,

@@ -66,8 +66,11 @@ const REPEAT_WINDOW: usize = 4;
 pub(crate) fn add_edge(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Result<EdgeEffect, Misuse> {
     loop {
         match to.state() {
-            State::Committed => return Ok(committed_effect(from, tie)),
             State::Aborted => return Ok(EdgeEffect::NotNeeded),
+            state @ (State::Voted | State::Committed) if tie == Tie::Data => {
+                return late_read(from, state);
+            }
+            State::Committed => return committed_effect(from, tie),
             State::Voted if tie == Tie::Wait => {
                 return Err(Misuse::WrongState {
                     state: State::Voted,
@@ -88,11 +91,28 @@ pub(crate) fn add_edge(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Result<Edg
     }
 }
 
-fn committed_effect(from: &Node, tie: Tie) -> EdgeEffect {
-    if tie == Tie::Wait || !from.state().is_unvoted() {
-        EdgeEffect::NotNeeded
-    } else {
-        EdgeEffect::DoomEarlier
+/// What a reader saw it has to report before it votes: afterwards nothing can save it from `from`'s abort.
+fn late_read(from: &Node, state: State) -> Result<EdgeEffect, Misuse> {
+    if from.state() == State::Committed {
+        return Ok(EdgeEffect::NotNeeded);
+    }
+    Err(Misuse::WrongState {
+        state,
+        attempted: "read from an undecided transaction (report conflicts before the vote)",
+    })
+}
+
+fn committed_effect(from: &Node, tie: Tie) -> Result<EdgeEffect, Misuse> {
+    match from.state() {
+        _ if tie == Tie::Wait => Ok(EdgeEffect::NotNeeded),
+        State::Committed | State::Aborted => Ok(EdgeEffect::NotNeeded),
+        state @ State::Voted => Err(Misuse::WrongState {
+            state,
+            attempted: "precede a committed transaction (report conflicts before the vote)",
+        }),
+        State::Active | State::Ready | State::Withheld | State::Doomed => {
+            Ok(EdgeEffect::DoomEarlier)
+        }
     }
 }
 

@@ -87,6 +87,9 @@ pub(crate) struct Node {
     pub(crate) kind: Kind,
     /// Bits 0..3 state, 3..8 abort reason, 8.. pending predecessors.
     word: AtomicU64,
+    /// Under [`VoteRule::LocalSnapshot`](crate::VoteRule) only, and written under its gate: whether the
+    /// node precedes, and whether it follows, a concurrent one by a read of an old version.
+    reads: AtomicU64,
     pub(crate) successors: Mutex<Successors>,
     pub(crate) predecessors: Mutex<Vec<(Arc<Self>, Tie)>>,
     pub(crate) waiting: Mutex<Waiting>,
@@ -96,6 +99,9 @@ const STATE_MASK: u64 = 0b111;
 const REASON_SHIFT: u32 = 3;
 const REASON_MASK: u64 = 0b1_1111 << REASON_SHIFT;
 const PENDING_ONE: u64 = 1 << 8;
+const PRECEDES: u64 = 0b01;
+const FOLLOWS: u64 = 0b10;
+const PIVOT: u64 = PRECEDES | FOLLOWS;
 
 /// What happened to a vote when a count or a request changed the word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +118,7 @@ impl Node {
             id,
             kind,
             word: AtomicU64::new(state as u64),
+            reads: AtomicU64::new(0),
             successors: Mutex::default(),
             predecessors: Mutex::default(),
             waiting: Mutex::default(),
@@ -223,15 +230,25 @@ impl Node {
         .map(drop)
     }
 
-    /// Commit needs a cast vote; abort is possible in every undecided state.
-    pub(crate) fn decide(&self, outcome: Outcome) -> Result<(), State> {
-        self.update(|word, state| match outcome {
+    /// Commit needs a cast vote; abort is possible in every undecided state. Returns the state it ends.
+    pub(crate) fn decide(&self, outcome: Outcome) -> Result<State, State> {
+        let (before, _) = self.update(|word, state| match outcome {
             Outcome::Commit => (state == State::Voted).then(|| with_state(word, State::Committed)),
             Outcome::Abort => state
                 .is_undecided()
                 .then(|| with_state(word, State::Aborted)),
-        })
-        .map(drop)
+        })?;
+        Ok(State::from_code(before & STATE_MASK))
+    }
+
+    /// Notes that the node read what a concurrent one overwrites; says whether it is a pivot now.
+    pub(crate) fn precedes_by_read(&self) -> bool {
+        self.reads.fetch_or(PRECEDES, Ordering::AcqRel) | PRECEDES == PIVOT
+    }
+
+    /// Notes that the node overwrites what a concurrent one read; says whether it is a pivot now.
+    pub(crate) fn follows_by_read(&self) -> bool {
+        self.reads.fetch_or(FOLLOWS, Ordering::AcqRel) | FOLLOWS == PIVOT
     }
 
     pub(crate) fn take_waiting(&self) -> Waiting {

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::order::{Cell, Txn};
-use crate::outcome::{AbortReason, Grant};
+use crate::outcome::{AbortReason, Grant, State};
 use crate::sync::Arc;
 
 /// The answer to a lock request.
@@ -64,9 +64,10 @@ impl LockFuture {
         }
     }
 
-    /// A lock may be granted just when its transaction is doomed: doomed is what counts.
+    /// A lock may be granted just when its transaction is doomed or aborted: that is what counts.
     fn unless_doomed(&self, grant: Grant) -> Grant {
-        self.txn.doomed().map_or(grant, Grant::Aborted)
+        let aborted = (self.txn.state() == State::Aborted).then_some(AbortReason::Requested);
+        self.txn.doomed().or(aborted).map_or(grant, Grant::Aborted)
     }
 }
 

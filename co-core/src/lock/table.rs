@@ -11,7 +11,7 @@ use crate::lock::future::LockFuture;
 use crate::lock::matrix::{Compatibility, LockMode, LockPolicy};
 use crate::lock::range::{Scan, Wait};
 use crate::order::{Cell, Scheduler, Txn};
-use crate::outcome::{AbortReason, Grant};
+use crate::outcome::{AbortReason, Grant, State};
 use crate::sync::{Arc, Mutex, RwLock};
 
 /// Keys are spread over this many mutexes; few under loom, so that they collide there.
@@ -25,7 +25,6 @@ struct Request {
 
 type Shard<K> = BTreeMap<K, Vec<Request>>;
 type HeldByTxn<K> = BTreeMap<TxnId, Held<K>>;
-type Granted = Vec<(Txn, Arc<Cell<Grant>>)>;
 
 /// What one transaction has asked for, so that it can be released.
 struct Held<K> {
@@ -40,6 +39,14 @@ impl<K> Default for Held<K> {
             scans: false,
         }
     }
+}
+
+/// Whom a release has to tell, once the table's mutexes are free (L5).
+#[derive(Default)]
+struct Released {
+    granted: Vec<(Txn, Arc<Cell<Grant>>)>,
+    /// Requests of the released transaction itself that were never granted.
+    refused: Vec<Arc<Cell<Grant>>>,
 }
 
 /// What stands in the way of a new request.
@@ -81,7 +88,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     /// Asks for a lock on `key`. What is held already is granted at once, and a transaction that holds
     /// a lock on the key passes those that wait for it (L3). When the request has to wait and that closes
     /// a cycle, the youngest transaction of the cycle is doomed, which may be `txn`. A transaction that is
-    /// doomed, or has voted, gets no lock.
+    /// doomed, or was asked to vote, gets no lock. A transaction makes one request at a time.
     pub fn acquire(&self, txn: &Txn, key: &K, mode: LockMode) -> LockFuture {
         if let Some(reason) = refusal(txn) {
             return LockFuture::refused(txn, reason);
@@ -239,34 +246,40 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     }
 
     /// Releases everything `txn` holds or waits for, and grants what waited for it alone. Call it after
-    /// [`Scheduler::decided`], when the effects are visible or undone.
+    /// [`Scheduler::decided`], when the effects are visible or undone, and not at the same time as a request
+    /// of the same transaction. A request of its own that still waits is answered with an abort.
     pub fn release(&self, txn: &Txn) {
         let Some(held) = self.held(txn).lock().remove(&txn.id()) else {
             return;
         };
-        let mut granted = Granted::new();
+        let mut released = Released::default();
         {
             let scans = self.scans.read();
             for key in &held.keys {
-                self.release_key(txn, key, &mut granted);
+                self.release_key(txn, key, &mut released);
             }
             for scan in scans.iter() {
                 if let Some(cell) = scan.wait.lock().unblock(txn.id()) {
-                    granted.push((scan.txn.clone(), cell));
+                    released.granted.push((scan.txn.clone(), cell));
                 }
             }
         }
         if held.scans {
             let mut scans = self.scans.write();
             for scan in scans.extract_if(.., |scan| scan.txn == *txn) {
+                released.refused.extend(scan.wait.lock().cell.take());
                 for key in scan.blocking.lock().iter() {
-                    self.release_key(txn, key, &mut granted);
+                    self.release_key(txn, key, &mut released);
                 }
             }
         }
-        for (waiter, cell) in granted {
-            self.scheduler.end_lock_wait(&waiter);
+        for (waiter, cell) in released.granted {
+            self.scheduler.end_lock_wait(&waiter, &cell);
             cell.resolve(Grant::Granted);
+        }
+        let reason = txn.doomed().unwrap_or(AbortReason::Requested);
+        for cell in released.refused {
+            cell.resolve(Grant::Aborted(reason));
         }
     }
 
@@ -342,15 +355,21 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         }
     }
 
-    fn release_key(&self, txn: &Txn, key: &K, granted: &mut Granted) {
+    fn release_key(&self, txn: &Txn, key: &K, released: &mut Released) {
         let mut shard = self.shard(key).lock();
         let Some(requests) = shard.get_mut(key) else {
             return;
         };
-        requests.retain(|request| request.txn != *txn);
+        requests.retain_mut(|request| {
+            let own = request.txn == *txn;
+            if own {
+                released.refused.extend(request.wait.cell.take());
+            }
+            !own
+        });
         for request in requests.iter_mut() {
             if let Some(cell) = request.wait.unblock(txn.id()) {
-                granted.push((request.txn.clone(), cell));
+                released.granted.push((request.txn.clone(), cell));
             }
         }
         if requests.is_empty() {
@@ -382,8 +401,9 @@ fn bounds<K: Clone>(low: &K, high: Option<&K>) -> (Bound<K>, Bound<K>) {
 
 /// Why `txn` can have no lock, if so.
 fn refusal(txn: &Txn) -> Option<AbortReason> {
+    let working = matches!(txn.state(), State::Active | State::Ready);
     txn.doomed()
-        .or_else(|| (!txn.state().is_unvoted()).then_some(AbortReason::Requested))
+        .or_else(|| (!working).then_some(AbortReason::Requested))
 }
 
 impl<K> fmt::Debug for LockTable<K> {

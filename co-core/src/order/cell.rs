@@ -21,8 +21,9 @@ pub(crate) struct Cell<T> {
 
 struct CellState<T> {
     value: Option<T>,
-    waker: Option<Waker>,
-    callback: Option<Callback<T>>,
+    /// Of every task that waits: a vote's future can be cloned, and its clones polled by different tasks.
+    wakers: Vec<Waker>,
+    callbacks: Vec<Callback<T>>,
 }
 
 impl<T: Copy> Cell<T> {
@@ -30,8 +31,8 @@ impl<T: Copy> Cell<T> {
         Self {
             state: Mutex::new(CellState {
                 value: None,
-                waker: None,
-                callback: None,
+                wakers: Vec::new(),
+                callbacks: Vec::new(),
             }),
             changed: Condvar::new(),
         }
@@ -44,14 +45,14 @@ impl<T: Copy> Cell<T> {
             return false;
         }
         state.value = Some(value);
-        let waker = state.waker.take();
-        let callback = state.callback.take();
+        let wakers = std::mem::take(&mut state.wakers);
+        let callbacks = std::mem::take(&mut state.callbacks);
         drop(state);
         self.changed.notify_all();
-        if let Some(waker) = waker {
+        for waker in wakers {
             waker.wake();
         }
-        if let Some(callback) = callback {
+        for callback in callbacks {
             callback(value);
         }
         true
@@ -67,9 +68,9 @@ impl<T: Copy> Cell<T> {
         if let Some(value) = state.value {
             return Poll::Ready(value);
         }
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            empty => *empty = Some(context.waker().clone()),
+        let waker = context.waker();
+        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
+            state.wakers.push(waker.clone());
         }
         Poll::Pending
     }
@@ -88,7 +89,7 @@ impl<T: Copy> Cell<T> {
     pub(crate) fn on_value(&self, callback: Callback<T>) {
         let mut state = self.state.lock();
         match state.value {
-            None => state.callback = Some(callback),
+            None => state.callbacks.push(callback),
             Some(value) => {
                 drop(state);
                 callback(value);

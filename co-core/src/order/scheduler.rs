@@ -29,9 +29,26 @@ pub enum VoteRule {
     /// plain two-phase commit over serializable databases gives, and it is *not* globally serializable.
     /// Votes pass one lock here; the rule exists to be compared with.
     LocalOnly,
+    /// No vote ordering over snapshot reads: serializable snapshot isolation (Cahill, Röhm, Fekete 2008).
+    /// Of two concurrent writers of an item the second is doomed, and so is a transaction that both
+    /// precedes and follows a concurrent one by a read. The site alone is serializable, in an order that is
+    /// neither that of its votes nor that of its commits; so under plain two-phase commit several such sites
+    /// are not. An engine under this rule reports conflicts with committed transactions too, as long as one
+    /// that was concurrent with them is undecided ([`VoteRule::keeps_committed_reads`]).
+    LocalSnapshot,
     /// Conflicts of reads with later writes are not recorded at all. Not even one site is serializable.
     /// Only for tests that show what the other rules prevent.
     DangerIgnoreReads,
+}
+
+impl VoteRule {
+    /// Whether an engine with snapshots has to keep the read marks of committed transactions until every
+    /// transaction that was concurrent with them is decided. Commitment ordering needs none of that: an
+    /// undecided transaction never precedes a committed one.
+    #[must_use]
+    pub const fn keeps_committed_reads(self) -> bool {
+        matches!(self, Self::LocalSnapshot)
+    }
 }
 
 /// A transaction known to one [`Scheduler`]. Clones are the same transaction.
@@ -165,7 +182,8 @@ impl Scheduler {
     /// (it precedes a transaction that committed) or `to` (it read from one that aborted).
     ///
     /// # Errors
-    /// [`Misuse::WrongState`] when both have voted: the conflict should have been reported before.
+    /// [`Misuse::WrongState`] when both have voted, or when `to` has voted and read what `from` wrote: the
+    /// conflict should have been reported before.
     pub fn edge(&self, from: &Txn, to: &Txn, kind: EdgeKind) -> Result<(), Misuse> {
         if from == to || is_query(from) || is_query(to) {
             return Ok(());
@@ -177,8 +195,18 @@ impl Scheduler {
                 self.observe(from, to);
                 return Ok(());
             }
+            VoteRule::LocalSnapshot if reads || kind == EdgeKind::Semantic => {
+                self.certify(from, to);
+                return Ok(());
+            }
+            VoteRule::LocalSnapshot
+                if kind == EdgeKind::WriteWrite && from.state() == State::Committed =>
+            {
+                self.overtake(to);
+                return Ok(());
+            }
             VoteRule::DangerIgnoreReads if reads => return Ok(()),
-            VoteRule::LocalOnly | VoteRule::DangerIgnoreReads => {}
+            VoteRule::LocalOnly | VoteRule::LocalSnapshot | VoteRule::DangerIgnoreReads => {}
         }
         let tie = if kind == EdgeKind::WriteRead {
             Tie::Data
@@ -200,9 +228,38 @@ impl Scheduler {
         to.0.predecessors
             .lock()
             .push((Arc::clone(&from.0), Tie::Observed));
-        if matches!(to.state(), State::Voted | State::Committed) {
+        let state = to.state();
+        if matches!(state, State::Voted | State::Committed) {
             self.overtake(from);
         }
+        if !state.is_undecided() {
+            // The decision may have cleared the list before: two decided nodes must not keep each other.
+            to.0.predecessors.lock().clear();
+        }
+    }
+
+    /// [`VoteRule::LocalSnapshot`]: of three transactions `a → b → c` in a row, each concurrent with the next
+    /// and each edge a read of an old version, one must go: `b`, or who closed the structure if `b` has
+    /// voted. Every cycle of conflicts among snapshot transactions contains such a `b`.
+    fn certify(&self, from: &Txn, to: &Txn) {
+        let _turn = self.shared.local_gate.lock();
+        if !from.state().can_commit() || !to.state().can_commit() {
+            return;
+        }
+        let from_is_pivot = from.0.precedes_by_read();
+        let to_is_pivot = to.0.follows_by_read();
+        if from_is_pivot && !self.overtaken_now(from) {
+            self.overtaken_now(to);
+        }
+        if to_is_pivot && !self.overtaken_now(to) {
+            self.overtaken_now(from);
+        }
+    }
+
+    /// Dooms `txn` unless it has voted; says whether it is doomed.
+    fn overtaken_now(&self, txn: &Txn) -> bool {
+        self.overtake(txn);
+        txn.state() == State::Doomed
     }
 
     fn overtake(&self, txn: &Txn) {
@@ -226,9 +283,9 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Takes a wait back that ended before the holder did.
+    /// Takes a wait back that ended before the holder did, however often it was recorded.
     pub fn unwait(&self, waiter: &Txn, holder: &Txn) {
-        if remove_wait(&holder.0, &waiter.0) {
+        while remove_wait(&holder.0, &waiter.0) {
             self.release_one(&waiter.0);
         }
     }
@@ -333,7 +390,7 @@ impl Scheduler {
     /// [`Misuse::WrongState`]: commit of a transaction that has not voted, or a second decision.
     pub fn decided(&self, txn: &Txn, outcome: Outcome) -> Result<(), Misuse> {
         let node = &txn.0;
-        node.decide(outcome).map_err(|state| Misuse::WrongState {
+        let ended = node.decide(outcome).map_err(|state| Misuse::WrongState {
             state,
             attempted: match outcome {
                 Outcome::Commit => "commit",
@@ -346,8 +403,13 @@ impl Scheduler {
             std::mem::take(&mut successors.list)
         };
         node.predecessors.lock().clear();
-        node.take_waiting()
-            .refuse(node.doom_reason().unwrap_or(AbortReason::Requested));
+        if ended == State::Voted {
+            // Whoever cast the vote may not have told it yet, or somebody asked again: it was YES.
+            self.tell_yes(node);
+        } else {
+            node.take_waiting()
+                .refuse(node.doom_reason().unwrap_or(AbortReason::Requested));
+        }
         for successor in list {
             match (successor.tie, outcome) {
                 (Tie::Data, Outcome::Abort) => {
@@ -497,10 +559,10 @@ impl Scheduler {
         }
     }
 
-    /// A lock request of `txn` is granted: it waits no more.
-    pub(crate) fn end_lock_wait(&self, txn: &Txn) {
+    /// The lock request of `txn` that waits on `cell` is granted.
+    pub(crate) fn end_lock_wait(&self, txn: &Txn, cell: &Arc<Cell<Grant>>) {
         let mut waiting = txn.0.waiting.lock();
-        if matches!(*waiting, Waiting::Lock(_)) {
+        if matches!(&*waiting, Waiting::Lock(waited) if Arc::ptr_eq(waited, cell)) {
             *waiting = Waiting::Nothing;
         }
     }

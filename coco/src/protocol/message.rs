@@ -68,7 +68,7 @@ pub enum AbortCause {
 }
 
 /// From a participant to the coordinator.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum ToCoordinator {
     /// First message on a link, and after every reconnect.
     Hello {
@@ -117,7 +117,7 @@ pub enum ToCoordinator {
 }
 
 /// From the coordinator to a participant.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum ToParticipant {
     /// All work of the transaction at this site is done: vote when the order permits.
     Prepare {
@@ -139,7 +139,7 @@ pub enum ToParticipant {
 }
 
 /// A participant's vote.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ballot {
     /// The site can commit it whatever happens, and from now on only the coordinator decides.
     Yes {
@@ -159,7 +159,7 @@ pub enum Ballot {
 }
 
 /// The decision on a transaction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Decision {
     /// Committed; the stamp is the largest among the votes.
     Commit {

@@ -1,0 +1,449 @@
+//! The `co-check` command: judges the histories in files.
+//!
+//! Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use checker::parse::read_history;
+use checker::{Anomaly, Case, Level, ParseError, Report, SiteHistory, Step, Verdict, judge_each};
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Judges transaction histories: serializability and commitment ordering, with a cycle in words.
+#[derive(Debug, Parser)]
+#[command(name = "co-check", version, about, after_help = EXIT_STATUS)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Judge the histories of one or more sites together.
+    #[command(after_help = EXAMPLES)]
+    History(HistoryArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct HistoryArguments {
+    /// One history file for each site; `-` reads standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What to judge against; with `all`, both levels must hold.
+    #[arg(long, value_enum, default_value_t = LevelChoice::Ser)]
+    level: LevelChoice,
+    /// Also judge each site alone (the exit status stays that of all sites together).
+    #[arg(long)]
+    per_site: bool,
+    /// Print the reports as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write the cycle, or the whole graph if it is small, in the DOT language; `-` for standard
+    /// output.
+    #[arg(long, value_name = "FILE")]
+    dot: Option<PathBuf>,
+    /// Print nothing but what --json and --dot ask for; the exit status tells the verdict.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LevelChoice {
+    /// Serializability.
+    Ser,
+    /// Commitment ordering.
+    Co,
+    /// Both.
+    All,
+}
+
+impl LevelChoice {
+    const fn levels(self) -> &'static [Level] {
+        match self {
+            Self::Ser => &[Level::Serializability],
+            Self::Co => &[Level::CommitmentOrdering],
+            Self::All => &[Level::Serializability, Level::CommitmentOrdering],
+        }
+    }
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 valid, 1 invalid, 2 unknown or bad input.";
+
+const EXAMPLES: &str = "\
+Examples:
+  co-check history a.hist b.hist
+      Are the two sites together serializable?
+  co-check history --level all --per-site a.hist b.hist
+      Commitment ordered too? And what would each site say alone?
+  co-check history --json a.hist b.hist > report.json
+      The same for a program.
+  co-check history --quiet --dot - a.hist b.hist | dot -Tsvg > cycle.svg
+      A drawing of the cycle.
+
+Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
+Colours appear on a terminal only, and never when NO_COLOR is set.";
+
+/// A graph with more transactions than this is not drawn as a whole.
+const MAX_DRAWN_TXNS: usize = 200;
+
+const TOO_LARGE_TO_DRAW: &str = "nothing was drawn: there is no cycle, and the whole graph has too \
+     many transactions (over 200) to show anything; judge fewer records to see one";
+
+fn main() -> ExitCode {
+    let Command::History(arguments) = Arguments::parse().command;
+    match run(&arguments) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            // The status below tells the same, should standard error be closed.
+            writeln!(io::stderr(), "co-check: {error}").ok();
+            ExitCode::from(STATUS_UNKNOWN)
+        }
+    }
+}
+
+const STATUS_VALID: u8 = 0;
+const STATUS_INVALID: u8 = 1;
+const STATUS_UNKNOWN: u8 = 2;
+
+/// Why the command could not answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("cannot open {}: {source}; check the path, or pass `-` for stdin", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("{0}\nNothing was judged. The format is described in docs/history-format.md.")]
+    Parse(#[from] ParseError),
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+}
+
+fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
+    let start = Instant::now();
+    let sites = arguments
+        .files
+        .iter()
+        .map(|path| read_file(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let case = Case::new(&sites);
+    let levels = arguments.level.levels();
+    let reports: Vec<Report> = levels.iter().map(|level| case.judge(*level)).collect();
+    let alone: Vec<Vec<Report>> = if arguments.per_site {
+        levels
+            .iter()
+            .map(|level| judge_each(&sites, *level))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let output = Output {
+        sites: &sites,
+        reports: &reports,
+        alone: &alone,
+        time: start.elapsed(),
+    };
+    if let Some(path) = &arguments.dot {
+        match drawing(&case, &reports) {
+            Some(drawing) => write_to(path, &drawing)?,
+            // The verdict stands without the drawing, should standard error be closed.
+            None => writeln!(io::stderr(), "co-check: {TOO_LARGE_TO_DRAW}").unwrap_or_default(),
+        }
+    }
+    let text = if arguments.json {
+        output.json()
+    } else if arguments.quiet {
+        String::new()
+    } else {
+        output.text(Paint::for_stdout())
+    };
+    write_to(Path::new("-"), &text)?;
+    Ok(reports
+        .iter()
+        .map(|report| status(&report.verdict))
+        .fold(STATUS_VALID, worse))
+}
+
+const fn status(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Valid { .. } => STATUS_VALID,
+        Verdict::Invalid { .. } => STATUS_INVALID,
+        Verdict::Unknown { .. } => STATUS_UNKNOWN,
+    }
+}
+
+/// A violation is certain whatever else is unknown, so it outweighs a doubt.
+fn worse(one: u8, other: u8) -> u8 {
+    if one == STATUS_INVALID || other == STATUS_INVALID {
+        STATUS_INVALID
+    } else {
+        one.max(other)
+    }
+}
+
+fn read_file(path: &Path) -> Result<SiteHistory, Failure> {
+    if path == Path::new("-") {
+        return Ok(read_history(io::stdin().lock(), "standard input")?);
+    }
+    let file = File::open(path).map_err(|source| Failure::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(read_history(
+        BufReader::with_capacity(1 << 16, file),
+        &path.display().to_string(),
+    )?)
+}
+
+/// Writes a text to a file, or to standard output for `-`. A reader that went away is no failure:
+/// the verdict is in the exit status.
+fn write_to(path: &Path, text: &str) -> Result<(), Failure> {
+    let written = if path == Path::new("-") {
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+    } else {
+        std::fs::write(path, text)
+    };
+    match written {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            let shown = if path == Path::new("-") {
+                "standard output".into()
+            } else {
+                path.into()
+            };
+            Err(Failure::Write {
+                path: shown,
+                source,
+            })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The cycle; failing that, the conflict out of order; failing that, the whole graph if it is small.
+fn drawing(case: &Case<'_>, reports: &[Report]) -> Option<String> {
+    if let Some(cycle) = reports.iter().find_map(Report::cycle) {
+        return Some(checker::dot::to_dot(&cycle.steps));
+    }
+    if let Some(step) = reports.iter().find_map(step_out_of_order) {
+        return Some(checker::dot::to_dot(std::slice::from_ref(step)));
+    }
+    case.conflicts(MAX_DRAWN_TXNS)
+        .map(|steps| checker::dot::to_dot(&steps))
+}
+
+fn step_out_of_order(report: &Report) -> Option<&Step> {
+    let Verdict::Invalid { anomalies, .. } = &report.verdict else {
+        return None;
+    };
+    anomalies.iter().find_map(|anomaly| {
+        if let Anomaly::OutOfOrder { step, .. } = anomaly {
+            Some(step)
+        } else {
+            None
+        }
+    })
+}
+
+/// Whether verdicts are coloured.
+#[derive(Clone, Copy)]
+struct Paint(bool);
+
+impl Paint {
+    fn for_stdout() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self(io::stdout().is_terminal() && !refused)
+    }
+
+    fn verdict(self, verdict: &Verdict) -> String {
+        let (word, colour) = match verdict {
+            Verdict::Valid { .. } => ("VALID", "32"),
+            Verdict::Invalid { .. } => ("INVALID", "31"),
+            Verdict::Unknown { .. } => ("UNKNOWN", "33"),
+        };
+        if self.0 {
+            format!("\x1b[1;{colour}m{word}\x1b[0m")
+        } else {
+            word.to_owned()
+        }
+    }
+}
+
+/// Everything there is to say, and the two ways to say it.
+struct Output<'a> {
+    sites: &'a [SiteHistory],
+    reports: &'a [Report],
+    /// One list for each level, one report for each site; empty unless asked for.
+    alone: &'a [Vec<Report>],
+    time: Duration,
+}
+
+impl Output<'_> {
+    fn json(&self) -> String {
+        let reports: Vec<_> = self.reports.iter().map(Report::to_json).collect();
+        let sites = self
+            .alone
+            .iter()
+            .flat_map(|level| self.sites.iter().zip(level));
+        let alone: Vec<_> = sites
+            .map(|(site, report)| {
+                serde_json::json!({ "site": site.site(), "report": report.to_json() })
+            })
+            .collect();
+        let seconds = self.time.as_secs_f64();
+        let whole = serde_json::json!({
+            "format": 1,
+            "seconds": seconds,
+            "reports": reports,
+            "per_site": alone,
+        });
+        format!("{whole:#}\n")
+    }
+
+    fn text(&self, paint: Paint) -> String {
+        let mut text = String::new();
+        for report in self.reports {
+            push(&mut text, format_args!("{}\n", headline(report, paint)));
+        }
+        if let Some(first) = self.reports.first() {
+            push(&mut text, format_args!("{}\n", self.counts(first)));
+        }
+        for report in self.reports {
+            grounds(report, &mut text);
+        }
+        for (site, report) in self
+            .alone
+            .iter()
+            .flat_map(|level| self.sites.iter().zip(level))
+        {
+            let headline = headline(report, paint);
+            push(
+                &mut text,
+                format_args!("\nSite {} alone: {headline}\n", site.site()),
+            );
+            grounds(report, &mut text);
+        }
+        text
+    }
+
+    fn counts(&self, report: &Report) -> String {
+        let counts = report.statistics;
+        format!(
+            "sites {}, committed {}, aborted {}, in doubt {}, operations {}, keys {}, edges {}, \
+             {:.3} s",
+            counts.sites,
+            counts.committed,
+            counts.aborted,
+            counts.in_doubt,
+            counts.operations,
+            counts.keys,
+            counts.edges,
+            self.time.as_secs_f64()
+        )
+    }
+}
+
+fn headline(report: &Report, paint: Paint) -> String {
+    let verdict = paint.verdict(&report.verdict);
+    let summary = match &report.verdict {
+        Verdict::Valid { serial_order } => {
+            format!(
+                "a serial order of {} transactions explains everything",
+                serial_order.len()
+            )
+        }
+        Verdict::Invalid { anomalies, .. } => summary(&anomalies[0]),
+        Verdict::Unknown { reasons, .. } => reasons[0].to_string(),
+    };
+    format!("{verdict} {}: {summary}", report.level)
+}
+
+fn summary(anomaly: &Anomaly) -> String {
+    match anomaly {
+        Anomaly::Cycle(cycle) => {
+            format!(
+                "a cycle of {} transactions, {}",
+                cycle.steps.len(),
+                cycle.class
+            )
+        }
+        Anomaly::BrokenAtomicity { txn, .. } => format!("atomicity of {txn} is broken"),
+        Anomaly::DecisionDisagreement { txn, .. } => {
+            format!("the sites disagree on the decision of {txn}")
+        }
+        Anomaly::ImpossibleRead(read) => {
+            format!(
+                "nothing explains what {} read of \"{}\"",
+                read.reader, read.key
+            )
+        }
+        Anomaly::OutOfOrder { step, .. } => {
+            format!(
+                "{} precedes {} and was not decided before it",
+                step.from, step.to
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The grounds of a verdict in sentences, a cycle with one sentence for each step.
+fn grounds(report: &Report, text: &mut String) {
+    let (shown, total) = match &report.verdict {
+        Verdict::Valid { .. } => return,
+        Verdict::Invalid { anomalies, total } => {
+            push(
+                text,
+                format_args!("\nWhy {} does not hold:\n", report.level),
+            );
+            anomalies
+                .iter()
+                .for_each(|anomaly| anomaly_lines(anomaly, text));
+            (anomalies.len(), *total)
+        }
+        Verdict::Unknown { reasons, total } => {
+            push(text, format_args!("\nWhy {} is undecided:\n", report.level));
+            reasons
+                .iter()
+                .for_each(|reason| push(text, format_args!("- {reason}\n")));
+            (reasons.len(), *total)
+        }
+    };
+    if total > shown {
+        push(text, format_args!("- and {} more.\n", total - shown));
+    }
+}
+
+fn anomaly_lines(anomaly: &Anomaly, text: &mut String) {
+    push(text, format_args!("- {anomaly}\n"));
+    if let Anomaly::Cycle(cycle) = anomaly {
+        for (place, step) in cycle.steps.iter().enumerate() {
+            push(text, format_args!("  {}. {step}\n", place + 1));
+        }
+        let (entangled, groups) = (cycle.entangled, cycle.groups);
+        if entangled > cycle.steps.len() {
+            let group = if groups == 1 { "group" } else { "groups" };
+            push(
+                text,
+                format_args!(
+                    "  In all, {entangled} transactions in {groups} {group} lie on cycles.\n"
+                ),
+            );
+        }
+    }
+    if let Anomaly::OutOfOrder { conflicts: 2.., .. } = anomaly {
+        push(
+            text,
+            format_args!("  Other conflicts are out of order, too.\n"),
+        );
+    }
+}
+
+fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    text.write_fmt(line)
+        .expect("writing to a string does not fail");
+}

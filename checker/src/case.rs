@@ -1,0 +1,283 @@
+//! Joins the histories of all sites and judges them.
+//!
+//! - **I10** A verdict is `Invalid` only on grounds that no missing record could remove: every edge
+//!   of the graph is a true precedence even when versions between its ends were lost, and a read
+//!   that a lost or undecided install may explain is a doubt, not an anomaly.
+//! - **I11** A verdict is `Valid` only when nothing is in doubt.
+
+use std::cell::OnceCell;
+
+use crate::cycle::{self, FoundCycle, SEARCH_BUDGET_EDGES, Shape};
+use crate::explain::{End, Step, classify, explain};
+use crate::findings::{Faults, Findings};
+use crate::graph::{Conflict, Graph, GraphBuilder, Keys, Members, committed_at};
+use crate::history::{Record, SiteHistory, Stamp};
+use crate::index::{SiteIndex, committed};
+use crate::order::stamp_violations;
+use crate::verdict::{Anomaly, Cycle, Doubt, Level, Report, Statistics, TxnRef, Verdict};
+
+/// Judges the histories of all sites together at one level.
+///
+/// To judge at both levels, make one [`Case`], which builds the graph once.
+#[must_use]
+pub fn judge(sites: &[SiteHistory], level: Level) -> Report {
+    Case::new(sites).judge(level)
+}
+
+/// Judges each history alone, as if no other site existed.
+///
+/// Every site can be serializable although the sites together are not; that is the gap that
+/// commitment ordering closes.
+#[must_use]
+pub fn judge_each(sites: &[SiteHistory], level: Level) -> Vec<Report> {
+    sites
+        .iter()
+        .map(|site| judge(std::slice::from_ref(site), level))
+        .collect()
+}
+
+/// The histories of all sites, joined: the graph of their conflicts, and what is wrong or in doubt
+/// apart from it.
+#[derive(Debug)]
+pub struct Case<'a> {
+    sites: &'a [SiteHistory],
+    indexes: Vec<SiteIndex<'a>>,
+    /// The number of each site's first key among the keys of all sites.
+    first_keys: Vec<usize>,
+    members: Members,
+    stamps: Vec<Option<Stamp>>,
+    graph: Graph,
+    shape: Shape,
+    /// The cycle to show; searched for once, when a verdict first needs it.
+    found_cycle: OnceCell<FoundCycle>,
+    findings: Findings,
+    statistics: Statistics,
+}
+
+impl<'a> Case<'a> {
+    /// Joins the histories. Takes time linear in their size but for sorting, and for scans the
+    /// number of keys in their ranges.
+    #[must_use]
+    pub fn new(sites: &'a [SiteHistory]) -> Self {
+        let indexes: Vec<SiteIndex<'_>> = sites.iter().map(SiteIndex::new).collect();
+        let members = Members::new(sites);
+        let mut findings = Findings::of_sites(sites, &members);
+        let mut reads = Findings::default();
+        let mut builder = GraphBuilder::new(&members);
+        let mut first_keys = Vec::with_capacity(sites.len());
+        let mut key_count = 0;
+        for (site, index) in indexes.iter().enumerate() {
+            first_keys.push(key_count);
+            let runs = builder.add_versions(site, index, Keys { first: key_count });
+            key_count += index.key_count();
+            let faults = Faults::new(&sites[site]);
+            for (record, committed) in committed(&sites[site]) {
+                let reader = members.node(site, record);
+                let sights = index.sights(record, committed);
+                for sight in &sights.seen {
+                    builder.add_sight(reader, sight, index, &runs);
+                }
+                for fault in sights.faults {
+                    faults.sort(&members.names[reader as usize], fault, &mut reads);
+                }
+            }
+        }
+        findings.append(reads);
+        let graph = builder.finish();
+        let shape = cycle::shape(&graph);
+        let stamps = members.stamps(sites);
+        let statistics = Statistics {
+            committed: members.names.len(),
+            keys: key_count,
+            edges: graph.edge_count(),
+            ..count_records(sites)
+        };
+        Self {
+            sites,
+            indexes,
+            first_keys,
+            members,
+            stamps,
+            graph,
+            shape,
+            found_cycle: OnceCell::new(),
+            findings,
+            statistics,
+        }
+    }
+
+    /// Judges at one level.
+    #[must_use]
+    pub fn judge(&self, level: Level) -> Report {
+        let Findings {
+            mut anomalies,
+            mut doubts,
+            site_twice,
+        } = self.findings.clone();
+        if let Shape::Cyclic(components) = &self.shape {
+            let search = || cycle::shortest_cycle(&self.graph, components, SEARCH_BUDGET_EDGES);
+            let found = self.found_cycle.get_or_init(search);
+            let groups = components.groups.len();
+            let entangled = components.groups.iter().map(Vec::len).sum();
+            anomalies.push(Anomaly::Cycle(self.cycle(found, groups, entangled)));
+        }
+        if level == Level::CommitmentOrdering {
+            if let Some(anomaly) = self.order_anomaly() {
+                anomalies.push(anomaly);
+            }
+            if let Some(doubt) = self.stamp_doubt() {
+                doubts.push(doubt);
+            }
+        }
+        let verdict = if anomalies.total > 0 && !site_twice {
+            Verdict::Invalid {
+                anomalies: anomalies.shown,
+                total: anomalies.total,
+            }
+        } else if doubts.total > 0 {
+            Verdict::Unknown {
+                reasons: doubts.shown,
+                total: doubts.total,
+            }
+        } else {
+            Verdict::Valid {
+                serial_order: self.serial_order(),
+            }
+        };
+        Report {
+            level,
+            verdict,
+            statistics: self.statistics,
+        }
+    }
+
+    /// The size of the case.
+    #[must_use]
+    pub const fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// The conflicts of the whole case, each explained, or nothing when it has more than
+    /// `max_txns` transactions: a drawing of many nodes shows nothing.
+    #[must_use]
+    pub fn conflicts(&self, max_txns: usize) -> Option<Vec<Step>> {
+        if self.graph.txn_count() > max_txns {
+            return None;
+        }
+        let mut conflicts = Vec::new();
+        for node in (0u32..).take(self.graph.txn_count()) {
+            self.graph
+                .conflicts(node, |conflict| conflicts.push(conflict));
+        }
+        conflicts.sort_unstable();
+        conflicts.dedup();
+        Some(
+            conflicts
+                .into_iter()
+                .map(|conflict| self.step(conflict))
+                .collect(),
+        )
+    }
+
+    fn serial_order(&self) -> Vec<TxnRef> {
+        let Shape::Acyclic(order) = &self.shape else {
+            unreachable!("a valid case has no cycle");
+        };
+        let mut order = order.clone();
+        let stamped = self.stamps.iter().all(Option::is_some);
+        if stamped && stamp_violations(&self.graph, &self.stamps).is_none() {
+            // Commitment ordered: the order of decisions is itself a serial order.
+            order.sort_by_key(|node| (self.stamps[*node as usize], *node));
+        }
+        order.into_iter().map(|node| self.name(node)).collect()
+    }
+
+    fn cycle(&self, found: &FoundCycle, groups: usize, entangled: usize) -> Cycle {
+        let steps: Vec<Step> = found
+            .conflicts
+            .iter()
+            .map(|conflict| self.step(*conflict))
+            .collect();
+        let class = classify(&steps);
+        Cycle {
+            steps,
+            class,
+            shortest: found.exhaustive,
+            groups,
+            entangled,
+        }
+    }
+
+    fn order_anomaly(&self) -> Option<Anomaly> {
+        let violations = stamp_violations(&self.graph, &self.stamps)?;
+        let stamp = |node: u32| self.stamps[node as usize].expect("only known stamps are compared");
+        Some(Anomaly::OutOfOrder {
+            step: self.step(violations.first),
+            earlier_stamp: stamp(violations.first.from),
+            later_stamp: stamp(violations.first.to),
+            conflicts: violations.count,
+            serializable: matches!(self.shape, Shape::Acyclic(_))
+                && self.findings.anomalies.total == 0,
+        })
+    }
+
+    fn stamp_doubt(&self) -> Option<Doubt> {
+        let without = |stamp: &&Option<Stamp>| stamp.is_none();
+        let count = self.stamps.iter().filter(without).count();
+        let first = self.stamps.iter().position(|stamp| stamp.is_none())?;
+        Some(Doubt::NoStamp {
+            txn: self.members.names[first].clone(),
+            count,
+        })
+    }
+
+    /// Puts a conflict into words, from the records of its two transactions.
+    fn step(&self, conflict: Conflict) -> Step {
+        let key = conflict.key as usize;
+        let site = self.first_keys.partition_point(|first| *first <= key) - 1;
+        let key = key - self.first_keys[site];
+        let end = |node: u32| {
+            let places = self.members.places(node);
+            let place = places.iter().find(|place| place.site == site);
+            let place = *place.expect("a conflict at a site has both its ends there");
+            End {
+                record: place.record,
+                committed: committed_at(self.sites, place),
+            }
+        };
+        let index = &self.indexes[site];
+        let reason = explain(
+            index,
+            key,
+            conflict.kind,
+            [end(conflict.from), end(conflict.to)],
+        )
+        .named(|record| self.name(self.members.node(site, record)));
+        Step {
+            from: self.name(conflict.from),
+            to: self.name(conflict.to),
+            site: index.site().site().clone(),
+            key: index.key(key).clone(),
+            reason,
+        }
+    }
+
+    fn name(&self, node: u32) -> TxnRef {
+        self.members.names[node as usize].clone()
+    }
+}
+
+fn count_records(sites: &[SiteHistory]) -> Statistics {
+    let mut counts = Statistics {
+        sites: sites.len(),
+        ..Statistics::default()
+    };
+    for record in sites.iter().flat_map(SiteHistory::records) {
+        match record {
+            Record::Committed(committed) => counts.operations += committed.ops.len(),
+            Record::Aborted { .. } => counts.aborted += 1,
+            Record::InDoubt { .. } => counts.in_doubt += 1,
+        }
+    }
+    counts
+}

@@ -1,0 +1,351 @@
+//! Reads a history from text, one line at a time.
+//!
+//! The format, version 1 (`docs/history-format.md` in the repository has the whole contract):
+//!
+//! ```text
+//! co-history 1 <site>                 header, first line
+//! c <txn> <stamp> <seq> <op>*         committed at this site
+//! a <txn> <reason>                    aborted at this site
+//! u <txn> <op>*                       voted YES here, decision unknown when the file ended
+//! end <n>                             footer: the number of records above
+//! # anything                          comment
+//!
+//! <txn>    G<number> for a global transaction, L<number> for one local to the site
+//! <stamp>  decision stamp, comparable across sites; `-` when unknown
+//! <seq>    install position at this site, above 0; `-` when nothing was installed
+//! <op>     r:<key>@<ver>              read the version installed at <ver> (0: initial)
+//!          w:<key>  x:<key>  i:<key>  wrote, deleted, incremented
+//!          s:<lo>..<hi>@<pos>[<key>@<ver>,...]
+//!                                     scanned lo <= key < hi at position <pos>; an empty <hi>
+//!                                     means that the range has no end
+//! ```
+//!
+//! Memory is proportional to the history, never to more: equal keys share their bytes, and a line
+//! longer than [`MAX_LINE_BYTES`] is refused before it is held in full.
+//!
+//! A site appends a line when a transaction ends, so a crash leaves a file without footer whose
+//! last line may be half written. Such a line (one without its line feed) is dropped, because a
+//! shorter operation can be well formed and still be wrong, and the history is marked
+//! [`Ending::CutShort`].
+
+use std::collections::HashMap;
+use std::io::{BufRead, Read as _};
+
+use crate::history::{
+    Committed, Ending, HistoryBuilder, Op, Record, Scan, Seq, SiteHistory, Stamp, TxnId,
+};
+use crate::parse_error::{ParseError, ParseFault};
+use crate::token::Token;
+
+/// The longest line that is read, without its line feed: 16 MiB.
+pub const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// Reads one site's history. `name` is used in messages.
+///
+/// ```
+/// let text = "co-history 1 A\nc G1 5 1 w:x\nend 1\n";
+/// let history = checker::parse::read_history(text.as_bytes(), "A.hist")?;
+/// assert_eq!(history.records().len(), 1);
+/// # Ok::<(), checker::ParseError>(())
+/// ```
+///
+/// # Errors
+///
+/// Returns the first fault, with the name and the line. A missing footer is not a fault: the
+/// history then says [`Ending::CutShort`].
+pub fn read_history(reader: impl BufRead, name: &str) -> Result<SiteHistory, ParseError> {
+    let mut lines = Lines {
+        reader,
+        buffer: Vec::new(),
+        number: 0,
+    };
+    read_lines(&mut lines, name).map_err(|fault| ParseError {
+        file: name.to_owned(),
+        line: lines.number,
+        fault,
+    })
+}
+
+fn read_lines(lines: &mut Lines<impl BufRead>, name: &str) -> Result<SiteHistory, ParseFault> {
+    let site = match lines.next()? {
+        Some(Line {
+            text,
+            terminated: true,
+        }) => parse_header(utf8(text)?)?,
+        Some(_) | None => return Err(ParseFault::MissingHeader),
+    };
+    let mut builder = HistoryBuilder::new(name, site);
+    let mut tokens = TokenPool::default();
+    let mut ended = false;
+    while let Some(Line { text, terminated }) = lines.next()? {
+        if text.is_empty() || text.starts_with(b"#") {
+            continue;
+        }
+        if ended {
+            return Err(ParseFault::AfterFooter);
+        }
+        let counted = builder.record_count() as u64;
+        if !terminated {
+            // A complete footer may lack its line feed; any other such line was cut.
+            ended = utf8(text).ok() == Some(&format!("end {counted}"));
+            break;
+        }
+        let text = utf8(text)?;
+        if let Some(stated) = text.strip_prefix("end ") {
+            let stated = parse_number(stated, "a number of records")?;
+            if stated != counted {
+                return Err(ParseFault::FooterMismatch { stated, counted });
+            }
+            ended = true;
+        } else {
+            builder.push(parse_record(text, &mut tokens)?)?;
+        }
+    }
+    let ending = if ended {
+        Ending::Footer
+    } else {
+        Ending::CutShort
+    };
+    Ok(builder.finish(ending))
+}
+
+/// Hands out lines without their line feed, each in one reused buffer.
+struct Lines<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    number: u64,
+}
+
+struct Line<'a> {
+    text: &'a [u8],
+    terminated: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn next(&mut self) -> Result<Option<Line<'_>>, ParseFault> {
+        self.buffer.clear();
+        self.number += 1;
+        let limit = MAX_LINE_BYTES as u64 + 1;
+        self.reader
+            .by_ref()
+            .take(limit)
+            .read_until(b'\n', &mut self.buffer)?;
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        let terminated = self.buffer.last() == Some(&b'\n');
+        if terminated {
+            self.buffer.pop();
+        }
+        if self.buffer.len() > MAX_LINE_BYTES {
+            return Err(ParseFault::LineTooLong);
+        }
+        Ok(Some(Line {
+            text: &self.buffer,
+            terminated,
+        }))
+    }
+}
+
+/// Gives equal keys one allocation; keys repeat far more often than they differ.
+#[derive(Default)]
+struct TokenPool(HashMap<Box<str>, Token>);
+
+impl TokenPool {
+    fn get(&mut self, text: &str) -> Result<Token, ParseFault> {
+        if let Some(token) = self.0.get(text) {
+            return Ok(token.clone());
+        }
+        let token = parse_token(text)?;
+        self.0.insert(text.into(), token.clone());
+        Ok(token)
+    }
+}
+
+fn parse_header(line: &str) -> Result<Token, ParseFault> {
+    let mut fields = line.split(' ');
+    if fields.next() != Some("co-history") {
+        return Err(ParseFault::MissingHeader);
+    }
+    let version = fields.next().ok_or(ParseFault::MissingHeader)?;
+    if version != "1" {
+        return Err(ParseFault::UnsupportedVersion {
+            found: quoted(version),
+        });
+    }
+    let site = nonempty(fields.next(), "the site")?;
+    no_more(fields.next())?;
+    parse_token(site)
+}
+
+fn parse_record(line: &str, tokens: &mut TokenPool) -> Result<Record, ParseFault> {
+    let mut fields = line.split(' ');
+    let word = fields.next().unwrap_or_default();
+    if !matches!(word, "c" | "a" | "u") {
+        return Err(ParseFault::UnknownRecord { word: quoted(word) });
+    }
+    let txn = parse_txn(nonempty(fields.next(), "a transaction")?)?;
+    if word == "a" {
+        let reason = nonempty(fields.next(), "the reason for the abort")?;
+        no_more(fields.next())?;
+        return Ok(Record::Aborted {
+            txn,
+            reason: tokens.get(reason)?,
+        });
+    }
+    if word == "u" {
+        let ops = fields
+            .map(|op| parse_op(op, tokens))
+            .collect::<Result<_, _>>()?;
+        return Ok(Record::InDoubt { txn, ops });
+    }
+    let stamp = nonempty(fields.next(), "the decision stamp, or `-`")?;
+    let stamp = parse_optional(stamp, "a decision stamp, or `-`")?.map(Stamp);
+    let seq = nonempty(fields.next(), "the install position, or `-`")?;
+    let seq = parse_optional(seq, "an install position, or `-`")?.map(Seq);
+    let ops = fields
+        .map(|op| parse_op(op, tokens))
+        .collect::<Result<_, _>>()?;
+    Ok(Record::Committed(Committed {
+        txn,
+        stamp,
+        seq,
+        ops,
+    }))
+}
+
+fn parse_op(text: &str, tokens: &mut TokenPool) -> Result<Op, ParseFault> {
+    let bad = |expected| ParseFault::BadOp {
+        text: quoted(text),
+        expected,
+    };
+    let Some((kind, body)) = text.split_once(':') else {
+        return Err(bad("`r:`, `w:`, `x:`, `i:` or `s:`"));
+    };
+    match kind {
+        "r" => {
+            let (key, version) = body
+                .split_once('@')
+                .ok_or_else(|| bad("`r:<key>@<version>`"))?;
+            let version = Seq(parse_number(version, "a version")?);
+            Ok(Op::Read {
+                key: tokens.get(key)?,
+                version,
+            })
+        }
+        "w" => Ok(Op::Write {
+            key: tokens.get(body)?,
+        }),
+        "x" => Ok(Op::Delete {
+            key: tokens.get(body)?,
+        }),
+        "i" => Ok(Op::Increment {
+            key: tokens.get(body)?,
+        }),
+        "s" => {
+            let shape = "`s:<lo>..<hi>@<position>[<key>@<version>,...]`";
+            let parts = split_scan(body).ok_or_else(|| bad(shape))?;
+            parse_scan(parts, tokens).map(|scan| Op::Scan(Box::new(scan)))
+        }
+        _ => Err(bad("`r:`, `w:`, `x:`, `i:` or `s:`")),
+    }
+}
+
+/// The four parts of a scan, not yet read: lo, hi, position, found.
+struct ScanParts<'a> {
+    lo: &'a str,
+    hi: &'a str,
+    pos: &'a str,
+    found: &'a str,
+}
+
+fn split_scan(body: &str) -> Option<ScanParts<'_>> {
+    let (range, found) = body.strip_suffix(']')?.split_once('[')?;
+    let (range, pos) = range.split_once('@')?;
+    let (lo, hi) = range.split_once("..")?;
+    Some(ScanParts { lo, hi, pos, found })
+}
+
+fn parse_scan(parts: ScanParts<'_>, tokens: &mut TokenPool) -> Result<Scan, ParseFault> {
+    let mut found = Vec::new();
+    if !parts.found.is_empty() {
+        for entry in parts.found.split(',') {
+            let (key, version) = entry.split_once('@').ok_or_else(|| ParseFault::BadOp {
+                text: quoted(entry),
+                expected: "`<key>@<version>` in the result of a scan",
+            })?;
+            found.push((tokens.get(key)?, Seq(parse_number(version, "a version")?)));
+        }
+    }
+    let hi = if parts.hi.is_empty() {
+        None
+    } else {
+        Some(tokens.get(parts.hi)?)
+    };
+    let pos = Seq(parse_number(parts.pos, "a position")?);
+    Ok(Scan {
+        lo: tokens.get(parts.lo)?,
+        hi,
+        pos,
+        found,
+    })
+}
+
+fn parse_txn(text: &str) -> Result<TxnId, ParseFault> {
+    let number = |digits| parse_number(digits, "a transaction number").ok();
+    let global = text.strip_prefix('G').and_then(number).map(TxnId::Global);
+    let local = text.strip_prefix('L').and_then(number).map(TxnId::Local);
+    global
+        .or(local)
+        .ok_or_else(|| ParseFault::BadTxn { text: quoted(text) })
+}
+
+fn parse_token(text: &str) -> Result<Token, ParseFault> {
+    text.parse().map_err(|fault| ParseFault::BadToken {
+        text: quoted(text),
+        fault,
+    })
+}
+
+fn parse_optional(text: &str, expected: &'static str) -> Result<Option<u64>, ParseFault> {
+    if text == "-" {
+        Ok(None)
+    } else {
+        parse_number(text, expected).map(Some)
+    }
+}
+
+fn parse_number(text: &str, expected: &'static str) -> Result<u64, ParseFault> {
+    // The standard parser also takes a leading `+`, which the format does not know.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if digits { text.parse().ok() } else { None };
+    number.ok_or_else(|| ParseFault::BadNumber {
+        expected,
+        text: quoted(text),
+    })
+}
+
+fn nonempty<'a>(field: Option<&'a str>, expected: &'static str) -> Result<&'a str, ParseFault> {
+    field
+        .filter(|text| !text.is_empty())
+        .ok_or(ParseFault::MissingField { expected })
+}
+
+fn no_more(field: Option<&str>) -> Result<(), ParseFault> {
+    field.map_or(Ok(()), |text| {
+        Err(ParseFault::ExtraField { text: quoted(text) })
+    })
+}
+
+fn utf8(line: &[u8]) -> Result<&str, ParseFault> {
+    std::str::from_utf8(line).map_err(|_| ParseFault::NotUtf8)
+}
+
+/// The text as it appears in a message: at most 60 characters of it.
+fn quoted(text: &str) -> String {
+    const SHOWN_CHARS: usize = 60;
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

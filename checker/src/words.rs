@@ -1,0 +1,270 @@
+//! The sentences of a report: conflicts, anomalies and doubts.
+//!
+//! Every sentence about a conflict quotes the site, the key and both operations, so that a reader
+//! can find them in the files.
+
+use std::fmt;
+
+use crate::explain::{Installed, Reason, Seen, SeenBy, Step};
+use crate::index::{FaultKind, Install};
+use crate::verdict::{Anomaly, CycleClass, Doubt, UnexplainedRead};
+
+impl Installed {
+    const fn verb(self) -> &'static str {
+        match self.how {
+            Install::Write => "wrote",
+            Install::Delete => "deleted",
+            Install::Increment => "incremented",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            from,
+            to,
+            site,
+            key,
+            reason,
+        } = self;
+        write!(f, "At site {site}, {from} ")?;
+        match reason {
+            Reason::WriteWrite { earlier, later } => {
+                write!(
+                    f,
+                    "{} \"{key}\" (seq {}), and {to} then ",
+                    earlier.verb(),
+                    earlier.seq
+                )?;
+                write_newer(f, *later)?;
+            }
+            Reason::WriteRead { installed, seen } => {
+                write!(
+                    f,
+                    "{} \"{key}\" (seq {}), and {to} ",
+                    installed.verb(),
+                    installed.seq
+                )?;
+                write_seen_of(f, *installed, seen)?;
+            }
+            Reason::ReadWrite { seen, installed } => {
+                match &seen.by {
+                    SeenBy::Read => write!(f, "read \"{key}\"")?,
+                    SeenBy::Scan { found, .. } => {
+                        write_scan(f, &seen.by)?;
+                        let result = if *found { "returned" } else { "did not find" };
+                        write!(f, " and {result} \"{key}\"")?;
+                    }
+                }
+                match (&seen.installer, &seen.by) {
+                    (Some(writer), SeenBy::Scan { found: false, .. }) => {
+                        write!(f, ", which {writer} had deleted (seq {})", seen.version)?;
+                    }
+                    (Some(writer), _) => {
+                        write!(f, " as installed by {writer} (seq {})", seen.version)?;
+                    }
+                    (None, SeenBy::Scan { found: false, .. }) => {}
+                    (None, _) => f.write_str(" in its initial state")?,
+                }
+                write!(f, ", and {to} then ")?;
+                write_newer(f, *installed)?;
+            }
+        }
+        write!(f, ": so {from} precedes {to}.")
+    }
+}
+
+fn write_newer(f: &mut fmt::Formatter<'_>, later: Installed) -> fmt::Result {
+    match later.how {
+        Install::Write => write!(f, "installed a newer version (seq {})", later.seq),
+        Install::Delete | Install::Increment => {
+            write!(f, "{} it (seq {})", later.verb(), later.seq)
+        }
+    }
+}
+
+fn write_seen_of(f: &mut fmt::Formatter<'_>, installed: Installed, seen: &Seen) -> fmt::Result {
+    if matches!(seen.by, SeenBy::Scan { .. }) {
+        write_scan(f, &seen.by)?;
+        f.write_str(" and ")?;
+    }
+    let found = !matches!(seen.by, SeenBy::Scan { found: false, .. });
+    match (&seen.by, installed.how) {
+        _ if !found => f.write_str("did not find it"),
+        (_, Install::Increment) => {
+            write!(f, "saw a sum that includes it (version {})", seen.version)
+        }
+        (SeenBy::Read, _) => f.write_str("read that version"),
+        (SeenBy::Scan { .. }, _) => f.write_str("returned that version"),
+    }
+}
+
+fn write_scan(f: &mut fmt::Formatter<'_>, by: &SeenBy) -> fmt::Result {
+    let SeenBy::Scan { lo, hi, pos, .. } = by else {
+        return Ok(());
+    };
+    write!(f, "scanned \"{lo}\" to ")?;
+    match hi {
+        Some(hi) => write!(f, "\"{hi}\"")?,
+        None => f.write_str("the end")?,
+    }
+    write!(f, " at position {pos}")
+}
+
+impl fmt::Display for CycleClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::G0 => "G0, a cycle of writes",
+            Self::G1c => "G1c, circular information flow",
+            Self::GSingle => "G-single, one read overtaken by a write",
+            Self::G2Item => "G2-item, reads overtaken by writes",
+            Self::G2 => "G2, a phantom",
+        })
+    }
+}
+
+impl fmt::Display for UnexplainedRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            reader,
+            site,
+            key,
+            fault,
+        } = self;
+        write!(f, "At site {site}, {reader} ")?;
+        match fault {
+            FaultKind::NeverInstalled { version } => write!(
+                f,
+                "read \"{key}\" at version {version}, which no committed transaction installed: a \
+                 dirty or garbage read."
+            ),
+            FaultKind::OwnFuture { version } => write!(
+                f,
+                "read \"{key}\" at version {version}, which it wrote itself only later."
+            ),
+            FaultKind::OutsideRange => {
+                write!(
+                    f,
+                    "scanned a range and returned \"{key}\", which lies outside it."
+                )
+            }
+            FaultKind::Repeated => write!(f, "scanned a range and returned \"{key}\" twice."),
+            FaultKind::NotLatest {
+                version,
+                latest,
+                pos,
+            } => write!(
+                f,
+                "scanned at position {pos} and returned \"{key}\" at version {version}, but its \
+                 latest version there is {latest}."
+            ),
+            FaultKind::Deleted { version, pos } => write!(
+                f,
+                "scanned at position {pos} and returned \"{key}\", which version {version} had \
+                 deleted."
+            ),
+            FaultKind::NotReturned { version, pos } => write!(
+                f,
+                "scanned at position {pos} and did not return \"{key}\", which existed there in \
+                 version {version}."
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Anomaly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BrokenAtomicity {
+                txn,
+                committed_at,
+                aborted_at,
+            } => write!(
+                f,
+                "{txn} committed at site {committed_at} and aborted at site {aborted_at}: \
+                 atomicity is broken."
+            ),
+            Self::DecisionDisagreement { txn, first, second } => write!(
+                f,
+                "Site {} says that {txn} was decided at {}, site {} says at {}: the sites disagree \
+                 on one decision.",
+                first.0, first.1, second.0, second.1
+            ),
+            Self::ImpossibleRead(read) => read.fmt(f),
+            Self::Cycle(cycle) => {
+                let shortest = if cycle.shortest { "shortest " } else { "" };
+                let first = &cycle.steps[0].from;
+                write!(f, "A {shortest}cycle: {first}")?;
+                cycle
+                    .steps
+                    .iter()
+                    .try_for_each(|step| write!(f, " → {}", step.to))?;
+                write!(f, " ({}).", cycle.class)
+            }
+            Self::OutOfOrder {
+                step,
+                earlier_stamp,
+                later_stamp,
+                serializable,
+                ..
+            } => {
+                write!(
+                    f,
+                    "{step} But {} was decided at {earlier_stamp} and {} at {later_stamp}.",
+                    step.from, step.to
+                )?;
+                let note = " The case is serializable all the same.";
+                f.write_str(if *serializable { note } else { "" })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingToJudge => f.write_str("Nothing to judge: no transaction committed."),
+            Self::SiteTwice { site, sources } => write!(
+                f,
+                "{} and {} both claim to be the history of site {site}; pass one file a site.",
+                sources.0, sources.1
+            ),
+            Self::CutShort { source } => {
+                write!(
+                    f,
+                    "File {source} was cut short (it has no footer); records may be missing."
+                )
+            }
+            Self::Undecided {
+                txn,
+                committed_at,
+                in_doubt_at,
+            } => write!(
+                f,
+                "{txn} committed at site {committed_at} and was still in doubt when the file of \
+                 site {in_doubt_at} ended; resolve it there and judge again."
+            ),
+            Self::UnexplainedRead {
+                read,
+                perhaps: Some(txn),
+            } => {
+                write!(f, "{read} {txn}, in doubt there, may have installed it.")
+            }
+            Self::UnexplainedRead {
+                read,
+                perhaps: None,
+            } => {
+                write!(
+                    f,
+                    "{read} The file was cut short, so the install may be missing from it."
+                )
+            }
+            Self::NoStamp { txn, count } => write!(
+                f,
+                "{count} transactions carry no decision stamp, {txn} among them; record stamps to \
+                 judge commitment ordering."
+            ),
+        }
+    }
+}

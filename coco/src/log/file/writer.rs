@@ -1,0 +1,242 @@
+//! The writer: one thread that takes whatever is queued, writes it as one batch, syncs once, and then
+//! completes the whole batch, in order.
+//!
+//! Shared state: the queue behind one mutex. Appenders push and wait for room; the writer takes all
+//! and wakes them. Invariants: (W1) completions are called outside the lock, in the order of the
+//! appends; (W2) after a failure is stored, nothing is queued and nothing is written; (W3) the writer
+//! itself never waits for room, so a completion may append.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use super::folder::{Folder, write_all_at};
+use super::frame::{Header, frame_len, put_frame};
+use super::recover::{Segment, create_segment};
+use crate::log::{Done, LogError, Lsn};
+
+/// What appenders and writer share.
+pub(super) struct Shared {
+    pub(super) folder: Box<dyn Folder>,
+    queue: Mutex<Queue>,
+    /// The writer waits here for work.
+    work: Condvar,
+    /// Appenders wait here for room.
+    room: Condvar,
+    limit_bytes: usize,
+    /// The first lsn of every segment.
+    pub(super) segments: Mutex<Vec<Lsn>>,
+    pub(super) appended: AtomicU64,
+    pub(super) syncs: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    batch: Batch,
+    /// How many of the queued appends wait for durability.
+    forced: usize,
+    closing: bool,
+    failure: Option<Arc<io::Error>>,
+    writer: Option<ThreadId>,
+}
+
+#[derive(Default)]
+struct Batch {
+    /// The payloads, one behind the other.
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    len: usize,
+    done: Option<Done>,
+}
+
+impl Shared {
+    pub(super) fn new(folder: Box<dyn Folder>, limit_bytes: usize, segments: Vec<Lsn>) -> Self {
+        Self {
+            folder,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            limit_bytes,
+            segments: Mutex::new(segments),
+            appended: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+        }
+    }
+
+    /// Queues a record, waiting for room if need be; a refused one is completed at once.
+    pub(super) fn push(&self, record: &[u8], done: Option<Done>) {
+        let mut queue = self.lock();
+        loop {
+            let refusal = match &queue.failure {
+                Some(cause) => Some(LogError::Poisoned { cause: Arc::clone(cause) }),
+                None if queue.closing => Some(LogError::Closed),
+                None => None,
+            };
+            if let Some(error) = refusal {
+                drop(queue);
+                complete(done, Err(error));
+                return;
+            }
+            let queued = queue.batch.bytes.len();
+            let fits = queued == 0 || queued + record.len() <= self.limit_bytes;
+            if fits || queue.writer == Some(thread::current().id()) {
+                break;
+            }
+            queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.forced += usize::from(done.is_some());
+        queue.batch.bytes.extend_from_slice(record);
+        queue.batch.entries.push(Entry { len: record.len(), done });
+        if self.is_due(&queue) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Whether the writer should not wait for more: somebody waits for durability, the queue fills
+    /// up, or the log is being closed.
+    fn is_due(&self, queue: &Queue) -> bool {
+        queue.forced > 0 || queue.closing || queue.batch.bytes.len() * 2 > self.limit_bytes
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.work.notify_one();
+    }
+
+    pub(super) fn failure(&self) -> Option<Arc<io::Error>> {
+        self.lock().failure.clone()
+    }
+
+    pub(super) fn is_writer(&self) -> bool {
+        self.lock().writer == Some(thread::current().id())
+    }
+
+    /// The next batch; `None` when the log is closed and all is written.
+    fn take(&self) -> Option<Batch> {
+        let mut queue = self.lock();
+        while !self.is_due(&queue) {
+            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.forced = 0;
+        let batch = std::mem::take(&mut queue.batch);
+        self.room.notify_all();
+        (!batch.entries.is_empty()).then_some(batch)
+    }
+
+    /// Stores the failure and completes with it what was being written and all that is queued (W2).
+    fn fail(&self, written: Vec<Entry>, error: io::Error) {
+        let mut queue = self.lock();
+        let cause = Arc::clone(queue.failure.get_or_insert_with(|| Arc::new(error)));
+        let queued = std::mem::take(&mut queue.batch).entries;
+        self.room.notify_all();
+        drop(queue);
+        for entry in written.into_iter().chain(queued) {
+            complete(entry.done, Err(LogError::Poisoned { cause: Arc::clone(&cause) }));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn complete(done: Option<Done>, result: Result<Lsn, LogError>) {
+    if let Some(done) = done {
+        done(result);
+    }
+}
+
+/// A completion that panics takes the writer with it: the log must not go on as if it were there.
+struct FailOnPanic {
+    shared: Arc<Shared>,
+}
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shared.fail(Vec::new(), io::Error::other("a completion of the log panicked"));
+        }
+    }
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) current: Segment,
+    pub(super) next: Lsn,
+    pub(super) segment_bytes: u64,
+    /// Frames that are not yet handed to the file.
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Writer {
+    /// Runs until the log is closed or fails.
+    pub(super) fn run(mut self) {
+        let _guard = FailOnPanic { shared: Arc::clone(&self.shared) };
+        self.shared.lock().writer = Some(thread::current().id());
+        while let Some(batch) = self.shared.take() {
+            let first = self.next;
+            if let Err(error) = self.write(&batch) {
+                self.shared.fail(batch.entries, error);
+                return;
+            }
+            let count = batch.entries.len() as u64;
+            self.shared.appended.fetch_add(count, Ordering::Relaxed);
+            for (entry, lsn) in batch.entries.into_iter().zip(first.0..) {
+                complete(entry.done, Ok(Lsn(lsn)));
+            }
+        }
+    }
+
+    /// Writes and syncs one batch; it goes on in a new segment where the present one is full.
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        let mut batch_first = self.next;
+        let mut payloads = batch.bytes.as_slice();
+        for entry in &batch.entries {
+            let (payload, rest) = payloads.split_at(entry.len);
+            payloads = rest;
+            let end = self.current.end + (self.buffer.len() + frame_len(entry.len)) as u64;
+            if end > self.current.header.segment_bytes {
+                self.flush()?;
+                self.next_segment()?;
+                batch_first = self.next;
+            }
+            let salt = self.current.header.salt;
+            put_frame(&mut self.buffer, salt, self.next, batch_first, payload);
+            self.next = Lsn(self.next.0 + 1);
+        }
+        self.flush()
+    }
+
+    /// Hands the buffer to the file and makes it durable.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        write_all_at(&mut *self.current.media, self.current.end, &self.buffer)?;
+        self.current.media.sync()?;
+        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        self.current.end += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Starts the next segment. All before it is durable: its being there proves that (F2).
+    fn next_segment(&mut self) -> io::Result<()> {
+        assert!(self.buffer.is_empty(), "F2: a new segment follows a sync");
+        let header = Header {
+            owner: self.current.header.owner.clone(),
+            first: self.next,
+            segment_bytes: self.segment_bytes,
+            salt: super::new_salt(),
+        };
+        self.current = create_segment(&*self.shared.folder, header)?;
+        let mut segments = self.shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.push(self.next);
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! Durable append-only logs of opaque records, and the coordinator's own records.
+//!
+//! A [`Log`] takes bytes and says when they are durable. [`FileLog`] (feature `file-log`) is the real
+//! one, [`MemoryLog`] the one for simulations. Participants write their own records to the same kind
+//! of log; what a coordinator writes is a [`Record`].
+//!
+//! Invariants that every log keeps: (L1) completions that say `Ok` come in the order of the appends,
+//! and every completion comes exactly once; (L2) a record whose completion said `Ok` is found again after any crash, in the same place of
+//! the order; (L3) after a restart the records are a prefix of what was appended; (L4) after the first
+//! failed write or sync nothing is durable any more: every later append fails.
+
+#[cfg(feature = "file-log")]
+mod file;
+mod memory;
+mod record;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+#[cfg(feature = "file-log")]
+pub use file::{
+    DiskFolder, FileLog, FileLogStats, Folder, Media, OpenError, Options, Owner, OwnerKind,
+};
+pub use memory::MemoryLog;
+pub use record::{Record, RecordError};
+
+/// A record's place in its log: 1 for the first, then one more for each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What is called when an append is durable, or can never be.
+pub type Done = Box<dyn FnOnce(Result<Lsn, LogError>) + Send>;
+
+/// A durable append-only log.
+pub trait Log: Send + Sync {
+    /// Appends a record. `done` is called exactly once, when the record is durable or when the log
+    /// has failed; on whatever thread the log likes, the caller's included. It must be quick and
+    /// must not wait for the log.
+    fn append(&self, record: &[u8], done: Done);
+
+    /// Appends a record without asking for durability: it becomes durable with a later append, or
+    /// is lost in a crash. Lost silently, too, if the log has failed or the record is too large.
+    fn append_lazy(&self, record: &[u8]);
+}
+
+/// Why an append failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// A write or a sync failed, now or earlier. What was appended since the last success may or may
+    /// not be on the disk; only a restart, which reads it back, can tell.
+    #[error("the log has failed and takes no more records; restart after mending the disk: {cause}")]
+    Poisoned {
+        /// The first failure.
+        cause: Arc<io::Error>,
+    },
+    /// The record is larger than a segment can hold. The log is not harmed.
+    #[error("a record of {len} bytes is too large for this log (at most {max})")]
+    TooLarge {
+        /// How large it is.
+        len: usize,
+        /// How large it may be.
+        max: usize,
+    },
+    /// The log is being closed.
+    #[error("the log is closed")]
+    Closed,
+}

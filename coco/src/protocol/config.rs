@@ -1,0 +1,85 @@
+//! What can be set: spans of time and bounds. No default hurts correctness, only speed and patience.
+
+use std::time::Duration;
+
+/// Settings of a [`Coordinator`](super::Coordinator).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct CoordinatorConfig {
+    /// How long the youngest preparing transaction may wait for its votes. The oldest may wait twice
+    /// as long, the others something between: of the transactions on an unseen deadlock the youngest
+    /// runs out first, and its abort frees the older ones.
+    pub vote_timeout: Duration,
+    /// How long a begun transaction may stay without asking for commit.
+    pub idle_timeout: Duration,
+    /// After how long a decision without acknowledgement is sent again (doubled each time).
+    pub resend_after: Duration,
+    /// The longest span between two resends.
+    pub resend_limit: Duration,
+    /// Search for cycles among the reported waits. Off leaves deadlocks to the timeouts alone.
+    pub detect_deadlocks: bool,
+    /// How many undecided transactions there may be; begins beyond it are refused.
+    pub max_in_flight: usize,
+    /// How many outcomes of ended transactions are kept, to answer a client that asks again.
+    pub remembered_outcomes: usize,
+}
+
+impl Default for CoordinatorConfig {
+    fn default() -> Self {
+        Self {
+            vote_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+            resend_after: Duration::from_secs(1),
+            resend_limit: Duration::from_secs(30),
+            detect_deadlocks: true,
+            max_in_flight: 100_000,
+            remembered_outcomes: 65_536,
+        }
+    }
+}
+
+/// What survives a restart of a site.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Durability {
+    /// Prepared transactions are forced to a log before the YES leaves.
+    #[default]
+    Durable,
+    /// Nothing: no log at all. A restart loses every transaction of the site, committed ones
+    /// included; the coordinator aborts those that are not yet decided.
+    Volatile,
+}
+
+/// Settings of a [`Voter`](super::Voter).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct VoterConfig {
+    /// Where clients reach the site: announced to the coordinator.
+    pub address: String,
+    /// Whether the site has a log.
+    pub durability: Durability,
+    /// How long a wait must last before it is reported to the coordinator: shorter ones end by
+    /// themselves and are not worth a message.
+    pub report_after: Duration,
+    /// How long a transaction may stay without a decision before the coordinator is asked (doubled
+    /// each time).
+    pub inquire_after: Duration,
+    /// The longest span between two inquiries.
+    pub inquire_limit: Duration,
+    /// After how long a withheld vote turns into NO here. `None` leaves that to the coordinator,
+    /// whose timers favour older transactions and never end two on one cycle.
+    pub vote_wait_timeout: Option<Duration>,
+    /// How many outcomes of ended transactions are kept, to answer repeated messages.
+    pub remembered_outcomes: usize,
+}
+
+impl Default for VoterConfig {
+    fn default() -> Self {
+        Self {
+            address: String::new(),
+            durability: Durability::Durable,
+            report_after: Duration::from_millis(5),
+            inquire_after: Duration::from_secs(2),
+            inquire_limit: Duration::from_secs(30),
+            vote_wait_timeout: None,
+            remembered_outcomes: 65_536,
+        }
+    }
+}

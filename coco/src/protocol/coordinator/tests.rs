@@ -1,0 +1,1 @@
+//! Unit tests of what the transcripts do not show.

@@ -1,0 +1,61 @@
+//! Counters. They say what happened and steer nothing.
+
+use std::collections::BTreeMap;
+
+use super::AbortCause;
+
+/// What a coordinator has seen since it started or since the counters were last taken.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct CoordinatorStats {
+    /// Transactions begun.
+    pub begun: u64,
+    /// Commits, one-phase ones included.
+    pub commits: u64,
+    /// Commits that a single site decided.
+    pub one_phase_commits: u64,
+    /// Aborts by cause.
+    pub aborts: BTreeMap<AbortCause, u64>,
+    /// Callers answered with "unknown".
+    pub unknown: u64,
+    /// Transactions that were begun and never came back.
+    pub expired: u64,
+    /// Reports of waits received.
+    pub reports: u64,
+    /// Deadlocks over several sites that the cycle search resolved.
+    pub deadlocks_by_search: u64,
+    /// Vote timeouts that ended a transaction which stood on a reported cycle.
+    pub deadlocks_by_timeout: u64,
+    /// Decisions sent again.
+    pub resends: u64,
+}
+
+impl CoordinatorStats {
+    /// Aborts of all causes.
+    #[must_use]
+    pub fn aborts_in_all(&self) -> u64 {
+        self.aborts.values().sum()
+    }
+}
+
+/// What a voter has seen since it started or since the counters were last taken.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct VoterStats {
+    /// Votes YES, read-only ones included.
+    pub votes_yes: u64,
+    /// Votes YES of transactions that wrote nothing here.
+    pub votes_read_only: u64,
+    /// Votes NO by cause.
+    pub votes_no: BTreeMap<AbortCause, u64>,
+    /// Transactions that this site alone committed.
+    pub one_phase_commits: u64,
+    /// Commit decisions applied.
+    pub commits: u64,
+    /// Abort decisions applied.
+    pub aborts: u64,
+    /// Waits reported or withdrawn.
+    pub reports: u64,
+    /// Inquiries sent.
+    pub inquiries: u64,
+    /// Commit decisions on transactions that a volatile site had voted for and lost by a restart.
+    pub lost_commits: u64,
+}

@@ -1,0 +1,134 @@
+//! Carrying out decisions.
+
+use co_core::{Gtid, Stamp};
+
+use super::{Phase, Phases, Voter};
+use crate::protocol::{AbortCause, Decision, Durability, ToCoordinator, VoterEffect};
+
+impl Voter {
+    /// The coordinator has decided to commit.
+    ///
+    /// Asserts that this site has not ended the transaction otherwise: a durable site that did has
+    /// broken its YES, and going on would spread the damage.
+    pub(super) fn handle_commit(
+        &mut self,
+        gtid: Gtid,
+        stamp: Stamp,
+        out: &mut Vec<VoterEffect>,
+    ) {
+        let decision = Decision::Commit { stamp };
+        match self.transactions.get(&gtid) {
+            Some(Phase::Voted { .. }) => {
+                self.transactions.remove(&gtid);
+                self.stats.commits += 1;
+                self.commit(gtid, stamp, out);
+                return;
+            }
+            // The acknowledgement follows the record.
+            Some(Phase::Applied { .. }) => return,
+            Some(Phase::Requested { .. } | Phase::Preparing(_) | Phase::Committing { .. }) => {
+                self.assert_volatile(gtid);
+            }
+            None => match self.recent.get(gtid).map(|ended| ended.decision) {
+                Some(Decision::Abort { .. }) => self.assert_volatile(gtid),
+                Some(before @ Decision::Commit { .. }) => {
+                    assert_eq!(before, decision, "a transaction is decided once");
+                }
+                // Ended so long ago that it is forgotten.
+                None => {}
+            },
+        }
+        self.send(ToCoordinator::Ack { gtid }, out);
+    }
+
+    /// Applies a commit and has it written; successors are released at once, because the log keeps
+    /// its record before any record of theirs.
+    fn commit(&mut self, gtid: Gtid, stamp: Stamp, out: &mut Vec<VoterEffect>) {
+        let decision = Decision::Commit { stamp };
+        self.timers.cancel(gtid);
+        match self.config.durability {
+            Durability::Volatile => {
+                self.remember(gtid, Phases::Two, decision);
+                out.push(VoterEffect::Apply { gtid, decision });
+                self.send(ToCoordinator::Ack { gtid }, out);
+            }
+            Durability::Durable => {
+                // With a failed log there is no record and, by V4, no acknowledgement: the
+                // coordinator remembers, and a restart learns it again.
+                if !self.log_failed {
+                    let token = self.new_token(gtid);
+                    out.push(VoterEffect::AppendDecision { gtid, decision, token });
+                }
+                self.transactions.insert(gtid, Phase::Applied { stamp });
+                out.push(VoterEffect::Apply { gtid, decision });
+            }
+        }
+    }
+
+    /// The coordinator has decided, or asks a one-phase transaction, to abort.
+    pub(super) fn handle_abort(
+        &mut self,
+        gtid: Gtid,
+        cause: AbortCause,
+        out: &mut Vec<VoterEffect>,
+    ) {
+        let decision = Decision::Abort { cause };
+        match self.transactions.get(&gtid) {
+            Some(Phase::Requested { phases: Phases::One, .. }) => {
+                self.transactions.remove(&gtid);
+                self.end_one_phase(gtid, decision, out);
+            }
+            Some(Phase::Requested { phases: Phases::Two, .. }) => {
+                self.transactions.remove(&gtid);
+                self.abort(gtid, cause, out);
+            }
+            Some(Phase::Preparing(pending)) => {
+                self.appends.remove(&pending.token());
+                self.abort_written(gtid, cause, out);
+            }
+            Some(Phase::Voted { .. }) => self.abort_written(gtid, cause, out),
+            // Too late; the coordinator will hear what was decided.
+            Some(Phase::Committing { .. }) => {}
+            Some(Phase::Applied { .. }) => panic!("{gtid} was committed here and is now aborted"),
+            None => match self.recent.get(gtid).copied() {
+                Some(ended) if ended.phases == Phases::One => {
+                    let decision = ended.decision;
+                    self.send(ToCoordinator::OnePhaseDone { gtid, decision }, out);
+                }
+                Some(_) => {}
+                // Never asked about, or forgotten. If the engine works for it, it ends; what was
+                // asked of it in an earlier life is not known here, and the cause says so.
+                None => self.abort(gtid, AbortCause::UnknownTransaction, out),
+            },
+        }
+    }
+
+    /// Aborts what has, or may have, a prepared record in the log. The decision is written without
+    /// force: without it a restart is in doubt, asks, and is told the same.
+    fn abort_written(&mut self, gtid: Gtid, cause: AbortCause, out: &mut Vec<VoterEffect>) {
+        self.transactions.remove(&gtid);
+        if self.config.durability == Durability::Durable && !self.log_failed {
+            let decision = Decision::Abort { cause };
+            out.push(VoterEffect::AppendDecisionLazy { gtid, decision });
+        }
+        self.abort(gtid, cause, out);
+    }
+
+    fn abort(&mut self, gtid: Gtid, cause: AbortCause, out: &mut Vec<VoterEffect>) {
+        let decision = Decision::Abort { cause };
+        self.stats.aborts += 1;
+        self.remember(gtid, Phases::Two, decision);
+        out.push(VoterEffect::Apply { gtid, decision });
+    }
+
+    /// The coordinator commits what this site does not hold as voted: the site must be one that may
+    /// lose its votes.
+    fn assert_volatile(&mut self, gtid: Gtid) {
+        assert_eq!(
+            self.config.durability,
+            Durability::Volatile,
+            "V2: {gtid} was committed without the YES of this site"
+        );
+        self.stats.lost_commits += 1;
+    }
+}

@@ -1,0 +1,345 @@
+//! The voter: a site's half of two-phase commit. It asks the engine for votes, makes them durable,
+//! says them, and carries out the coordinator's decisions.
+//!
+//! State: the transactions that the coordinator has asked about and that have not ended, a bounded
+//! memory of those that have, the waits that were reported, one timer for each transaction.
+//!
+//! Invariants:
+//! - (V1) A YES leaves only with a [`ForcedVote`]: its record is in the site's log, or the site has
+//!   none.
+//! - (V2) After its YES a transaction is ended by the coordinator's decision alone; no time, no lost
+//!   link and no failed log of this site ends it.
+//! - (V3) Every `RequestVote` is followed by at most one `Apply`, and so is every recovered
+//!   transaction in doubt; exactly one, unless the log fails. Further `Apply`s are aborts of
+//!   transactions that the engine was never asked about.
+//! - (V4) A commit is acknowledged when its decision is in the site's log, not before: the
+//!   coordinator forgets what is acknowledged. The read-only ones too: if the site forgot such a
+//!   decision in a crash it would not find its clock where the commit's stamp had put it.
+//! - (V5) While the link is down nothing is sent; everything that matters is said again after the
+//!   hello.
+//!
+//! Not here: the engine, the log's format, the clock.
+
+mod blocked;
+mod deciding;
+mod voting;
+
+use std::collections::BTreeMap;
+
+use co_core::{Gtid, Stamp};
+
+use self::blocked::Reports;
+pub use self::blocked::Wait;
+use super::proof::{ForcedVote, PendingVote};
+use super::recent::Recent;
+use super::time::{Timers, backoff};
+use super::{
+    AbortCause, Ballot, Decision, Incarnation, Time, ToCoordinator, ToParticipant, Token,
+    VoterConfig, VoterEffect, VoterStats,
+};
+
+/// A site's half of two-phase commit.
+///
+/// Effects are appended to the buffer that the caller passes; they are to be done in order.
+///
+/// ```
+/// use coco::protocol::{
+///     Decision, Incarnation, ReleasedVote, Time, ToCoordinator, ToParticipant, Voter,
+///     VoterConfig, VoterEffect,
+/// };
+/// use co_core::{Gtid, Stamp};
+///
+/// let (gtid, mut effects) = (Gtid(1), Vec::new());
+/// let mut voter = Voter::recover(VoterConfig::default(), Incarnation(1), Time(0), [], []);
+/// voter.handle_link_up(Time(0), &mut effects);
+/// effects.clear(); // the hello, to be sent
+///
+/// // The coordinator asks; the engine votes when its gate opens; the vote is forced, then said.
+/// voter.handle_message(Time(1), ToParticipant::Prepare { gtid }, &mut effects);
+/// assert_eq!(effects.pop(), Some(VoterEffect::RequestVote { gtid }));
+/// let yes = ReleasedVote::Yes { stamp: Stamp(7), read_only: false };
+/// voter.handle_released(Time(2), gtid, yes, &mut effects);
+/// let Some(VoterEffect::AppendPrepared { token, .. }) = effects.pop() else { panic!() };
+/// voter.handle_durable(Time(3), token, &mut effects);
+/// assert!(matches!(effects.pop(), Some(VoterEffect::Send(ToCoordinator::Vote { .. }))));
+///
+/// // The decision is applied at once, and acknowledged when it is in the site's log.
+/// let decision = Decision::Commit { stamp: Stamp(9) };
+/// voter.handle_message(Time(4), ToParticipant::Decide { gtid, decision }, &mut effects);
+/// assert_eq!(effects.pop(), Some(VoterEffect::Apply { gtid, decision }));
+/// let Some(VoterEffect::AppendDecision { token, .. }) = effects.pop() else { panic!() };
+/// voter.handle_durable(Time(5), token, &mut effects);
+/// assert_eq!(effects.pop(), Some(VoterEffect::Send(ToCoordinator::Ack { gtid })));
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Voter {
+    config: VoterConfig,
+    incarnation: Incarnation,
+    linked: bool,
+    log_failed: bool,
+    next_token: u64,
+    transactions: BTreeMap<Gtid, Phase>,
+    /// Whose record each append in flight is.
+    appends: BTreeMap<Token, Gtid>,
+    timers: Timers,
+    reports: Reports,
+    recent: Recent<Ended>,
+    stats: VoterStats,
+}
+
+/// Who decides: everybody together, or this site because it is the only one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Phases {
+    Two,
+    One,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Phase {
+    /// The engine was asked for its vote.
+    Requested { phases: Phases, since: Time, inquiry: Inquiry },
+    /// The vote is on its way to the disk.
+    Preparing(PendingVote),
+    /// The commit of a one-phase transaction is on its way to the disk.
+    Committing { stamp: Stamp },
+    /// YES; in doubt.
+    Voted { vote: ForcedVote, inquiry: Inquiry },
+    /// Committed and applied; the decision is on its way to the disk.
+    Applied { stamp: Stamp },
+}
+
+/// When the coordinator will be asked about a transaction, and how often it has been.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Inquiry {
+    at: Time,
+    asked: u32,
+}
+
+/// What is remembered of a transaction that has ended here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Ended {
+    phases: Phases,
+    decision: Decision,
+}
+
+/// A transaction in doubt, read back from the site's log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct InDoubt {
+    /// Which.
+    pub gtid: Gtid,
+    /// The stamp of its vote.
+    pub stamp: Stamp,
+    /// It wrote nothing here.
+    pub read_only: bool,
+}
+
+impl Voter {
+    /// Starts a voter from what the site's log says: the transactions in doubt, which the engine has
+    /// re-created with their writes and read marks, and the one-phase commits that the log still
+    /// holds, whose outcome the coordinator may ask for again. Both are empty at a first start.
+    pub fn recover(
+        config: VoterConfig,
+        incarnation: Incarnation,
+        now: Time,
+        in_doubt: impl IntoIterator<Item = InDoubt>,
+        one_phase: impl IntoIterator<Item = (Gtid, Stamp)>,
+    ) -> Self {
+        let mut voter = Self {
+            incarnation,
+            linked: false,
+            log_failed: false,
+            next_token: 0,
+            transactions: BTreeMap::new(),
+            appends: BTreeMap::new(),
+            timers: Timers::default(),
+            reports: Reports::default(),
+            recent: Recent::new(config.remembered_outcomes),
+            stats: VoterStats::default(),
+            config,
+        };
+        for (gtid, stamp) in one_phase {
+            let decision = Decision::Commit { stamp };
+            voter.recent.insert(gtid, Ended { phases: Phases::One, decision });
+        }
+        for InDoubt { gtid, stamp, read_only } in in_doubt {
+            voter.enter_voted(now, gtid, ForcedVote::recovered(stamp, read_only));
+        }
+        voter
+    }
+
+    /// A message from the coordinator.
+    pub fn handle_message(
+        &mut self,
+        now: Time,
+        message: ToParticipant,
+        out: &mut Vec<VoterEffect>,
+    ) {
+        match message {
+            ToParticipant::Prepare { gtid } => self.handle_prepare(now, gtid, out),
+            ToParticipant::CommitOnePhase { gtid } => {
+                self.handle_commit_one_phase(now, gtid, out);
+            }
+            ToParticipant::Decide { gtid, decision: Decision::Commit { stamp } } => {
+                self.handle_commit(gtid, stamp, out);
+            }
+            ToParticipant::Decide { gtid, decision: Decision::Abort { cause } } => {
+                self.handle_abort(gtid, cause, out);
+            }
+        }
+    }
+
+    /// An append is durable.
+    pub fn handle_durable(&mut self, now: Time, token: Token, out: &mut Vec<VoterEffect>) {
+        let Some(gtid) = self.appends.remove(&token) else {
+            // The transaction has ended while its record was being written.
+            return;
+        };
+        match self.transactions.remove(&gtid) {
+            Some(Phase::Preparing(pending)) => {
+                self.vote_yes(now, gtid, pending.durable(token), out);
+            }
+            Some(Phase::Committing { stamp }) => {
+                self.end_one_phase(gtid, Decision::Commit { stamp }, out);
+            }
+            Some(Phase::Applied { stamp }) => {
+                self.remember(gtid, Phases::Two, Decision::Commit { stamp });
+                self.send(ToCoordinator::Ack { gtid }, out);
+            }
+            Some(Phase::Requested { .. } | Phase::Voted { .. }) | None => {
+                unreachable!("the index of appends names transactions that are being written")
+            }
+        }
+    }
+
+    /// The site's log has failed. What has not voted is refused; what has voted stays in doubt (V2);
+    /// of a one-phase commit that was being written nobody can say what it is before a restart.
+    pub fn handle_log_failed(&mut self, out: &mut Vec<VoterEffect>) {
+        self.log_failed = true;
+        self.appends.clear();
+        let gtids: Vec<Gtid> = self.transactions.keys().copied().collect();
+        for gtid in gtids {
+            match self.transactions.get(&gtid) {
+                Some(&Phase::Requested { phases, .. }) => {
+                    self.refuse(gtid, phases, AbortCause::LogFailure, out);
+                }
+                // The record may be on the disk. "No" is true, since the YES has not left; but if it
+                // is lost, a restart would find the record and vote YES. So nothing is undone yet.
+                Some(Phase::Preparing(_)) => self.say_log_failed(gtid, out),
+                Some(Phase::Committing { .. } | Phase::Voted { .. } | Phase::Applied { .. })
+                | None => {}
+            }
+        }
+    }
+
+    /// The link to the coordinator is up: introduces the site and repeats what may be lost.
+    pub fn handle_link_up(&mut self, _now: Time, out: &mut Vec<VoterEffect>) {
+        self.linked = true;
+        self.reports.forget_reported();
+        let votes: Vec<(Gtid, Ballot)> = self
+            .transactions
+            .iter()
+            .filter_map(|(&gtid, phase)| match phase {
+                Phase::Voted { vote, .. } => Some((gtid, vote.ballot(self.incarnation))),
+                Phase::Requested { .. }
+                | Phase::Preparing(_)
+                | Phase::Committing { .. }
+                | Phase::Applied { .. } => None,
+            })
+            .collect();
+        let hello = ToCoordinator::Hello {
+            incarnation: self.incarnation,
+            address: self.config.address.clone(),
+            in_doubt: votes.iter().map(|&(gtid, _)| gtid).collect(),
+        };
+        self.send(hello, out);
+        for (gtid, ballot) in votes {
+            self.send(ToCoordinator::Vote { gtid, ballot }, out);
+        }
+    }
+
+    /// The link to the coordinator is down.
+    pub fn handle_link_down(&mut self, _now: Time) {
+        self.linked = false;
+    }
+
+    /// Time has passed: does what has come due.
+    ///
+    /// Not only the voted ask what became of them: if the word of an abort was lost, a transaction
+    /// whose vote is withheld would hold up its successors for ever.
+    pub fn handle_tick(&mut self, now: Time, out: &mut Vec<VoterEffect>) {
+        while let Some(gtid) = self.timers.pop_due(now) {
+            let inquiry = match self.transactions.get_mut(&gtid) {
+                Some(&mut Phase::Requested { phases, since, ref mut inquiry }) => {
+                    let patience = self.config.vote_wait_timeout;
+                    if patience.is_some_and(|patience| now >= since + patience) {
+                        self.refuse(gtid, phases, AbortCause::Timeout, out);
+                        continue;
+                    }
+                    inquiry
+                }
+                Some(Phase::Voted { inquiry, .. }) => inquiry,
+                Some(Phase::Preparing(_) | Phase::Committing { .. } | Phase::Applied { .. })
+                | None => unreachable!("only who waits for somebody else has a timer"),
+            };
+            if now >= inquiry.at {
+                inquiry.asked = inquiry.asked.saturating_add(1);
+                let (base, limit) = (self.config.inquire_after, self.config.inquire_limit);
+                inquiry.at = now + backoff(base, inquiry.asked, limit);
+                if self.linked {
+                    self.stats.inquiries += 1;
+                    self.send(ToCoordinator::Inquire { gtid }, out);
+                }
+            }
+            self.set_timer(gtid);
+        }
+    }
+
+    /// When [`handle_tick`](Self::handle_tick) has something to do next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// The transactions in doubt: voted YES, decision unknown.
+    pub fn in_doubt(&self) -> impl Iterator<Item = Gtid> {
+        let voted = |phase: &Phase| matches!(phase, Phase::Voted { .. });
+        self.transactions.iter().filter(move |(_, phase)| voted(phase)).map(|(&gtid, _)| gtid)
+    }
+
+    /// How many transactions the coordinator has asked about and that have not ended here.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub const fn stats(&self) -> &VoterStats {
+        &self.stats
+    }
+
+    /// The counters since they were last taken; they start again from zero.
+    pub fn take_stats(&mut self) -> VoterStats {
+        std::mem::take(&mut self.stats)
+    }
+
+    fn send(&self, message: ToCoordinator, out: &mut Vec<VoterEffect>) {
+        if self.linked {
+            out.push(VoterEffect::Send(message));
+        }
+    }
+
+    fn new_token(&mut self, gtid: Gtid) -> Token {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        self.appends.insert(token, gtid);
+        token
+    }
+
+    fn remember(&mut self, gtid: Gtid, phases: Phases, decision: Decision) {
+        assert!(!self.transactions.contains_key(&gtid), "what is remembered has ended");
+        self.timers.cancel(gtid);
+        self.reports.forget(gtid);
+        self.recent.insert(gtid, Ended { phases, decision });
+    }
+}

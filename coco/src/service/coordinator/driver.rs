@@ -1,0 +1,356 @@
+//! The one task that owns the coordinator's state machine.
+//!
+//! Invariants:
+//! - D1 Every input that is there is handled before any effect is carried out: votes that arrived together
+//!   lead to decisions that are forced by one sync and leave in one frame.
+//! - D2 Effects are carried out in order. An append is handed to the log and comes back as an input; nothing
+//!   here waits for the disk.
+//! - D3 At most one link for each site: the link of a later hello replaces the one before. A hello of an
+//!   earlier life than the known one is refused, so that a forgotten process cannot take the name back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use co_core::{Gtid, Priority};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::queue::{DownFrames, QUEUE};
+use super::{BeginGrant, CoordinatorOptions, SiteInfo, StartError, Statistics};
+use crate::log::{Log, Record};
+use crate::protocol::{
+    BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, Incarnation, SiteName,
+    Time, ToCoordinator, ToParticipant, Token,
+};
+
+/// How many inputs are handled before their effects are carried out, so that none waits for ever.
+const MAX_BATCH: usize = 4096;
+
+/// One connection of one site.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct LinkId(u64);
+
+type Linked = Result<(LinkId, DownFrames), Status>;
+
+/// What the driver is told.
+pub(super) enum Input {
+    Begin {
+        count: u32,
+        priority: Option<Priority>,
+        reply: oneshot::Sender<Result<BeginGrant, BeginRefused>>,
+    },
+    Commit { gtid: Gtid, sites: Vec<SiteName>, reply: oneshot::Sender<CommitAnswer> },
+    Rollback { gtid: Gtid, sites: Vec<SiteName>, reply: oneshot::Sender<CommitAnswer> },
+    Sites { reply: oneshot::Sender<Vec<SiteInfo>> },
+    Statistics { reply: oneshot::Sender<Statistics> },
+    /// A site has connected; the first message is its hello.
+    Link { site: SiteName, messages: Vec<ToCoordinator>, reply: oneshot::Sender<Linked> },
+    Messages { id: LinkId, messages: Vec<ToCoordinator> },
+    LinkEnded { id: LinkId },
+    Shutdown { grace: Duration },
+}
+
+/// What became of a forced append; from the log's thread.
+type Written = Result<Token, ()>;
+
+struct LinkOut {
+    id: LinkId,
+    messages: mpsc::Sender<ToParticipant>,
+}
+
+pub(super) struct Driver {
+    machine: Coordinator,
+    lease: Duration,
+    log: Arc<dyn Log>,
+    on_note: Box<dyn Fn(&crate::protocol::Note) + Send>,
+    /// Time zero of the machine.
+    start: Instant,
+    effects: Vec<CoordinatorEffect>,
+    callers: HashMap<CallerId, oneshot::Sender<CommitAnswer>>,
+    next_caller: u64,
+    /// Where each site's messages go (D3).
+    links: BTreeMap<SiteName, LinkOut>,
+    sites: BTreeMap<LinkId, SiteName>,
+    next_link: u64,
+    written: mpsc::UnboundedReceiver<Written>,
+    writing: mpsc::UnboundedSender<Written>,
+    /// Told once: whether the first record is durable.
+    ready: Option<oneshot::Sender<bool>>,
+    /// When to end although callers wait.
+    end_at: Option<Instant>,
+}
+
+impl Driver {
+    pub(super) fn recover(
+        options: CoordinatorOptions,
+        log: Arc<dyn Log>,
+        records: Vec<Record>,
+        ready: oneshot::Sender<bool>,
+    ) -> Result<Self, StartError> {
+        let mut effects = Vec::new();
+        let lease = options.config.idle_timeout;
+        let machine = Coordinator::recover(options.config, options.id, records, &mut effects)?;
+        let (writing, written) = mpsc::unbounded_channel();
+        Ok(Self {
+            machine,
+            lease,
+            log,
+            on_note: options.on_note,
+            start: Instant::now(),
+            effects,
+            callers: HashMap::new(),
+            next_caller: 0,
+            links: BTreeMap::new(),
+            sites: BTreeMap::new(),
+            next_link: 0,
+            written,
+            writing,
+            ready: Some(ready),
+            end_at: None,
+        })
+    }
+
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        loop {
+            self.carry_out();
+            if self.has_ended() {
+                return;
+            }
+            let deadline = self.next_wake();
+            tokio::select! {
+                biased;
+                Some(written) = self.written.recv() => self.handle_written(written),
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle(input),
+                    None => return,
+                },
+                () = sleep_until(deadline) => {}
+            }
+            // Whoever has something to say and is about to run says it in this batch.
+            tokio::task::yield_now().await;
+            self.gather(&mut inputs);
+            let now = self.now();
+            if self.machine.next_deadline().is_some_and(|deadline| deadline <= now) {
+                self.machine.handle_tick(now, &mut self.effects);
+            }
+        }
+    }
+
+    /// Takes whatever else is there (D1).
+    fn gather(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+        for _ in 0..MAX_BATCH {
+            if let Ok(written) = self.written.try_recv() {
+                self.handle_written(written);
+            } else if let Ok(input) = inputs.try_recv() {
+                self.handle(input);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::default() + self.start.elapsed()
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let timer = self.machine.next_deadline();
+        // One microsecond more, so that the timer is due when the sleep has ended.
+        let timer = timer.map(|at| self.start + at.since(Time::default()) + Duration::from_micros(1));
+        match (timer, self.end_at) {
+            (Some(timer), Some(end)) => Some(timer.min(end)),
+            (timer, end) => timer.or(end),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.end_at.is_some_and(|end| self.callers.is_empty() || Instant::now() >= end)
+    }
+
+    fn handle_written(&mut self, written: Written) {
+        let now = self.now();
+        match written {
+            Ok(token) => self.machine.handle_durable(now, token, &mut self.effects),
+            Err(()) => self.machine.handle_log_failed(now, &mut self.effects),
+        }
+        if let Some(ready) = self.ready.take() {
+            // An error means that nobody waits for the start any more.
+            let _nobody_waits = ready.send(self.machine.is_serving());
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Begin { count, priority, reply } => {
+                let grant = self.begin(now, count, priority);
+                answer(reply, grant);
+            }
+            Input::Commit { gtid, sites, reply } => {
+                let caller = self.caller(reply);
+                self.machine.handle_commit(now, caller, gtid, &sites, &mut self.effects);
+            }
+            Input::Rollback { gtid, sites, reply } => {
+                let caller = self.caller(reply);
+                self.machine.handle_rollback(now, caller, gtid, &sites, &mut self.effects);
+            }
+            Input::Sites { reply } => answer(reply, self.site_infos()),
+            Input::Statistics { reply } => answer(reply, self.statistics()),
+            Input::Link { site, messages, reply } => {
+                let linked = self.link(now, site, messages);
+                answer(reply, linked);
+            }
+            Input::Messages { id, messages } => {
+                // The messages of a link that was replaced are late repetitions at best.
+                if let Some(site) = self.sites.get(&id).cloned() {
+                    for message in messages {
+                        self.machine.handle_message(now, &site, message, &mut self.effects);
+                    }
+                }
+            }
+            Input::LinkEnded { id } => self.unlink(now, id),
+            Input::Shutdown { grace } => self.end_at = Some(Instant::now() + grace),
+        }
+    }
+
+    fn caller(&mut self, reply: oneshot::Sender<CommitAnswer>) -> CallerId {
+        self.next_caller += 1;
+        let caller = CallerId(self.next_caller);
+        self.callers.insert(caller, reply);
+        caller
+    }
+
+    /// Hands out up to `count` identifiers; fewer if there are no more just now.
+    fn begin(
+        &mut self,
+        now: Time,
+        count: u32,
+        priority: Option<Priority>,
+    ) -> Result<BeginGrant, BeginRefused> {
+        let first = self.machine.handle_begin(now, priority, &mut self.effects)?;
+        let mut begun = 1;
+        while begun < count {
+            match self.machine.handle_begin(now, priority, &mut self.effects) {
+                Ok(next) => {
+                    assert_eq!(next.gtid.0, first.gtid.0 + u64::from(begun), "one epoch counts up");
+                    begun += 1;
+                }
+                Err(_) => break,
+            }
+        }
+        let lease = self.lease;
+        Ok(BeginGrant { first: first.gtid, count: begun, priority: first.priority, lease })
+    }
+
+    fn site_infos(&self) -> Vec<SiteInfo> {
+        let info = |site: crate::protocol::SiteView<'_>| SiteInfo {
+            name: site.name.clone(),
+            address: site.address.to_owned(),
+            connected: site.connected,
+            incarnation: site.incarnation,
+        };
+        self.machine.sites().map(info).collect()
+    }
+
+    fn statistics(&self) -> Statistics {
+        Statistics {
+            counters: self.machine.stats().clone(),
+            in_flight: self.machine.in_flight() as u64,
+            epoch: self.machine.epoch().number(),
+            serving: self.machine.is_serving() && self.end_at.is_none(),
+        }
+    }
+
+    /// A site has connected and said hello (D3).
+    fn link(&mut self, now: Time, site: SiteName, messages: Vec<ToCoordinator>) -> Linked {
+        if self.end_at.is_some() {
+            return Err(super::stopping());
+        }
+        let known = self.machine.sites().find(|known| *known.name == site);
+        let known = known.map(|known| known.incarnation);
+        if let Some(ToCoordinator::Hello { incarnation, .. }) = messages.first()
+            && known.is_some_and(|known| known > *incarnation)
+        {
+            return Err(stale(&site, *incarnation, known.unwrap_or_default()));
+        }
+        self.next_link += 1;
+        let id = LinkId(self.next_link);
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        if let Some(before) = self.links.insert(site.clone(), LinkOut { id, messages: sender }) {
+            self.sites.remove(&before.id);
+            self.machine.handle_link_down(now, &site, &mut self.effects);
+        }
+        self.sites.insert(id, site.clone());
+        for message in messages {
+            self.machine.handle_message(now, &site, message, &mut self.effects);
+        }
+        Ok((id, DownFrames::new(receiver)))
+    }
+
+    fn unlink(&mut self, now: Time, id: LinkId) {
+        if let Some(site) = self.sites.remove(&id) {
+            self.links.remove(&site);
+            self.machine.handle_link_down(now, &site, &mut self.effects);
+        }
+    }
+
+    /// Does what the machine wants done (D2).
+    fn carry_out(&mut self) {
+        let mut broken = Vec::new();
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                CoordinatorEffect::Append { record, token } => {
+                    let writing = self.writing.clone();
+                    self.log.append(
+                        &record.encode(),
+                        Box::new(move |written| {
+                            // An error means that the driver has ended: nobody wants to know.
+                            let _ended = writing.send(written.map(|_lsn| token).map_err(|_| ()));
+                        }),
+                    );
+                }
+                CoordinatorEffect::AppendLazy { record } => self.log.append_lazy(&record.encode()),
+                CoordinatorEffect::Send { to, message } => {
+                    if let Some(link) = self.links.get(&to)
+                        && link.messages.try_send(message).is_err()
+                    {
+                        broken.push(link.id);
+                    }
+                }
+                CoordinatorEffect::Answer { caller, answer: said, .. } => {
+                    if let Some(reply) = self.callers.remove(&caller) {
+                        answer(reply, said);
+                    }
+                }
+                CoordinatorEffect::Note(note) => (self.on_note)(&note),
+            }
+        }
+        let now = self.now();
+        for id in broken {
+            self.unlink(now, id);
+        }
+    }
+}
+
+/// Answers; whoever asked may have gone.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    // An error means that the caller has gone away.
+    let _gone = reply.send(value);
+}
+
+fn stale(site: &SiteName, incarnation: Incarnation, known: Incarnation) -> Status {
+    Status::failed_precondition(format!(
+        "site {site} is known in its life {}, and this one says it is in life {}: \
+         end the older process, or, if the site lost its data for good, restart the coordinator",
+        known.0, incarnation.0
+    ))
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

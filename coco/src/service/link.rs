@@ -1,0 +1,169 @@
+//! A participant's end of its link to the coordinator: one stream that is opened again when it breaks.
+//!
+//! What the link promises: messages of one connection arrive in order; a message that was given to a
+//! connection which then breaks may be lost. Nothing is carried over to the next connection, because after
+//! the hello the voter says again everything that matters. So that no message can slip in before the hello,
+//! each [`LinkEvent::Up`] brings the sender of its connection.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::Stream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::convert::{down_of, up_to_wire};
+use super::transport::{InvalidUri, MAX_MESSAGE_BYTES, endpoint};
+use super::wire::{self, coordinator_client::CoordinatorClient};
+use crate::protocol::{SiteName, ToCoordinator, ToParticipant};
+
+/// Most messages of one frame.
+pub(super) const MAX_FRAME: usize = 512;
+
+/// How many events wait for a participant that is slow to take them, before the stream stands still.
+const EVENTS: usize = 64;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What happens on a link.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// It is connected. Say hello through this sender first, then everything else.
+    Up(LinkSender),
+    /// It is not connected any more, or could not be. It tries again by itself.
+    Down {
+        /// Why.
+        reason: String,
+    },
+    /// The coordinator said these.
+    Messages(Vec<ToParticipant>),
+}
+
+/// Sends over one connection of a link.
+#[derive(Clone, Debug)]
+pub struct LinkSender(mpsc::UnboundedSender<ToCoordinator>);
+
+impl LinkSender {
+    /// Sends a message; never waits. It is lost if the connection has broken.
+    pub fn send(&self, message: ToCoordinator) {
+        // An error means that the connection is gone: the event says so.
+        let _lost_with_its_connection = self.0.send(message);
+    }
+}
+
+/// A link. Dropping it closes it.
+#[derive(Debug)]
+pub struct Link {
+    task: JoinHandle<()>,
+}
+
+impl Link {
+    /// Keeps a link to the coordinator at `uri` open for `site`, in the present tokio runtime.
+    ///
+    /// # Errors
+    /// If `uri` is not an address.
+    pub fn open(
+        uri: &str,
+        site: SiteName,
+    ) -> Result<(Self, mpsc::Receiver<LinkEvent>), InvalidUri> {
+        let endpoint = endpoint(uri)?;
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let task = tokio::spawn(keep_open(endpoint, site, events));
+        Ok((Self { task }, receiver))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Until nobody listens any more.
+async fn keep_open(endpoint: Endpoint, site: SiteName, events: mpsc::Sender<LinkEvent>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let end = match endpoint.connect().await {
+            Ok(channel) => run(channel, &site, &events, &mut pause).await,
+            Err(error) => Some(describe(&error)),
+        };
+        let Some(reason) = end else { return };
+        if events.send(LinkEvent::Down { reason }).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// One connection. Returns why it ended; `None` if nobody listens.
+async fn run(
+    channel: Channel,
+    site: &SiteName,
+    events: &mpsc::Sender<LinkEvent>,
+    pause: &mut Duration,
+) -> Option<String> {
+    let (sender, messages) = mpsc::unbounded_channel();
+    // The server answers when it has seen the hello, and only the owner can say it.
+    if events.send(LinkEvent::Up(LinkSender(sender))).await.is_err() {
+        return None;
+    }
+    let mut client = CoordinatorClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let frames = UpFrames { site: site.clone(), messages, taken: Vec::new() };
+    let mut down = match client.link(frames).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return Some(status.message().to_owned()),
+    };
+    *pause = FIRST_PAUSE;
+    loop {
+        let frame = match down.message().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Some("the coordinator closed the link".to_owned()),
+            Err(status) => return Some(status.message().to_owned()),
+        };
+        let messages = frame.messages.into_iter().map(down_of).collect::<Result<_, _>>();
+        let messages = match messages {
+            Ok(messages) => messages,
+            Err(error) => return Some(error.to_string()),
+        };
+        if events.send(LinkEvent::Messages(messages)).await.is_err() {
+            return None;
+        }
+    }
+}
+
+fn describe(error: &tonic::transport::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// The messages of one connection, gathered into frames: each takes what is there and waits for no more.
+struct UpFrames {
+    site: SiteName,
+    messages: mpsc::UnboundedReceiver<ToCoordinator>,
+    taken: Vec<ToCoordinator>,
+}
+
+impl Stream for UpFrames {
+    type Item = wire::UpFrame;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<wire::UpFrame>> {
+        let this = self.get_mut();
+        let taken = ready!(this.messages.poll_recv_many(context, &mut this.taken, MAX_FRAME));
+        if taken == 0 {
+            return Poll::Ready(None);
+        }
+        let messages = this.taken.drain(..).map(|message| up_to_wire(&this.site, message)).collect();
+        Poll::Ready(Some(wire::UpFrame { messages }))
+    }
+}

@@ -1,0 +1,256 @@
+//! A site's server for clients, over a trait of plain values: whoever implements [`SiteHandler`] serves
+//! clients without knowing the wire format.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use co_core::{Gtid, Priority, Stamp};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use super::convert::{
+    answer_to_wire, execute_answer_to_wire, execute_of, query_of, rows_to_wire,
+    site_statistics_to_wire,
+};
+use super::convert::{Refused};
+use super::transport::{MAX_MESSAGE_BYTES, serve};
+use super::wire;
+use crate::protocol::{AbortCause, CommitAnswer};
+
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// Which transaction a request belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SiteTxn {
+    /// A global one.
+    Global(Gtid),
+    /// One of this site alone, as the site has named it.
+    Local(u64),
+    /// One of this site alone that begins with this request.
+    NewLocal,
+}
+
+/// Keys from `low` up to, not including, `high`; without `high` up to the end.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Range {
+    /// The first key.
+    pub low: Vec<u8>,
+    /// The first key after the range.
+    pub high: Option<Vec<u8>>,
+}
+
+/// One operation.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Operation {
+    /// Reads a key.
+    Get(Vec<u8>),
+    /// Writes a key.
+    Put(Vec<u8>, Vec<u8>),
+    /// Removes a key.
+    Delete(Vec<u8>),
+    /// Reads a range.
+    Scan(Range),
+    /// Adds to a number.
+    Increment(Vec<u8>, i64),
+}
+
+/// What an operation answered.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum OperationReply {
+    /// The value read, if there is one.
+    Value(Option<Vec<u8>>),
+    /// The rows read, in order of their keys.
+    Rows(Vec<Row>),
+    /// Done.
+    Done,
+}
+
+/// A request to run operations.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Execute {
+    /// Of which transaction.
+    pub txn: SiteTxn,
+    /// It begins here with this request, and this is its age.
+    pub begin: Option<Priority>,
+    /// What to run, in order. It ends at the first one that fails.
+    pub operations: Vec<Operation>,
+}
+
+/// A local transaction that has begun.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct NewLocal {
+    /// Its name, from one.
+    pub name: u64,
+    /// Its age; a retry passes it on.
+    pub priority: Priority,
+}
+
+/// The answer to a request to run operations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExecuteAnswer {
+    /// The local transaction that began with it.
+    pub local: Option<NewLocal>,
+    /// What came of the operations.
+    pub outcome: ExecuteOutcome,
+}
+
+/// What came of operations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ExecuteOutcome {
+    /// One answer each.
+    Results(Vec<OperationReply>),
+    /// The transaction is aborted at this site.
+    Aborted(AbortCause),
+    /// One of them was refused; those before it are done, and the transaction goes on.
+    Refused(Refused),
+}
+
+/// What a site has done so far.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SiteStatistics {
+    /// Its engine.
+    pub engine: String,
+    /// Votes that were asked for.
+    pub votes_requested: u64,
+    /// Votes that had to wait for a predecessor.
+    pub votes_withheld: u64,
+    /// Cycles of conflicts and waits found and broken at this site.
+    pub local_cycles: u64,
+    /// Transactions that preceded a committed one and were aborted for it.
+    pub overtaken: u64,
+    /// Transactions that have begun and are not decided.
+    pub in_flight: u64,
+}
+
+/// What a site does for its clients.
+pub trait SiteHandler: Send + Sync + 'static {
+    /// Runs operations of one transaction.
+    ///
+    /// # Cancel safety
+    /// The future is dropped when the client goes away: the transaction should then be aborted.
+    fn execute(&self, request: Execute) -> impl Future<Output = ExecuteAnswer> + Send;
+
+    /// Commits a local transaction. When the future is dropped the commit goes on.
+    fn commit_local(&self, name: u64) -> impl Future<Output = CommitAnswer> + Send;
+
+    /// Aborts a local transaction.
+    fn rollback_local(&self, name: u64) -> impl Future<Output = ()> + Send;
+
+    /// Reads a range as of a stamp.
+    fn query(
+        &self,
+        stamp: Stamp,
+        range: Range,
+    ) -> impl Future<Output = Result<Vec<Row>, Refused>> + Send;
+
+    /// What the site has done so far.
+    fn statistics(&self) -> SiteStatistics;
+}
+
+/// A running site server.
+#[derive(Debug)]
+pub struct SiteServer {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl SiteServer {
+    /// Serves `handler` on `listener`, in the present tokio runtime.
+    ///
+    /// # Errors
+    /// If the listener has no address.
+    pub fn start<H: SiteHandler>(listener: TcpListener, handler: Arc<H>) -> io::Result<Self> {
+        let service = wire::site_service_server::SiteServiceServer::new(Adapter(handler))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move {
+            // An error means that the handle was dropped: that stops the server as well.
+            let _stopped_or_dropped = stopped.await;
+        };
+        let (address, server) = serve(listener, Routes::new(service), stopped)?;
+        Ok(Self { address, stop, task: tokio::spawn(server) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections and ends when the calls in flight have. Dropping it does the same
+    /// without waiting.
+    ///
+    /// # Errors
+    /// If the server had failed.
+    pub async fn shutdown(self) -> Result<(), tonic::transport::Error> {
+        // An error means that the server has ended by itself; its task says why.
+        let _already_ended = self.stop.send(());
+        match self.task.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Ends at once; clients see their connections break.
+    pub fn kill(self) {
+        self.task.abort();
+    }
+}
+
+struct Adapter<H>(Arc<H>);
+
+#[tonic::async_trait]
+impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
+    async fn execute(
+        &self,
+        request: Request<wire::ExecuteRequest>,
+    ) -> Result<Response<wire::ExecuteReply>, Status> {
+        let request = execute_of(request.into_inner())?;
+        let answer = self.0.execute(request).await;
+        Ok(Response::new(execute_answer_to_wire(answer)))
+    }
+
+    async fn commit_local(
+        &self,
+        request: Request<wire::LocalRequest>,
+    ) -> Result<Response<wire::CommitReply>, Status> {
+        let answer = self.0.commit_local(request.into_inner().local).await;
+        Ok(Response::new(answer_to_wire(answer)))
+    }
+
+    async fn rollback_local(
+        &self,
+        request: Request<wire::LocalRequest>,
+    ) -> Result<Response<wire::RollbackReply>, Status> {
+        self.0.rollback_local(request.into_inner().local).await;
+        Ok(Response::new(wire::RollbackReply {}))
+    }
+
+    async fn query(
+        &self,
+        request: Request<wire::QueryRequest>,
+    ) -> Result<Response<wire::QueryReply>, Status> {
+        let (stamp, range) = query_of(request.into_inner())?;
+        let outcome = match self.0.query(stamp, range).await {
+            Ok(rows) => wire::query_reply::Outcome::Rows(rows_to_wire(rows)),
+            Err(refused) => wire::query_reply::Outcome::Refused(refused.into()),
+        };
+        Ok(Response::new(wire::QueryReply { outcome: Some(outcome) }))
+    }
+
+    async fn site_statistics(
+        &self,
+        _request: Request<wire::StatisticsRequest>,
+    ) -> Result<Response<wire::SiteStatisticsReply>, Status> {
+        Ok(Response::new(site_statistics_to_wire(self.0.statistics())))
+    }
+}

@@ -1,0 +1,99 @@
+//! The optimistic validator: admissions that overlap.
+#![cfg(co_loom)]
+#![allow(clippy::unwrap_used, reason = "a model fails by panicking")]
+
+use std::sync::Arc;
+
+use co_core::{AbortReason, Footprint, Outcome, Validator, Vote, WriteKind};
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use loom_tests::{begin, close, explore, withhold};
+
+fn footprint(reads: &[u8], writes: &[u8]) -> Footprint<u8> {
+    Footprint {
+        reads: reads.to_vec(),
+        ranges: Vec::new(),
+        writes: writes.iter().map(|key| (*key, WriteKind::Put)).collect(),
+    }
+}
+
+/// V1: a reader of the old version never votes YES once the writer of the new one commits, wherever its
+/// admission falls between install, decision and retirement.
+#[test]
+fn admission_against_commit() {
+    explore("admission_against_commit", || {
+        let scheduler = withhold();
+        let validator = Arc::new(Validator::new(scheduler.clone()));
+        let [writer, reader] = begin(&scheduler);
+        let version = Arc::new(AtomicUsize::new(0));
+        validator
+            .admit(&writer, footprint(&[], &[7]), || true)
+            .unwrap();
+        assert_eq!(scheduler.request_vote(&writer).peek(), Some(Vote::Yes));
+        let commit = thread::spawn({
+            let (scheduler, validator) = (scheduler.clone(), Arc::clone(&validator));
+            let (version, writer) = (Arc::clone(&version), writer.clone());
+            move || {
+                version.store(1, Ordering::Release);
+                scheduler.decided(&writer, Outcome::Commit).unwrap();
+                validator.retire(&writer);
+            }
+        });
+        let admitted = validator.admit(&reader, footprint(&[7], &[]), || {
+            version.load(Ordering::Acquire) == 0
+        });
+        let answer = match admitted {
+            Ok(()) => scheduler.request_vote_blocking(&reader),
+            Err(reason) => Vote::No(reason),
+        };
+        assert!(
+            matches!(
+                answer,
+                Vote::No(AbortReason::Conflict | AbortReason::Overtaken)
+            ),
+            "{answer:?}"
+        );
+        commit.join().unwrap();
+        close(&scheduler, &[&reader]);
+        validator.retire(&reader);
+        assert!(validator.is_empty(), "I7");
+    });
+}
+
+/// A write skew: the two admissions see each other in some order, and the cycle costs one of them.
+#[test]
+fn two_admissions_of_a_write_skew() {
+    explore("two_admissions_of_a_write_skew", || {
+        let scheduler = withhold();
+        let validator = Arc::new(Validator::new(scheduler.clone()));
+        let [older, younger] = begin(&scheduler);
+        let other = thread::spawn({
+            let (scheduler, validator, younger) =
+                (scheduler.clone(), Arc::clone(&validator), younger.clone());
+            move || {
+                // Admitted second, it may be doomed by the time it is: by the search of the older one's vote.
+                match validator.admit(&younger, footprint(&[2], &[1]), || true) {
+                    Ok(()) => scheduler.request_vote(&younger).peek(),
+                    Err(reason) => Some(Vote::No(reason)),
+                }
+            }
+        });
+        validator
+            .admit(&older, footprint(&[1], &[2]), || true)
+            .unwrap();
+        let vote = scheduler.request_vote(&older);
+        let votes = [vote.peek(), other.join().unwrap()];
+        assert!(
+            votes
+                .iter()
+                .filter(|vote| **vote == Some(Vote::Yes))
+                .count()
+                <= 1
+        );
+        scheduler.decided(&younger, Outcome::Abort).unwrap();
+        validator.retire(&younger);
+        close(&scheduler, &[&older]);
+        validator.retire(&older);
+        assert!(validator.is_empty(), "I7");
+    });
+}

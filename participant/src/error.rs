@@ -1,0 +1,90 @@
+//! What an operation or a history can answer instead of doing it. Every message says what to do.
+
+use std::io;
+use std::sync::Arc;
+
+use co_core::AbortReason;
+
+use crate::participant::{MAX_KEY_BYTES, MAX_SCAN_ROWS, MAX_VALUE_BYTES};
+
+/// Why a call of a [`Participant`](crate::Participant) did not do what was asked.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// The transaction is aborted here and undone. An outcome rather than a fault.
+    #[error("the transaction is aborted: it {0}; begin it again with the same priority")]
+    Aborted(AbortReason),
+    /// Nobody began the transaction at this site, or it is decided and forgotten.
+    #[error("the site does not know the transaction; begin it first")]
+    UnknownTransaction,
+    /// The name is in use at this site.
+    #[error("the transaction has begun at this site already; use a new name")]
+    DuplicateBegin,
+    /// The transaction was asked for its vote: its work is over.
+    #[error("the transaction was prepared and accepts no more operations; begin another one")]
+    AlreadyEnded,
+    /// A commit of a transaction that has not voted YES.
+    #[error("the transaction has not voted YES; prepare it and wait for its ballot")]
+    NotVoted,
+    /// A key without bytes.
+    #[error("the key is empty; keys have at least one byte")]
+    EmptyKey,
+    /// A key beyond [`MAX_KEY_BYTES`].
+    #[error("the key has {bytes} bytes; use at most {MAX_KEY_BYTES}")]
+    KeyTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A value beyond [`MAX_VALUE_BYTES`].
+    #[error("the value has {bytes} bytes; use at most {MAX_VALUE_BYTES}")]
+    ValueTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A scan that would return more than [`MAX_SCAN_ROWS`].
+    #[error("the scan finds more than {MAX_SCAN_ROWS} rows; scan smaller ranges")]
+    TooManyRows,
+    /// A range that ends where it begins, or before.
+    #[error("the range is empty; its end must come after its beginning")]
+    InvalidRange,
+    /// An increment of a value that is not eight bytes long.
+    #[error("the value has {bytes} bytes and is not a number; put eight little-endian bytes first")]
+    NotANumber {
+        /// The length of the value.
+        bytes: usize,
+    },
+    /// The engine has no such operation.
+    #[error("the {engine} engine cannot {what}; use a site whose engine can")]
+    Unsupported {
+        /// The engine's name.
+        engine: &'static str,
+        /// What was asked of it.
+        what: &'static str,
+    },
+}
+
+/// Why a history could not be written in full.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// The sink refused bytes. The history is cut short there and has no footer.
+    #[error("the history is cut short because its sink failed; free space and run again")]
+    Sink(#[source] Arc<io::Error>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_the_limit_and_the_remedy() {
+        let error = OperationError::KeyTooLong { bytes: 5000 };
+        assert_eq!(error.to_string(), "the key has 5000 bytes; use at most 4096");
+        let error = OperationError::Aborted(AbortReason::Cycle);
+        assert_eq!(
+            error.to_string(),
+            "the transaction is aborted: it stood on a cycle of conflicts and waits; \
+             begin it again with the same priority"
+        );
+    }
+}

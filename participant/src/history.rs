@@ -1,0 +1,424 @@
+//! Records what transactions did, for the checker (`docs/history-format.md`, version 1).
+//!
+//! One line for each transaction when it ends. The engine collects a transaction's operations while it
+//! runs; the recorder gets them with the vote, so it also knows who is in doubt at the end.
+//!
+//! Invariants:
+//! - H1 A transaction has at most one line: a commit needs the vote that handed its operations over, and
+//!   takes them away.
+//! - H2 After the sink has failed nothing more is written, not even the footer: a hole in the middle would
+//!   look like a complete history.
+//!
+//! A recorder may outlive its engine: hand it to the next one after a restart, and the history goes on.
+//! Transactions restored from the log are in it already; those that are not (the recorder is new) are
+//! written as local transactions with numbers counted down from the largest, so that every version that
+//! later reads name has its installer.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use co_core::{AbortReason, Stamp};
+
+use crate::error::HistoryError;
+use crate::participant::{Change, Key, KeyRange, TxnName};
+use crate::sync::Mutex;
+
+/// One operation as it goes into a history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Read a key and saw the version with this number, zero if there never was one.
+    Read(Key, u64),
+    /// Read a range when `position` was the site's newest version: the present keys and their versions.
+    Scan {
+        /// What was read.
+        range: KeyRange,
+        /// The newest version visible.
+        position: u64,
+        /// What was there.
+        rows: Vec<(Key, u64)>,
+    },
+    /// Installed a value.
+    Write(Key),
+    /// Removed the key.
+    Delete(Key),
+    /// Installed a sum.
+    Increment(Key),
+}
+
+impl From<&Change> for Op {
+    fn from(change: &Change) -> Self {
+        match change {
+            Change::Put(key, _) => Self::Write(Arc::clone(key)),
+            Change::Delete(key) => Self::Delete(Arc::clone(key)),
+            Change::Increment(key, _) => Self::Increment(Arc::clone(key)),
+        }
+    }
+}
+
+/// Writes the history of one site. Clones share it; a recorder that is off costs nothing.
+///
+/// ```
+/// use participant::Recorder;
+///
+/// let recorder = Recorder::memory("berlin");
+/// recorder.finish()?;
+/// assert_eq!(recorder.text().as_deref(), Some("co-history 1 berlin\nend 0\n"));
+/// # Ok::<(), participant::HistoryError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Recorder {
+    shared: Option<Arc<Mutex<Record>>>,
+}
+
+enum Sink {
+    Memory(Vec<u8>),
+    Writer(Box<dyn Write + Send>),
+}
+
+struct Record {
+    sink: Sink,
+    failure: Option<Arc<io::Error>>,
+    finished: bool,
+    records: u64,
+    newest: u64,
+    in_doubt: BTreeMap<TxnName, Vec<Op>>,
+    line: String,
+}
+
+impl Recorder {
+    /// A recorder that records nothing.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// A recorder that keeps the history of `site` in memory, for [`Recorder::text`].
+    #[must_use]
+    pub fn memory(site: &str) -> Self {
+        Self::begin(site, Sink::Memory(Vec::new()))
+    }
+
+    /// A recorder that writes the history of `site` to `sink` as transactions end. Give it a buffered
+    /// writer; [`Recorder::finish`] flushes it.
+    #[must_use]
+    pub fn to_writer(site: &str, sink: Box<dyn Write + Send>) -> Self {
+        Self::begin(site, Sink::Writer(sink))
+    }
+
+    fn begin(site: &str, sink: Sink) -> Self {
+        let mut record = Record {
+            sink,
+            failure: None,
+            finished: false,
+            records: 0,
+            newest: 0,
+            in_doubt: BTreeMap::new(),
+            line: String::new(),
+        };
+        record.line.push_str("co-history 1 ");
+        push_token(&mut record.line, site.as_bytes());
+        record.write_line();
+        Self {
+            shared: Some(Arc::new(Mutex::new(record))),
+        }
+    }
+
+    /// Whether anything is recorded.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// A transaction voted YES: `operations` returns what it did here. Asked only when the recorder is on.
+    pub(crate) fn voted(&self, name: TxnName, operations: impl FnOnce() -> Vec<Op>) {
+        self.with(|record| {
+            // A recorder that outlived a restart knows the operations better than the recovered marks.
+            record.in_doubt.entry(name).or_insert_with(operations);
+        });
+    }
+
+    /// A voted transaction committed; `sequence` numbers its versions, if it installed any.
+    pub(crate) fn committed(&self, name: TxnName, stamp: Stamp, sequence: Option<u64>) {
+        self.with(|record| {
+            let ops = record.in_doubt.remove(&name).unwrap_or_default();
+            record.commit(name, stamp, sequence, &ops);
+        });
+    }
+
+    /// A transaction aborted.
+    pub(crate) fn aborted(&self, name: TxnName, reason: AbortReason) {
+        self.with(|record| {
+            record.in_doubt.remove(&name);
+            record.line.push_str("a ");
+            push_name(&mut record.line, name);
+            record.line.push(' ');
+            push_token(&mut record.line, format!("{reason:?}").as_bytes());
+            record.write_record();
+        });
+    }
+
+    /// A transaction that committed before a restart was applied again as version `sequence`.
+    pub(crate) fn restored(&self, stamp: Stamp, sequence: u64, changes: &[Change]) {
+        self.with(|record| {
+            if sequence <= record.newest {
+                return;
+            }
+            let name = TxnName::Local(u64::MAX - sequence);
+            let ops: Vec<Op> = changes.iter().map(Op::from).collect();
+            record.commit(name, stamp, Some(sequence), &ops);
+        });
+    }
+
+    /// Ends the history: those in doubt, then the footer. What happens afterwards is not recorded.
+    ///
+    /// # Errors
+    /// [`HistoryError::Sink`] if the sink failed, now or at any time before.
+    pub fn finish(&self) -> Result<(), HistoryError> {
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        let mut record = shared.lock();
+        if !record.finished {
+            for (name, ops) in std::mem::take(&mut record.in_doubt) {
+                record.line.push_str("u ");
+                push_name(&mut record.line, name);
+                push_ops(&mut record.line, &ops);
+                record.write_record();
+            }
+            let records = record.records;
+            // Writing to a string cannot fail.
+            let _infallible = write!(record.line, "end {records}");
+            record.write_line();
+            record.flush();
+            record.finished = true;
+        }
+        match &record.failure {
+            None => Ok(()),
+            Some(error) => Err(HistoryError::Sink(Arc::clone(error))),
+        }
+    }
+
+    /// What a recorder in memory holds so far; `None` for the others.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let record = self.shared.as_ref()?.lock();
+        match &record.sink {
+            Sink::Memory(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Sink::Writer(_) => None,
+        }
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Record)) {
+        if let Some(shared) = &self.shared {
+            let mut record = shared.lock();
+            if !record.finished {
+                change(&mut record);
+            }
+        }
+    }
+}
+
+impl Record {
+    fn commit(&mut self, name: TxnName, stamp: Stamp, sequence: Option<u64>, ops: &[Op]) {
+        self.newest = self.newest.max(sequence.unwrap_or(0));
+        self.line.push_str("c ");
+        push_name(&mut self.line, name);
+        // Writing to a string cannot fail.
+        let _infallible = match sequence {
+            Some(sequence) => write!(self.line, " {} {sequence}", stamp.0),
+            None => write!(self.line, " {} -", stamp.0),
+        };
+        push_ops(&mut self.line, ops);
+        self.write_record();
+    }
+
+    fn write_record(&mut self) {
+        self.records += 1;
+        self.write_line();
+    }
+
+    fn write_line(&mut self) {
+        self.line.push('\n');
+        if self.failure.is_none() {
+            let written = match &mut self.sink {
+                Sink::Memory(bytes) => {
+                    bytes.extend_from_slice(self.line.as_bytes());
+                    Ok(())
+                }
+                Sink::Writer(writer) => writer.write_all(self.line.as_bytes()),
+            };
+            self.failure = written.err().map(Arc::new);
+        }
+        self.line.clear();
+    }
+
+    fn flush(&mut self) {
+        if let (Sink::Writer(writer), None) = (&mut self.sink, &self.failure) {
+            self.failure = writer.flush().err().map(Arc::new);
+        }
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.shared {
+            None => f.write_str("Recorder(off)"),
+            Some(shared) => write!(f, "Recorder({} records)", shared.lock().records),
+        }
+    }
+}
+
+fn push_name(line: &mut String, name: TxnName) {
+    // Writing to a string cannot fail.
+    let _infallible = match name {
+        TxnName::Global(gtid) => write!(line, "G{}", gtid.0),
+        TxnName::Local(number) => write!(line, "L{number}"),
+    };
+}
+
+fn push_ops(line: &mut String, ops: &[Op]) {
+    for op in ops {
+        match op {
+            Op::Read(key, version) => {
+                line.push_str(" r:");
+                push_version(line, key, *version);
+            }
+            Op::Write(key) => push_change(line, " w:", key),
+            Op::Delete(key) => push_change(line, " x:", key),
+            Op::Increment(key) => push_change(line, " i:", key),
+            Op::Scan {
+                range,
+                position,
+                rows,
+            } => push_scan(line, range, *position, rows),
+        }
+    }
+}
+
+fn push_change(line: &mut String, sort: &str, key: &Key) {
+    line.push_str(sort);
+    push_token(line, key);
+}
+
+fn push_version(line: &mut String, key: &Key, version: u64) {
+    push_token(line, key);
+    // Writing to a string cannot fail.
+    let _infallible = write!(line, "@{version}");
+}
+
+fn push_scan(line: &mut String, range: &KeyRange, position: u64, rows: &[(Key, u64)]) {
+    line.push_str(" s:");
+    push_token(line, &range.low);
+    line.push_str("..");
+    push_token(line, range.high.as_deref().unwrap_or_default());
+    // Writing to a string cannot fail.
+    let _infallible = write!(line, "@{position}[");
+    for (index, (key, version)) in rows.iter().enumerate() {
+        if index > 0 {
+            line.push(',');
+        }
+        push_version(line, key, *version);
+    }
+    line.push(']');
+}
+
+/// Printable ASCII stands for itself unless the format uses it; every other byte is `%HH`.
+fn push_token(line: &mut String, bytes: &[u8]) {
+    for &byte in bytes {
+        if byte.is_ascii_graphic() && !b"%:@[],.#".contains(&byte) {
+            line.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _infallible = write!(line, "%{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use co_core::Gtid;
+
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::from(text.as_bytes())
+    }
+
+    #[test]
+    fn each_kind_of_record_has_its_line() {
+        let recorder = Recorder::memory("a b");
+        let one = TxnName::Global(Gtid(1));
+        let range = KeyRange {
+            low: key("a"),
+            high: None,
+        };
+        recorder.voted(one, || {
+            vec![
+                Op::Read(key("x.y"), 0),
+                Op::Scan {
+                    range,
+                    position: 4,
+                    rows: vec![(key("b"), 2), (key("c"), 4)],
+                },
+                Op::Write(key("w")),
+                Op::Delete(key("d")),
+                Op::Increment(key("n")),
+            ]
+        });
+        recorder.committed(one, Stamp(9), Some(5));
+        recorder.aborted(TxnName::Local(2), AbortReason::Cycle);
+        recorder.voted(TxnName::Global(Gtid(3)), || vec![Op::Read(key("q"), 5)]);
+        recorder.finish().unwrap();
+        let expected = "co-history 1 a%20b\n\
+                        c G1 9 5 r:x%2Ey@0 s:a..@4[b@2,c@4] w:w x:d i:n\n\
+                        a L2 Cycle\n\
+                        u G3 r:q@5\n\
+                        end 3\n";
+        assert_eq!(recorder.text().unwrap(), expected);
+    }
+
+    #[test]
+    fn nothing_is_recorded_after_the_footer() {
+        let recorder = Recorder::memory("a");
+        recorder.finish().unwrap();
+        recorder.aborted(TxnName::Local(1), AbortReason::Requested);
+        recorder.finish().unwrap();
+        assert_eq!(recorder.text().unwrap(), "co-history 1 a\nend 0\n");
+    }
+
+    #[test]
+    fn a_restored_version_is_recorded_unless_the_recorder_has_it() {
+        let recorder = Recorder::memory("a");
+        let change = [Change::Delete(key("k"))];
+        recorder.restored(Stamp(3), 1, &change);
+        recorder.restored(Stamp(3), 1, &change);
+        let expected = "co-history 1 a\nc L18446744073709551614 3 1 x:k\n";
+        assert_eq!(recorder.text().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_failed_sink_cuts_the_history_short_and_is_reported_at_the_end() {
+        struct Full(usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if self.0 < bytes.len() {
+                    return Err(io::Error::from(io::ErrorKind::StorageFull));
+                }
+                self.0 -= bytes.len();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let recorder = Recorder::to_writer("a", Box::new(Full(16)));
+        recorder.aborted(TxnName::Local(1), AbortReason::Requested);
+        for _ in 0..2 {
+            let HistoryError::Sink(error) = recorder.finish().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+    }
+}

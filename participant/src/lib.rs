@@ -1,0 +1,19 @@
+//! Resource managers that vote in commit order: strict two-phase locking, optimistic and multi-version.
+#![forbid(unsafe_code)]
+
+pub mod conformance;
+pub mod engine;
+mod error;
+mod history;
+mod participant;
+mod registry;
+pub mod site;
+mod sync;
+
+pub use error::{HistoryError, OperationError};
+pub use history::{Op, Recorder};
+pub use participant::{
+    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Key, KeyRange, MAX_KEY_BYTES,
+    MAX_SCAN_ROWS, MAX_VALUE_BYTES, OnBallot, Operation, Participant, Prepared, Reply, TxnName,
+    Value,
+};

@@ -1,0 +1,369 @@
+//! A site's log records and their bytes.
+//!
+//! ```text
+//! record   = version:u8 (1)  kind:u8  fields          all numbers little-endian
+//! 1 life      incarnation:u64 clock:u64
+//! 2 prepared  gtid:u64 priority:u64 stamp:u64 read_only:u8 changes reads scans
+//! 3 decision  gtid:u64 (1:u8 stamp:u64 | 0:u8 cause:u8)
+//! 4 one-phase gtid:u64 stamp:u64 changes
+//! 5 local     stamp:u64 changes
+//! changes  = count:u32 (1:u8 key value | 2:u8 key | 3:u8 key by:i64)*
+//! reads    = count:u32 key*
+//! scans    = count:u32 (low:key (1:u8 high:key | 0:u8))*
+//! key, value = len:u32 bytes
+//! ```
+//!
+//! Invariant (C1): `decode(encode(r)) == r`, and no other bytes decode to `r`.
+
+use std::sync::Arc;
+
+use co_core::{Gtid, Priority, Stamp};
+use coco::protocol::{AbortCause, Decision, Incarnation};
+
+use crate::participant::{Change, Key, KeyRange, Prepared};
+
+/// The largest record that a site writes. A transaction that needs more is refused with
+/// [`AbortCause::LogFailure`]; it stays below what one segment of the log holds.
+pub const MAX_SITE_RECORD_BYTES: usize = 3 * 1024 * 1024;
+
+/// What a site writes to its log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SiteRecord {
+    /// A life of the site begins.
+    Life {
+        /// Which.
+        incarnation: Incarnation,
+        /// Where its logical clock starts: beyond every stamp of the lives before.
+        clock: Stamp,
+    },
+    /// A global transaction is about to vote YES.
+    Prepared {
+        /// Which.
+        gtid: Gtid,
+        /// Its age.
+        priority: Priority,
+        /// The stamp of its vote.
+        stamp: Stamp,
+        /// It changes nothing here; its reads order others nevertheless.
+        read_only: bool,
+        /// Its changes and read marks.
+        prepared: Prepared,
+    },
+    /// The decision on a prepared transaction.
+    Decision {
+        /// Whose.
+        gtid: Gtid,
+        /// What was decided.
+        decision: Decision,
+    },
+    /// A global transaction that touched this site alone is committed.
+    OnePhase {
+        /// Which.
+        gtid: Gtid,
+        /// Its place in the order of all sites.
+        stamp: Stamp,
+        /// What it changes.
+        changes: Vec<Change>,
+    },
+    /// A transaction of this site is committed.
+    Local {
+        /// Its place in the order of all sites.
+        stamp: Stamp,
+        /// What it changes.
+        changes: Vec<Change>,
+    },
+}
+
+/// Why bytes are not a site's record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SiteRecordError {
+    /// Written by a later version of this program.
+    #[error("it has format version {0}, and this program reads version 1: use the newer program")]
+    NewerVersion(u8),
+    /// A kind that version 1 does not have.
+    #[error("it has the unknown kind {0}")]
+    UnknownKind(u8),
+    /// Too short, too long, or a field outside its bounds.
+    #[error("it is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+const VERSION: u8 = 1;
+const LIFE: u8 = 1;
+const PREPARED: u8 = 2;
+const DECISION: u8 = 3;
+const ONE_PHASE: u8 = 4;
+const LOCAL: u8 = 5;
+
+const CAUSES: [AbortCause; 10] = [
+    AbortCause::Client,
+    AbortCause::LocalCycle,
+    AbortCause::VotingDeadlock,
+    AbortCause::StaleRead,
+    AbortCause::WriteConflict,
+    AbortCause::Cascade,
+    AbortCause::Timeout,
+    AbortCause::UnknownTransaction,
+    AbortCause::SiteUnreachable,
+    AbortCause::LogFailure,
+];
+
+impl SiteRecord {
+    /// The bytes.
+    ///
+    /// # Panics
+    /// If a list or a value has 2^32 elements: the limits of a site keep them far below.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer(vec![VERSION]);
+        match self {
+            Self::Life { incarnation, clock } => {
+                out.byte(LIFE);
+                out.number(incarnation.0);
+                out.number(clock.0);
+            }
+            Self::Prepared { gtid, priority, stamp, read_only, prepared } => {
+                out.byte(PREPARED);
+                out.number(gtid.0);
+                out.number(priority.0);
+                out.number(stamp.0);
+                out.byte(u8::from(*read_only));
+                out.changes(&prepared.changes);
+                out.count(prepared.reads.len());
+                prepared.reads.iter().for_each(|key| out.bytes(key));
+                out.count(prepared.scans.len());
+                prepared.scans.iter().for_each(|range| out.range(range));
+            }
+            Self::Decision { gtid, decision } => {
+                out.byte(DECISION);
+                out.number(gtid.0);
+                out.decision(*decision);
+            }
+            Self::OnePhase { gtid, stamp, changes } => {
+                out.byte(ONE_PHASE);
+                out.number(gtid.0);
+                out.number(stamp.0);
+                out.changes(changes);
+            }
+            Self::Local { stamp, changes } => {
+                out.byte(LOCAL);
+                out.number(stamp.0);
+                out.changes(changes);
+            }
+        }
+        out.0
+    }
+
+    /// Reads the bytes of one record.
+    ///
+    /// # Errors
+    /// If they are not exactly one record of version 1.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SiteRecordError> {
+        let mut reader = Reader(bytes);
+        match reader.byte()? {
+            VERSION => {}
+            newer if newer > VERSION => return Err(SiteRecordError::NewerVersion(newer)),
+            _ => return Err(SiteRecordError::Malformed("version zero")),
+        }
+        let record = match reader.byte()? {
+            LIFE => Self::Life {
+                incarnation: Incarnation(reader.number()?),
+                clock: Stamp(reader.number()?),
+            },
+            PREPARED => Self::Prepared {
+                gtid: Gtid(reader.number()?),
+                priority: Priority(reader.number()?),
+                stamp: Stamp(reader.number()?),
+                read_only: reader.flag()?,
+                prepared: Prepared {
+                    changes: reader.list(Reader::change)?,
+                    reads: reader.list(Reader::key)?,
+                    scans: reader.list(Reader::range)?,
+                },
+            },
+            DECISION => {
+                Self::Decision { gtid: Gtid(reader.number()?), decision: reader.decision()? }
+            }
+            ONE_PHASE => Self::OnePhase {
+                gtid: Gtid(reader.number()?),
+                stamp: Stamp(reader.number()?),
+                changes: reader.list(Reader::change)?,
+            },
+            LOCAL => Self::Local {
+                stamp: Stamp(reader.number()?),
+                changes: reader.list(Reader::change)?,
+            },
+            other => return Err(SiteRecordError::UnknownKind(other)),
+        };
+        if reader.0.is_empty() { Ok(record) } else { Err(SiteRecordError::Malformed("bytes left over")) }
+    }
+
+    /// How long the record of a prepared transaction is.
+    pub(super) fn prepared_len(prepared: &Prepared) -> usize {
+        let change = |change: &Change| match change {
+            Change::Put(key, value) => 1 + 4 + key.len() + 4 + value.len(),
+            Change::Delete(key) => 1 + 4 + key.len(),
+            Change::Increment(key, _) => 1 + 4 + key.len() + 8,
+        };
+        let range = |range: &KeyRange| {
+            4 + range.low.len() + 1 + range.high.as_ref().map_or(0, |high| 4 + high.len())
+        };
+        let changes: usize = prepared.changes.iter().map(change).sum();
+        let reads: usize = prepared.reads.iter().map(|key| 4 + key.len()).sum();
+        let scans: usize = prepared.scans.iter().map(range).sum();
+        2 + 3 * 8 + 1 + 3 * 4 + changes + reads + scans
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn count(&mut self, count: usize) {
+        let count = u32::try_from(count).expect("a site's limits keep lists and values far below 2^32");
+        self.0.extend_from_slice(&count.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn range(&mut self, range: &KeyRange) {
+        self.bytes(&range.low);
+        self.byte(u8::from(range.high.is_some()));
+        if let Some(high) = &range.high {
+            self.bytes(high);
+        }
+    }
+
+    fn changes(&mut self, changes: &[Change]) {
+        self.count(changes.len());
+        for change in changes {
+            match change {
+                Change::Put(key, value) => {
+                    self.byte(1);
+                    self.bytes(key);
+                    self.bytes(value);
+                }
+                Change::Delete(key) => {
+                    self.byte(2);
+                    self.bytes(key);
+                }
+                Change::Increment(key, by) => {
+                    self.byte(3);
+                    self.bytes(key);
+                    self.0.extend_from_slice(&by.to_le_bytes());
+                }
+            }
+        }
+    }
+
+    fn decision(&mut self, decision: Decision) {
+        match decision {
+            Decision::Commit { stamp } => {
+                self.byte(1);
+                self.number(stamp.0);
+            }
+            Decision::Abort { cause } => {
+                self.byte(0);
+                let place = CAUSES.iter().position(|other| *other == cause);
+                let code = place.and_then(|place| u8::try_from(place + 1).ok());
+                self.byte(code.expect("the table of causes is complete: a test walks it"));
+            }
+        }
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], SiteRecordError> {
+        let (head, rest) =
+            self.0.split_at_checked(len).ok_or(SiteRecordError::Malformed("too short"))?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], SiteRecordError> {
+        let (head, rest) =
+            self.0.split_first_chunk::<N>().ok_or(SiteRecordError::Malformed("too short"))?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn byte(&mut self) -> Result<u8, SiteRecordError> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn number(&mut self) -> Result<u64, SiteRecordError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn flag(&mut self) -> Result<bool, SiteRecordError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(SiteRecordError::Malformed("a flag is neither 0 nor 1")),
+        }
+    }
+
+    fn len(&mut self) -> Result<usize, SiteRecordError> {
+        let len = u32::from_le_bytes(self.array()?);
+        usize::try_from(len).map_err(|_| SiteRecordError::Malformed("a length beyond memory"))
+    }
+
+    fn key(&mut self) -> Result<Key, SiteRecordError> {
+        let len = self.len()?;
+        Ok(Arc::from(self.take(len)?))
+    }
+
+    fn range(&mut self) -> Result<KeyRange, SiteRecordError> {
+        let low = self.key()?;
+        let high = if self.flag()? { Some(self.key()?) } else { None };
+        Ok(KeyRange { low, high })
+    }
+
+    fn change(&mut self) -> Result<Change, SiteRecordError> {
+        match self.byte()? {
+            1 => Ok(Change::Put(self.key()?, self.key()?)),
+            2 => Ok(Change::Delete(self.key()?)),
+            3 => Ok(Change::Increment(self.key()?, i64::from_le_bytes(self.array()?))),
+            _ => Err(SiteRecordError::Malformed("an unknown kind of change")),
+        }
+    }
+
+    /// Grows with what is there, not with what the count claims.
+    fn list<T>(
+        &mut self,
+        element: impl Fn(&mut Self) -> Result<T, SiteRecordError>,
+    ) -> Result<Vec<T>, SiteRecordError> {
+        let count = self.len()?;
+        let mut list = Vec::new();
+        for _ in 0..count {
+            list.push(element(self)?);
+        }
+        Ok(list)
+    }
+
+    fn decision(&mut self) -> Result<Decision, SiteRecordError> {
+        if self.flag()? {
+            return Ok(Decision::Commit { stamp: Stamp(self.number()?) });
+        }
+        let place = usize::from(self.byte()?).checked_sub(1);
+        let cause = place.and_then(|place| CAUSES.get(place));
+        let cause = *cause.ok_or(SiteRecordError::Malformed("an unknown cause of an abort"))?;
+        Ok(Decision::Abort { cause })
+    }
+}
+
+#[cfg(test)]
+mod tests;

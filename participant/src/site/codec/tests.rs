@@ -1,0 +1,107 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn bytes() -> impl Strategy<Value = Arc<[u8]>> {
+    prop::collection::vec(any::<u8>(), 0..9).prop_map(Arc::from)
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let change = prop_oneof![
+        (bytes(), bytes()).prop_map(|(key, value)| Change::Put(key, value)),
+        bytes().prop_map(Change::Delete),
+        (bytes(), any::<i64>()).prop_map(|(key, by)| Change::Increment(key, by)),
+    ];
+    prop::collection::vec(change, 0..4)
+}
+
+fn prepared() -> impl Strategy<Value = Prepared> {
+    let range = (bytes(), prop::option::of(bytes())).prop_map(|(low, high)| KeyRange { low, high });
+    (changes(), prop::collection::vec(bytes(), 0..3), prop::collection::vec(range, 0..3))
+        .prop_map(|(changes, reads, scans)| Prepared { changes, reads, scans })
+}
+
+fn records() -> impl Strategy<Value = SiteRecord> {
+    let number = any::<u64>;
+    prop_oneof![
+        (number(), number()).prop_map(|(life, clock)| SiteRecord::Life {
+            incarnation: Incarnation(life),
+            clock: Stamp(clock),
+        }),
+        (number(), number(), number(), any::<bool>(), prepared()).prop_map(
+            |(gtid, priority, stamp, read_only, prepared)| SiteRecord::Prepared {
+                gtid: Gtid(gtid),
+                priority: Priority(priority),
+                stamp: Stamp(stamp),
+                read_only,
+                prepared,
+            }
+        ),
+        (number(), number()).prop_map(|(gtid, stamp)| SiteRecord::Decision {
+            gtid: Gtid(gtid),
+            decision: Decision::Commit { stamp: Stamp(stamp) },
+        }),
+        (number(), prop::sample::select(CAUSES.to_vec())).prop_map(|(gtid, cause)| {
+            SiteRecord::Decision { gtid: Gtid(gtid), decision: Decision::Abort { cause } }
+        }),
+        (number(), number(), changes()).prop_map(|(gtid, stamp, changes)| SiteRecord::OnePhase {
+            gtid: Gtid(gtid),
+            stamp: Stamp(stamp),
+            changes,
+        }),
+        (number(), changes())
+            .prop_map(|(stamp, changes)| SiteRecord::Local { stamp: Stamp(stamp), changes }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_was_encoded_is_decoded(record in records()) {
+        prop_assert_eq!(SiteRecord::decode(&record.encode()), Ok(record));
+    }
+
+    #[test]
+    fn every_cut_and_every_addition_is_refused(record in records()) {
+        let bytes = record.encode();
+        for cut in 0..bytes.len() {
+            prop_assert!(SiteRecord::decode(&bytes[..cut]).is_err());
+        }
+        prop_assert!(SiteRecord::decode(&[bytes, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn any_bytes_that_decode_are_the_encoding(tail in prop::collection::vec(any::<u8>(), 0..60), kind in 0..7u8) {
+        let bytes = [vec![1, kind], tail].concat();
+        if let Ok(record) = SiteRecord::decode(&bytes) {
+            prop_assert_eq!(record.encode(), bytes);
+        }
+    }
+
+    #[test]
+    fn the_length_is_known_without_encoding(prepared in prepared()) {
+        let length = SiteRecord::prepared_len(&prepared);
+        let record = SiteRecord::Prepared {
+            gtid: Gtid(1),
+            priority: Priority(1),
+            stamp: Stamp(1),
+            read_only: false,
+            prepared,
+        };
+        prop_assert_eq!(record.encode().len(), length);
+    }
+}
+
+#[test]
+fn a_newer_version_and_an_unknown_kind_are_named() {
+    assert_eq!(SiteRecord::decode(&[2, 1]), Err(SiteRecordError::NewerVersion(2)));
+    assert_eq!(SiteRecord::decode(&[1, 9]), Err(SiteRecordError::UnknownKind(9)));
+    assert_eq!(SiteRecord::decode(&[]), Err(SiteRecordError::Malformed("too short")));
+}
+
+#[test]
+fn a_count_that_lies_does_not_allocate() {
+    let mut bytes = vec![1, 5];
+    bytes.extend_from_slice(&7u64.to_le_bytes());
+    bytes.extend_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(SiteRecord::decode(&bytes), Err(SiteRecordError::Malformed("too short")));
+}

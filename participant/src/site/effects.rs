@@ -1,0 +1,188 @@
+//! What arrives is given to the voter, and what the voter wants done is done.
+
+use std::sync::Arc;
+
+use co_core::Gtid;
+use coco::protocol::{
+    AbortCause, Decision as Decided, ReleasedVote, Time, Token, VoterEffect, Wait,
+};
+
+use super::inbox::Event;
+use super::{
+    Input, MAX_SITE_RECORD_BYTES, REMEMBERED_ABORTS, Site, SiteRecord, State, cause_of,
+};
+use crate::participant::{Ballot, Blocked, Decision, Participant, Prepared, TxnName};
+
+impl Site {
+    pub(super) fn take(&self, state: &mut State, input: Input, now: Time) {
+        let mut effects = Vec::new();
+        match input {
+            Input::Message(message) => state.voter.handle_message(now, message, &mut effects),
+            Input::LinkUp if !state.alive => state.link_waits = true,
+            Input::LinkUp => state.voter.handle_link_up(now, &mut effects),
+            Input::LinkDown => {
+                state.link_waits = false;
+                state.voter.handle_link_down(now);
+            }
+            Input::Tick => {
+                state.voter.handle_tick(now, &mut effects);
+                let waits: Vec<Wait> = self.participant.blocked().into_iter().map(wait).collect();
+                state.voter.handle_blocked(now, &waits, &mut effects);
+            }
+        }
+        self.perform(state, effects);
+    }
+
+    /// Handles events until none is left: doing what one asks for may bring the next.
+    pub(super) fn drain(&self, state: &mut State, now: Time) {
+        while let Some(event) = self.inbox.pop() {
+            let mut effects = Vec::new();
+            match event {
+                Event::Released(gtid, ballot) => {
+                    let vote = Self::released(&*self.participant, state, gtid, ballot);
+                    state.voter.handle_released(now, gtid, vote, &mut effects);
+                }
+                Event::Durable(token) => state.voter.handle_durable(now, token, &mut effects),
+                Event::Alive => {
+                    state.alive = true;
+                    if std::mem::take(&mut state.link_waits) {
+                        state.voter.handle_link_up(now, &mut effects);
+                    }
+                }
+                Event::LogFailed if state.log_failed => {}
+                Event::LogFailed => {
+                    state.log_failed = true;
+                    state.voter.handle_log_failed(&mut effects);
+                }
+                Event::LocalReleased(name, ballot, done) => {
+                    self.local_released(state, name, ballot, done);
+                }
+                Event::LocalDurable(name, stamp, done) => {
+                    self.local_durable(state, name, stamp, done);
+                }
+                Event::LocalLost(done) => Self::local_lost(done),
+            }
+            self.perform(state, effects);
+        }
+    }
+
+    /// The vote as the voter wants it. What a YES has to log is taken here, where a transaction that is
+    /// too large for the log can still be refused.
+    fn released(
+        participant: &dyn Participant,
+        state: &mut State,
+        gtid: Gtid,
+        ballot: Ballot,
+    ) -> ReleasedVote {
+        let (stamp, read_only) = match ballot {
+            Ballot::Yes { stamp, read_only } => (stamp, read_only),
+            Ballot::No(reason) => {
+                let cause = if state.priorities.contains_key(&gtid) {
+                    cause_of(reason)
+                } else {
+                    let abandoned = state.aborted.get(&gtid).copied();
+                    abandoned.unwrap_or(AbortCause::UnknownTransaction)
+                };
+                return ReleasedVote::No(cause);
+            }
+        };
+        // None: the decision to abort has overtaken the vote, which the voter then ignores.
+        if state.durable
+            && let Some(prepared) = participant.prepared(TxnName::Global(gtid))
+        {
+            if SiteRecord::prepared_len(&prepared) > MAX_SITE_RECORD_BYTES {
+                return ReleasedVote::No(AbortCause::LogFailure);
+            }
+            state.prepared.insert(gtid, prepared);
+        }
+        ReleasedVote::Yes { stamp, read_only }
+    }
+
+    fn perform(&self, state: &mut State, effects: Vec<VoterEffect>) {
+        for effect in effects {
+            match effect {
+                VoterEffect::RequestVote { gtid } => self.request_vote(state, gtid),
+                VoterEffect::AppendPrepared { gtid, stamp, read_only, token } => {
+                    let priority = state.priorities.get(&gtid).copied();
+                    let record = SiteRecord::Prepared {
+                        gtid,
+                        priority: priority.expect("S2: who voted has begun here and not ended"),
+                        stamp,
+                        read_only,
+                        prepared: take_prepared(state, gtid),
+                    };
+                    self.append(&record, token);
+                }
+                VoterEffect::AppendOnePhase { gtid, stamp, token } => {
+                    let changes = take_prepared(state, gtid).changes;
+                    self.append(&SiteRecord::OnePhase { gtid, stamp, changes }, token);
+                }
+                VoterEffect::AppendDecision { gtid, decision, token } => {
+                    self.append(&SiteRecord::Decision { gtid, decision }, token);
+                }
+                VoterEffect::AppendDecisionLazy { gtid, decision } => {
+                    let record = SiteRecord::Decision { gtid, decision };
+                    self.log.append_lazy(&record.encode());
+                }
+                VoterEffect::Apply { gtid, decision } => self.apply(state, gtid, decision),
+                VoterEffect::Send(message) => (self.outbox)(message),
+            }
+        }
+    }
+
+    fn request_vote(&self, state: &mut State, gtid: Gtid) {
+        let name = TxnName::Global(gtid);
+        state.ending.insert(name);
+        let inbox = Arc::clone(&self.inbox);
+        self.participant.prepare(
+            name,
+            Box::new(move |ballot| inbox.push(Event::Released(gtid, ballot))),
+        );
+    }
+
+    fn append(&self, record: &SiteRecord, token: Token) {
+        let inbox = Arc::clone(&self.inbox);
+        self.log.append(
+            &record.encode(),
+            Box::new(move |written| {
+                inbox.push(written.map_or(Event::LogFailed, |_lsn| Event::Durable(token)));
+            }),
+        );
+    }
+
+    fn apply(&self, state: &mut State, gtid: Gtid, decision: Decided) {
+        let name = TxnName::Global(gtid);
+        let decided = match decision {
+            Decided::Commit { stamp } => Decision::Commit(stamp),
+            Decided::Abort { cause } => {
+                remember_abort(state, gtid, cause);
+                Decision::Abort
+            }
+        };
+        self.participant
+            .decide(name, decided)
+            .expect("S2: only who voted here is committed, and nobody else has ended it");
+        state.ending.remove(&name);
+        state.priorities.remove(&gtid);
+        state.prepared.remove(&gtid);
+    }
+}
+
+fn wait(blocked: Blocked) -> Wait {
+    Wait { gtid: blocked.gtid, priority: blocked.priority, by: blocked.by }
+}
+
+fn take_prepared(state: &mut State, gtid: Gtid) -> Prepared {
+    state.prepared.remove(&gtid).expect("S2: what a durable site votes for was taken with the vote")
+}
+
+pub(super) fn remember_abort(state: &mut State, gtid: Gtid, cause: AbortCause) {
+    if state.aborted.insert(gtid, cause).is_none() {
+        state.aborted_order.push_back(gtid);
+    }
+    if state.aborted_order.len() > REMEMBERED_ABORTS
+        && let Some(oldest) = state.aborted_order.pop_front()
+    {
+        state.aborted.remove(&oldest);
+    }
+}

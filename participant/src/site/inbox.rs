@@ -1,0 +1,64 @@
+//! What engine and log report, from any thread, until the owner comes to take it.
+//!
+//! Invariant (B1): whenever an event lies in the inbox, its owner is draining it or has been woken since.
+
+use std::collections::VecDeque;
+
+use co_core::{Gtid, Stamp};
+use coco::protocol::Token;
+
+use super::{OnLocal, Wake};
+use crate::participant::Ballot;
+use crate::sync::Mutex;
+
+pub(super) enum Event {
+    /// The engine voted on a global transaction.
+    Released(Gtid, Ballot),
+    /// The engine voted on a local one.
+    LocalReleased(u64, Ballot, OnLocal),
+    /// A record of the voter is durable.
+    Durable(Token),
+    /// The record of this life is durable.
+    Alive,
+    /// The record of a local commit is durable.
+    LocalDurable(u64, Stamp, OnLocal),
+    /// The record of a local commit is not, and may be on the disk nevertheless.
+    LocalLost(OnLocal),
+    /// The log takes no more records.
+    LogFailed,
+}
+
+pub(super) struct Inbox {
+    queue: Mutex<Queue>,
+    wake: Wake,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    draining: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(wake: Wake) -> Self {
+        Self { queue: Mutex::default(), wake }
+    }
+
+    pub(super) fn push(&self, event: Event) {
+        let mut queue = self.queue.lock();
+        queue.events.push_back(event);
+        let draining = queue.draining;
+        drop(queue);
+        if !draining {
+            (self.wake)();
+        }
+    }
+
+    /// The next event. After `None` the owner is woken again for every event that comes.
+    pub(super) fn pop(&self) -> Option<Event> {
+        let mut queue = self.queue.lock();
+        let event = queue.events.pop_front();
+        queue.draining = event.is_some();
+        event
+    }
+}

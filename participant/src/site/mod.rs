@@ -1,0 +1,269 @@
+//! One site without its transport: an engine, its voter and its log, driven by whoever owns a clock.
+//!
+//! The gRPC server drives a [`Site`] with tokio, the deterministic simulator with a virtual clock; both
+//! run the same code. The owner calls [`Site::handle`] when something has arrived and [`Site::run`] after
+//! it was woken; both do at once whatever the voter wants done. There are no threads, clocks or runtimes
+//! in here: a vote that the engine releases, and a record that the log makes durable, arrive on whatever
+//! thread they like, are put into an inbox, and wake the owner.
+//!
+//! Owned state: the voter, the inbox, the priorities of the global transactions that began here.
+//!
+//! Invariants:
+//! - S1 Effects are carried out in the order in which the voter gave them, by one caller at a time.
+//! - S2 Nobody but the voter ends a transaction whose vote was asked for: [`Site::abandon`] leaves it.
+//! - S3 Nothing is said to the coordinator before the record of this life's incarnation is durable.
+//! - S4 The log holds decisions in an order that the engine agrees with: a decision is appended in the same
+//!   step in which it is applied, and a successor votes only after that step. Replaying the log therefore
+//!   installs the versions of each key in their order.
+//! - S5 A local transaction is visible only after its record is durable.
+//!
+//! Lock order: the site's own lock, then the engine's, then the inbox. The callbacks that a site hands to
+//! engine and log take the inbox alone.
+
+mod codec;
+mod effects;
+mod inbox;
+mod local;
+mod nolog;
+mod recovery;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use co_core::{AbortReason, Gtid, Priority, Stamp};
+use coco::log::Log;
+use coco::protocol::{
+    AbortCause, Incarnation, SiteName, Time, ToCoordinator, ToParticipant, Voter, VoterConfig,
+    VoterStats,
+};
+
+use self::inbox::{Event, Inbox};
+use crate::error::OperationError;
+use crate::participant::{Begin, Decision, Participant, Prepared, TxnName};
+use crate::sync::Mutex;
+
+pub use codec::{MAX_SITE_RECORD_BYTES, SiteRecord, SiteRecordError};
+pub use local::{LocalOutcome, OnLocal};
+pub use nolog::NoLog;
+pub use recovery::RecoverError;
+
+/// Takes a message to the coordinator; called in the order of the messages, with the site locked: it must
+/// not call back into the site. Called while the link is down, it may drop the message.
+pub type Outbox = Box<dyn Fn(ToCoordinator) + Send + Sync>;
+
+/// Tells the owner to call [`Site::run`] soon. Called on any thread, with locks of the engine or the log
+/// held: it must only note the fact.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// Something that the owner of a site reports to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// The coordinator said something.
+    Message(ToParticipant),
+    /// The link to the coordinator has come up.
+    LinkUp,
+    /// The link to the coordinator has gone down.
+    LinkDown,
+    /// Some time has passed: timers are looked at, and the waits of the engine. Every few milliseconds.
+    Tick,
+}
+
+/// What a site is called and how it votes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SiteConfig {
+    /// The site's name, as histories and the coordinator know it.
+    pub name: SiteName,
+    /// How it votes. [`Durability::Volatile`](coco::protocol::Durability::Volatile) goes with [`NoLog`].
+    pub voter: VoterConfig,
+    /// The life of a volatile site: has to be larger than those before. A durable site ignores it and
+    /// counts its lives in its log.
+    pub incarnation: Incarnation,
+}
+
+/// What a site is made of and where it speaks.
+pub struct Parts {
+    /// The engine, with an empty store: [`Site::open`] fills it from the records.
+    pub participant: Arc<dyn Participant>,
+    /// The log that `records` were read from.
+    pub log: Arc<dyn Log>,
+    /// Takes messages to the coordinator.
+    pub outbox: Outbox,
+    /// Tells the owner to call [`Site::run`].
+    pub wake: Wake,
+}
+
+/// One site: an engine, its voter and its log.
+pub struct Site {
+    name: SiteName,
+    participant: Arc<dyn Participant>,
+    log: Arc<dyn Log>,
+    outbox: Outbox,
+    inbox: Arc<Inbox>,
+    state: Mutex<State>,
+}
+
+struct State {
+    voter: Voter,
+    incarnation: Incarnation,
+    durable: bool,
+    /// The record of this life is durable (S3).
+    alive: bool,
+    /// The link came up before that.
+    link_waits: bool,
+    log_failed: bool,
+    /// Ages of the global transactions that began here.
+    priorities: BTreeMap<Gtid, Priority>,
+    /// Transactions whose vote was asked for (S2).
+    ending: BTreeSet<TxnName>,
+    /// What voted transactions have to log, between the vote and the append.
+    prepared: BTreeMap<Gtid, Prepared>,
+    /// Why the last global transactions were aborted by decision: their clients may ask later.
+    aborted: BTreeMap<Gtid, AbortCause>,
+    aborted_order: VecDeque<Gtid>,
+}
+
+/// How many aborts by decision are remembered for clients that come late.
+const REMEMBERED_ABORTS: usize = 16 * 1024;
+
+impl Site {
+    /// Opens a site on what its log holds: fills the engine, re-creates the transactions in doubt, begins
+    /// a new life. The first [`Input::LinkUp`] says hello as soon as that life is in the log.
+    ///
+    /// # Errors
+    /// [`RecoverError`] when a record cannot be read, or the records contradict each other.
+    pub fn open(
+        config: SiteConfig,
+        parts: Parts,
+        records: &[Vec<u8>],
+        now: Time,
+    ) -> Result<Self, RecoverError> {
+        recovery::open(config, parts, records, now)
+    }
+
+    /// Something has arrived. Does at once what follows from it.
+    pub fn handle(&self, input: Input, now: Time) {
+        let mut state = self.state.lock();
+        self.take(&mut state, input, now);
+        self.drain(&mut state, now);
+    }
+
+    /// Takes what engine and log have reported since, and does what follows from it. Call it after every
+    /// wake.
+    pub fn run(&self, now: Time) {
+        let mut state = self.state.lock();
+        self.drain(&mut state, now);
+    }
+
+    /// When [`Input::Tick`] has something to do next, waits that should be reported apart.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.state.lock().voter.next_deadline()
+    }
+
+    /// Begins a transaction at this site: global ones begin here and not at the engine, because their age
+    /// goes into the log.
+    ///
+    /// # Errors
+    /// As [`Participant::begin`]; and [`OperationError::Aborted`] when the coordinator has aborted it
+    /// before it came here.
+    pub fn begin(&self, begin: Begin) -> Result<(), OperationError> {
+        let mut state = self.state.lock();
+        if let TxnName::Global(gtid) = begin.name {
+            if state.aborted.contains_key(&gtid) {
+                return Err(OperationError::Aborted(AbortReason::Requested));
+            }
+            self.participant.begin(begin)?;
+            state.priorities.insert(gtid, begin.priority);
+            return Ok(());
+        }
+        self.participant.begin(begin)
+    }
+
+    /// Aborts a transaction whose client is gone or gives up, for this cause. Says whether it did: a
+    /// transaction whose vote was asked for is left to its decision (S2).
+    pub fn abandon(&self, name: TxnName, cause: AbortCause) -> bool {
+        let mut state = self.state.lock();
+        if state.ending.contains(&name) {
+            return false;
+        }
+        if let TxnName::Global(gtid) = name
+            && state.priorities.remove(&gtid).is_some()
+        {
+            effects::remember_abort(&mut state, gtid, cause);
+        }
+        self.participant
+            .decide(name, Decision::Abort)
+            .expect("P: an abort before the vote is always possible");
+        true
+    }
+
+    /// Commits a transaction of this site alone, through the same gate as all others; `done` is called
+    /// once, with its outcome. A second call for the same transaction gets an abort, the first one's
+    /// outcome stands.
+    pub fn commit_local(&self, name: u64, done: OnLocal) {
+        let mut state = self.state.lock();
+        self.start_local(&mut state, name, done);
+    }
+
+    /// Why a global transaction was aborted by decision or abandoned here, if it was of late.
+    #[must_use]
+    pub fn abort_cause(&self, gtid: Gtid) -> Option<AbortCause> {
+        self.state.lock().aborted.get(&gtid).copied()
+    }
+
+    /// The log has failed: the site takes no more work, and a restart has to read what is on the disk.
+    #[must_use]
+    pub fn log_failed(&self) -> bool {
+        self.state.lock().log_failed
+    }
+
+    /// The site's name.
+    #[must_use]
+    pub fn name(&self) -> &SiteName {
+        &self.name
+    }
+
+    /// The site's present life.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.state.lock().incarnation
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn participant(&self) -> &Arc<dyn Participant> {
+        &self.participant
+    }
+
+    /// What the voter has seen.
+    #[must_use]
+    pub fn stats(&self) -> VoterStats {
+        self.state.lock().voter.stats().clone()
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = self.participant.engine();
+        f.debug_struct("Parts").field("engine", &engine).finish_non_exhaustive()
+    }
+}
+
+/// The cause that the protocol knows for a reason that the scheduler gave.
+#[must_use]
+pub fn cause_of(reason: AbortReason) -> AbortCause {
+    match reason {
+        AbortReason::Cycle => AbortCause::LocalCycle,
+        AbortReason::Overtaken => AbortCause::StaleRead,
+        AbortReason::Cascade => AbortCause::Cascade,
+        AbortReason::Conflict => AbortCause::WriteConflict,
+        AbortReason::Requested => AbortCause::Client,
+    }
+}

@@ -1,0 +1,163 @@
+//! Opening a site on what its log holds.
+//!
+//! Commits that change nothing leave no record, but they had stamps. So that stamps go on growing over a
+//! restart, each life starts its clock [`CLOCK_STEP`] beyond the largest stamp in the log: more than the
+//! votes of one life.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use co_core::{Gtid, Priority, Stamp};
+use coco::protocol::{Decision, Durability, InDoubt, Incarnation, Time, Voter};
+
+use super::inbox::{Event, Inbox};
+use super::{Parts, Site, SiteConfig, SiteRecord, SiteRecordError, State};
+use crate::participant::{Participant, Prepared, TxnName};
+use crate::sync::Mutex;
+
+/// Why a site's records make no sense.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// A record cannot be read.
+    #[error("record {index} of the site's log cannot be read: {source}")]
+    Record {
+        /// Its place, from 1.
+        index: usize,
+        /// Why.
+        source: SiteRecordError,
+    },
+    /// A commit of a transaction that was never prepared, or was decided before: records are missing, or
+    /// the log is not one site's.
+    #[error(
+        "record {index} of the site's log commits {gtid}, which is not in doubt there; \
+         restore the whole log folder from a copy"
+    )]
+    NotInDoubt {
+        /// Its place, from 1.
+        index: usize,
+        /// Whose commit.
+        gtid: Gtid,
+    },
+}
+
+struct Doubt {
+    priority: Priority,
+    stamp: Stamp,
+    read_only: bool,
+    prepared: Prepared,
+}
+
+/// How far the clock jumps with each life.
+const CLOCK_STEP: u64 = 1 << 32;
+
+/// What the records add up to, beyond what the engine was told.
+#[derive(Default)]
+struct Replayed {
+    lives: Incarnation,
+    clock: Stamp,
+    in_doubt: BTreeMap<Gtid, Doubt>,
+    one_phase: Vec<(Gtid, Stamp)>,
+}
+
+pub(super) fn open(
+    config: SiteConfig,
+    parts: Parts,
+    records: &[Vec<u8>],
+    now: Time,
+) -> Result<Site, RecoverError> {
+    let durable = config.voter.durability == Durability::Durable;
+    let replayed = replay(&*parts.participant, records)?;
+    let incarnation =
+        if durable { Incarnation(replayed.lives.0 + 1) } else { config.incarnation };
+    let clock = if incarnation.0 > 1 && durable {
+        Stamp(replayed.clock.0.saturating_add(CLOCK_STEP))
+    } else {
+        replayed.clock
+    };
+    parts.participant.restore(clock, Vec::new());
+    let mut ending = BTreeSet::new();
+    let mut priorities = BTreeMap::new();
+    let mut in_doubt = Vec::new();
+    for (gtid, doubt) in replayed.in_doubt {
+        let Doubt { priority, stamp, read_only, prepared } = doubt;
+        parts.participant.recover(gtid, priority, stamp, prepared);
+        ending.insert(TxnName::Global(gtid));
+        priorities.insert(gtid, priority);
+        in_doubt.push(InDoubt { gtid, stamp, read_only });
+    }
+    let voter = Voter::recover(config.voter, incarnation, now, in_doubt, replayed.one_phase);
+    let state = State {
+        voter,
+        incarnation,
+        durable,
+        alive: !durable,
+        link_waits: false,
+        log_failed: false,
+        priorities,
+        ending,
+        prepared: BTreeMap::new(),
+        aborted: BTreeMap::new(),
+        aborted_order: VecDeque::new(),
+    };
+    let site = Site {
+        name: config.name,
+        participant: parts.participant,
+        log: parts.log,
+        outbox: parts.outbox,
+        inbox: Arc::new(Inbox::new(parts.wake)),
+        state: Mutex::new(state),
+    };
+    if durable {
+        let inbox = Arc::clone(&site.inbox);
+        site.log.append(
+            &SiteRecord::Life { incarnation, clock }.encode(),
+            Box::new(move |written| {
+                inbox.push(written.map_or(Event::LogFailed, |_lsn| Event::Alive));
+            }),
+        );
+    }
+    Ok(site)
+}
+
+/// Tells the engine what has committed, in the order of the log (S4), and gathers the rest.
+fn replay(participant: &dyn Participant, records: &[Vec<u8>]) -> Result<Replayed, RecoverError> {
+    let mut replayed = Replayed::default();
+    for (bytes, index) in records.iter().zip(1..) {
+        let record = SiteRecord::decode(bytes);
+        match record.map_err(|source| RecoverError::Record { index, source })? {
+            SiteRecord::Life { incarnation, clock } => {
+                replayed.lives = replayed.lives.max(incarnation);
+                replayed.clock = replayed.clock.max(clock);
+            }
+            SiteRecord::Prepared { gtid, priority, stamp, read_only, prepared } => {
+                replayed.clock = replayed.clock.max(stamp);
+                let doubt = Doubt { priority, stamp, read_only, prepared };
+                replayed.in_doubt.insert(gtid, doubt);
+            }
+            SiteRecord::Decision { gtid, decision } => {
+                let doubt = replayed.in_doubt.remove(&gtid);
+                match (decision, doubt) {
+                    (Decision::Commit { stamp }, Some(doubt)) => {
+                        replayed.clock = replayed.clock.max(stamp);
+                        participant.restore(stamp, doubt.prepared.changes);
+                    }
+                    (Decision::Commit { .. }, None) => {
+                        return Err(RecoverError::NotInDoubt { index, gtid });
+                    }
+                    (Decision::Abort { .. }, _) => {}
+                }
+            }
+            SiteRecord::OnePhase { gtid, stamp, changes } => {
+                replayed.clock = replayed.clock.max(stamp);
+                participant.restore(stamp, changes);
+                replayed.one_phase.push((gtid, stamp));
+            }
+            SiteRecord::Local { stamp, changes } => {
+                replayed.clock = replayed.clock.max(stamp);
+                participant.restore(stamp, changes);
+            }
+        }
+    }
+    Ok(replayed)
+}
