@@ -20,14 +20,23 @@ use co_core::{Gtid, Kind, Outcome, Priority, Scheduler, Txn, VoteRule};
 /// how many there were.
 ///
 /// # Panics
+/// As [`explore_bounded`].
+pub fn explore(name: &str, body: impl Fn() + Sync + Send + 'static) {
+    explore_bounded(name, usize::MAX, body);
+}
+
+/// [`explore`] with at most `bound` preemptions, for models that would take too long with more.
+///
+/// # Panics
 /// When `body` panics or deadlocks in one of them, or when there was only one: then nothing was concurrent.
 #[allow(
     clippy::print_stderr,
     reason = "the number of executions is the result of a model"
 )]
-pub fn explore(name: &str, body: impl Fn() + Sync + Send + 'static) {
+pub fn explore_bounded(name: &str, bound: usize, body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    let preemptions = builder.preemption_bound.unwrap_or(3).min(bound);
+    builder.preemption_bound = Some(preemptions);
     let executions = std::sync::Arc::new(AtomicUsize::new(0));
     let counted = std::sync::Arc::clone(&executions);
     builder.check(move || {
@@ -36,7 +45,7 @@ pub fn explore(name: &str, body: impl Fn() + Sync + Send + 'static) {
     });
     let executions = executions.load(Ordering::Relaxed);
     assert!(executions > 1, "{name}: the model has one execution only");
-    eprintln!("{name}: {executions} executions");
+    eprintln!("{name}: {executions} executions, at most {preemptions} preemptions");
 }
 
 /// A scheduler under rule WITHHOLD.

@@ -4,7 +4,7 @@
 
 use co_core::{AbortReason, EdgeKind, Outcome, State, Vote};
 use loom::thread;
-use loom_tests::{begin, close, explore, withhold};
+use loom_tests::{begin, close, explore, explore_bounded, withhold};
 
 /// G2: the edge is counted and released, or the decision came first; the vote is never forgotten.
 #[test]
@@ -155,7 +155,7 @@ fn two_close_a_cycle() {
 /// As with two, over a cycle that no pair of its members can see alone.
 #[test]
 fn three_close_a_cycle() {
-    explore("three_close_a_cycle", || {
+    explore_bounded("three_close_a_cycle", 1, || {
         let scheduler = withhold();
         let txns: [_; 3] = begin(&scheduler);
         let others: Vec<_> = [1, 2]

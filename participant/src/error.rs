@@ -79,7 +79,10 @@ mod tests {
     #[test]
     fn messages_name_the_limit_and_the_remedy() {
         let error = OperationError::KeyTooLong { bytes: 5000 };
-        assert_eq!(error.to_string(), "the key has 5000 bytes; use at most 4096");
+        assert_eq!(
+            error.to_string(),
+            "the key has 5000 bytes; use at most 4096"
+        );
         let error = OperationError::Aborted(AbortReason::Cycle);
         assert_eq!(
             error.to_string(),

@@ -173,11 +173,7 @@ impl<P: Default> Entry<P> {
         if matches!(inner.phase, Phase::Ending(_) | Phase::Ended(_)) {
             return None;
         }
-        let reason = self
-            .handle
-            .txn
-            .doomed()
-            .unwrap_or(AbortReason::Requested);
+        let reason = self.handle.txn.doomed().unwrap_or(AbortReason::Requested);
         let phase = std::mem::replace(&mut inner.phase, Phase::Ending(Fate::Aborted(reason)));
         let ballots = match phase {
             Phase::Preparing(ballots) => ballots,

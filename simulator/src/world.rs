@@ -297,6 +297,15 @@ impl World {
         self.run();
     }
 
+    /// The two oldest messages to a site change places, as they may when a link breaks and what was on it
+    /// is said again.
+    pub fn reorder_down(&mut self, site: usize) {
+        let down = &mut self.nodes[site].down;
+        if down.len() >= 2 {
+            down.swap(0, 1);
+        }
+    }
+
     /// The site loses everything but what its log has made durable.
     pub fn crash(&mut self, site: usize) {
         let node = &mut self.nodes[site];

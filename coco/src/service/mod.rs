@@ -19,7 +19,11 @@ pub use convert::{MalformedWire, Refused, RefusedCode};
 pub use transport::{InvalidUri, MAX_MESSAGE_BYTES};
 
 pub(crate) use convert::{
-    answer_of, begin_grant, cause_to_wire, execute_to_wire, rows_of, site_infos, statistics_of,
+    answer_of, begin_grant, begin_request, commit_request, execute_answer_of, execute_to_wire,
+    local_request, query_reply_of, query_request, rollback_request, site_infos, site_statistics_of,
+    sites_request, statistics_of, statistics_request,
 };
 pub(crate) use transport::endpoint;
-pub(crate) use wire::{coordinator_client::CoordinatorClient, site_service_client::SiteServiceClient};
+pub(crate) use wire::{
+    coordinator_client::CoordinatorClient, site_service_client::SiteServiceClient,
+};

@@ -14,10 +14,9 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::convert::{
-    answer_to_wire, execute_answer_to_wire, execute_of, query_of, rows_to_wire,
+    Refused, answer_to_wire, execute_answer_to_wire, execute_of, query_of, rows_to_wire,
     site_statistics_to_wire,
 };
-use super::convert::{Refused};
 use super::transport::{MAX_MESSAGE_BYTES, serve};
 use super::wire;
 use crate::protocol::{AbortCause, CommitAnswer};

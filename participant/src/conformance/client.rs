@@ -60,7 +60,8 @@ impl<T> Running<T> {
     /// # Panics
     /// If it waits.
     pub fn now(mut self) -> T {
-        self.poll().expect("the operation waits where it should not")
+        self.poll()
+            .expect("the operation waits where it should not")
     }
 }
 
@@ -203,7 +204,10 @@ impl Client {
     /// # Panics
     /// If the vote is withheld.
     pub fn conclude(&self, ballots: &Ballots) -> Result<Stamp, AbortReason> {
-        match ballots.cast().expect("the vote is withheld where it should not be") {
+        match ballots
+            .cast()
+            .expect("the vote is withheld where it should not be")
+        {
             Ballot::Yes { stamp, .. } => {
                 assert_eq!(self.decide(Decision::Commit(stamp)), Ok(()));
                 Ok(stamp)
@@ -281,21 +285,19 @@ pub fn scan(low: &str, high: &str) -> Operation {
 
 /// The reply to a read of text.
 #[must_use]
-pub fn found(text: &str) -> Result<Reply, OperationError> {
-    Ok(Reply::Value(Some(value(text))))
+pub fn found(text: &str) -> Reply {
+    Reply::Value(Some(value(text)))
 }
 
 /// The reply to a read of an absent key.
 #[must_use]
-pub fn absent() -> Result<Reply, OperationError> {
-    Ok(Reply::Value(None))
+pub fn absent() -> Reply {
+    Reply::Value(None)
 }
 
 /// The reply to a scan of text rows.
 #[must_use]
-pub fn rows(expected: &[(&str, &str)]) -> Result<Reply, OperationError> {
+pub fn rows(expected: &[(&str, &str)]) -> Reply {
     let rows = expected.iter();
-    Ok(Reply::Rows(
-        rows.map(|(name, text)| (key(name), value(text))).collect(),
-    ))
+    Reply::Rows(rows.map(|(name, text)| (key(name), value(text))).collect())
 }

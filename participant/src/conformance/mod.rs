@@ -35,7 +35,7 @@ use std::sync::Arc;
 use co_core::VoteRule;
 
 use crate::history::Recorder;
-use crate::participant::Participant;
+use crate::participant::{Operation, Participant, Reply};
 
 pub use client::{
     Ballots, Client, Running, absent, add, block_on, delete, found, get, key, number, put, range,
@@ -146,7 +146,7 @@ impl fmt::Debug for Suite<'_> {
 fn commit_alone(
     site: &Arc<dyn Participant>,
     number: u64,
-    operations: impl IntoIterator<Item = crate::participant::Operation>,
+    operations: impl IntoIterator<Item = Operation>,
 ) {
     let client = Client::begin(site, number);
     for operation in operations {
@@ -160,10 +160,10 @@ fn commit_alone(
 fn assert_reads(
     site: &Arc<dyn Participant>,
     number: u64,
-    operation: crate::participant::Operation,
-    expected: &Result<crate::participant::Reply, crate::error::OperationError>,
+    operation: Operation,
+    expected: &Reply,
 ) {
     let client = Client::begin(site, number);
-    assert_eq!(&client.run(operation), expected);
+    assert_eq!(client.run(operation).as_ref(), Ok(expected));
     client.commit();
 }

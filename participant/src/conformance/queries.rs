@@ -10,9 +10,18 @@ use crate::participant::{Decision, Key, Operation, Participant, Value};
 
 pub(super) const CASES: &[Case] = &[
     ("a query sees what was decided by its stamp", as_of_a_stamp),
-    ("a query waits for votes that may commit in time", waits_for_votes),
-    ("a query sees an increment by its stamp, not by its turn", increments_by_stamp),
-    ("after a query nothing commits in its past", nothing_in_its_past),
+    (
+        "a query waits for votes that may commit in time",
+        waits_for_votes,
+    ),
+    (
+        "a query sees an increment by its stamp, not by its turn",
+        increments_by_stamp,
+    ),
+    (
+        "after a query nothing commits in its past",
+        nothing_in_its_past,
+    ),
 ];
 
 type Answer = Result<Vec<(Key, Value)>, OperationError>;
@@ -87,7 +96,11 @@ fn waits_for_votes(suite: &Suite<'_>) {
             let ballots = voted.prepare();
             let stamp = ballots.yes().expect("nothing precedes it").0;
             let before = query(site, stamp - 1).now();
-            assert_eq!(before, rows(&[("a", "1")]), "it cannot commit before its vote");
+            assert_eq!(
+                before,
+                rows(&[("a", "1")]),
+                "it cannot commit before its vote"
+            );
             let mut waiting = query(site, stamp);
             assert_eq!(waiting.poll(), None, "it may commit at {stamp}");
             if commits {
@@ -103,27 +116,30 @@ fn waits_for_votes(suite: &Suite<'_>) {
 }
 
 fn increments_by_stamp(suite: &Suite<'_>) {
-    suite.run("a query sees an increment by its stamp, not by its turn", |site| {
-        if !answers(site) {
-            return;
-        }
-        commit_alone(site, 1, [add("n", 1)]);
-        let [first, second] = [2, 3].map(|number| Client::begin(site, number));
-        assert!(first.run(add("n", 10)).is_ok());
-        assert!(second.run(add("n", 100)).is_ok());
-        assert!(first.prepare().yes().is_some() && second.prepare().yes().is_some());
-        // The one that is applied first was decided later.
-        assert_eq!(first.decide(Decision::Commit(Stamp(60))), Ok(()));
-        assert_eq!(second.decide(Decision::Commit(Stamp(50))), Ok(()));
-        for (stamp, sum) in [(49, 1), (50, 101), (59, 101), (60, 111)] {
-            let expected = Ok(vec![(super::key("n"), number(sum))]);
-            assert_eq!(query(site, stamp).now(), expected, "as of {stamp}");
-        }
-        let reader = Client::begin(site, 4);
-        let sum = crate::participant::Reply::Value(Some(number(111)));
-        assert_eq!(reader.run(get("n")), Ok(sum));
-        reader.commit();
-    });
+    suite.run(
+        "a query sees an increment by its stamp, not by its turn",
+        |site| {
+            if !answers(site) {
+                return;
+            }
+            commit_alone(site, 1, [add("n", 1)]);
+            let [first, second] = [2, 3].map(|number| Client::begin(site, number));
+            assert!(first.run(add("n", 10)).is_ok());
+            assert!(second.run(add("n", 100)).is_ok());
+            assert!(first.prepare().yes().is_some() && second.prepare().yes().is_some());
+            // The one that is applied first was decided later.
+            assert_eq!(first.decide(Decision::Commit(Stamp(60))), Ok(()));
+            assert_eq!(second.decide(Decision::Commit(Stamp(50))), Ok(()));
+            for (stamp, sum) in [(49, 1), (50, 101), (59, 101), (60, 111)] {
+                let expected = Ok(vec![(super::key("n"), number(sum))]);
+                assert_eq!(query(site, stamp).now(), expected, "as of {stamp}");
+            }
+            let reader = Client::begin(site, 4);
+            let sum = crate::participant::Reply::Value(Some(number(111)));
+            assert_eq!(reader.run(get("n")), Ok(sum));
+            reader.commit();
+        },
+    );
 }
 
 fn nothing_in_its_past(suite: &Suite<'_>) {

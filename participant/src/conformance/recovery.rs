@@ -12,7 +12,10 @@ use crate::participant::{Change, Decision, Operation, Participant, Prepared, Rep
 
 pub(super) const CASES: &[Case] = &[
     ("what had committed is there after a restart", restored),
-    ("what is in doubt blocks its conflicts and nothing else", in_doubt),
+    (
+        "what is in doubt blocks its conflicts and nothing else",
+        in_doubt,
+    ),
     ("what is prepared is what is recovered", round_trip),
 ];
 
@@ -22,7 +25,10 @@ const VOTED_AT: Stamp = Stamp(70);
 fn restored(suite: &Suite<'_>) {
     suite.run("what had committed is there after a restart", |site| {
         site.restore(Stamp(4), vec![Change::Put(key("a"), value("1"))]);
-        let second = vec![Change::Put(key("a"), value("2")), Change::Increment(key("n"), 5)];
+        let second = vec![
+            Change::Put(key("a"), value("2")),
+            Change::Increment(key("n"), 5),
+        ];
         site.restore(Stamp(9), second);
         site.restore(Stamp(9), vec![Change::Delete(key("gone"))]);
         site.restore(Stamp(9), Vec::new());
@@ -62,34 +68,37 @@ fn conflicting() -> [Operation; 9] {
 
 fn in_doubt(suite: &Suite<'_>) {
     for commits in [true, false] {
-        suite.run("what is in doubt blocks its conflicts and nothing else", |site| {
-            let before = ["put", "gone", "read", "s1"];
-            let before = before.map(|name| Change::Put(key(name), value("old")));
-            site.restore(Stamp(3), before.to_vec());
-            site.restore(Stamp(4), vec![Change::Increment(key("n"), 1)]);
-            site.recover(IN_DOUBT, Priority(500), VOTED_AT, doubtful());
-            let mut expected = doubtful();
-            let mut prepared = site.prepared(TxnName::Global(IN_DOUBT)).unwrap_or_default();
-            expected.changes.sort_by_key(|change| change.key().clone());
-            prepared.changes.sort_by_key(|change| change.key().clone());
-            assert_eq!(prepared, expected);
-            assert_eq!(site.in_flight(), 1);
+        suite.run(
+            "what is in doubt blocks its conflicts and nothing else",
+            |site| {
+                let before = ["put", "gone", "read", "s1"];
+                let before = before.map(|name| Change::Put(key(name), value("old")));
+                site.restore(Stamp(3), before.to_vec());
+                site.restore(Stamp(4), vec![Change::Increment(key("n"), 1)]);
+                site.recover(IN_DOUBT, Priority(500), VOTED_AT, doubtful());
+                let mut expected = doubtful();
+                let mut prepared = site.prepared(TxnName::Global(IN_DOUBT)).unwrap_or_default();
+                expected.changes.sort_by_key(|change| change.key().clone());
+                prepared.changes.sort_by_key(|change| change.key().clone());
+                assert_eq!(prepared, expected);
+                assert_eq!(site.in_flight(), 1);
 
-            // Nothing else is blocked: not what is elsewhere, not readers of what it read, not other
-            // increments of what it increments.
-            commit_alone(site, 1, [put("other", "1"), get("read"), add("n", 100)]);
-            commit_alone(site, 2, [scan("s", "t"), scan("o", "p"), delete("other")]);
+                // Nothing else is blocked: not what is elsewhere, not readers of what it read, not other
+                // increments of what it increments.
+                commit_alone(site, 1, [put("other", "1"), get("read"), add("n", 100)]);
+                commit_alone(site, 2, [scan("s", "t"), scan("o", "p"), delete("other")]);
 
-            for (number, operation) in (10..).zip(conflicting()) {
-                let client = Client::begin(site, number);
-                let mut running = client.start(operation.clone());
-                if running.poll().is_some() {
-                    assert_eq!(client.prepare().yes(), None, "{operation:?}");
+                for (number, operation) in (10..).zip(conflicting()) {
+                    let client = Client::begin(site, number);
+                    let mut running = client.start(operation.clone());
+                    if running.poll().is_some() {
+                        assert_eq!(client.prepare().yes(), None, "{operation:?}");
+                    }
+                    client.abort();
                 }
-                client.abort();
-            }
-            conclude_doubt(site, commits);
-        });
+                conclude_doubt(site, commits);
+            },
+        );
     }
 }
 
@@ -118,7 +127,7 @@ fn conclude_doubt(site: &Arc<dyn Participant>, commits: bool) {
     };
     assert_reads(site, 40, get("put"), &found(left));
     assert_reads(site, 41, get("gone"), &gone);
-    assert_reads(site, 42, get("n"), &Ok(Reply::Value(Some(number(sum)))));
+    assert_reads(site, 42, get("n"), &Reply::Value(Some(number(sum))));
     assert_reads(site, 43, get("read"), &found("later"));
 }
 
@@ -126,7 +135,13 @@ fn round_trip(suite: &Suite<'_>) {
     suite.run("what is prepared is what is recovered", |site| {
         commit_alone(site, 1, [put("a", "old")]);
         let client = Client::begin(site, 2);
-        for operation in [get("a"), get("missing"), scan("s", "t"), put("a", "new"), add("n", 3)] {
+        for operation in [
+            get("a"),
+            get("missing"),
+            scan("s", "t"),
+            put("a", "new"),
+            add("n", 3),
+        ] {
             assert!(client.run(operation).is_ok());
         }
         let ballots = client.prepare();
@@ -141,6 +156,6 @@ fn round_trip(suite: &Suite<'_>) {
         assert_eq!(site.prepared(again.name()), Some(prepared));
         assert_eq!(again.decide(Decision::Commit(stamp)), Ok(()));
         assert_reads(site, 4, get("a"), &found("new"));
-        assert_reads(site, 5, get("n"), &Ok(Reply::Value(Some(number(3)))));
+        assert_reads(site, 5, get("n"), &Reply::Value(Some(number(3))));
     });
 }

@@ -341,7 +341,13 @@ pub fn interleavings(programs: &[Vec<Step>]) -> Vec<Vec<Step>> {
     let total = programs.iter().map(Vec::len).sum();
     let mut found = Vec::new();
     let mut chosen = Vec::with_capacity(total);
-    extend(programs, &mut vec![0; programs.len()], &mut chosen, total, &mut found);
+    extend(
+        programs,
+        &mut vec![0; programs.len()],
+        &mut chosen,
+        total,
+        &mut found,
+    );
     found
 }
 

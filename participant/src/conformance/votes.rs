@@ -14,7 +14,10 @@ pub(super) const CASES: &[Case] = &[
     ("a voted scan orders later inserts", voted_scan),
     ("a voted writer orders later readers", voted_writer),
     ("a voted write orders later writes", voted_write_write),
-    ("nothing ends a voted transaction but its decision", voted_stays),
+    (
+        "nothing ends a voted transaction but its decision",
+        voted_stays,
+    ),
     ("a withheld vote can be aborted", withheld_abort),
     ("a waiting operation can be aborted", waiting_abort),
     ("who waits is told by name", blocked_reports),
@@ -73,17 +76,25 @@ fn voted_reader(suite: &Suite<'_>) {
             earlier: || get("x"),
             later,
         };
-        pair.check(suite, "a voted reader orders later writers", |_, outcome| {
-            assert_eq!(outcome, Ok(()), "it was delayed, not more");
-        });
+        pair.check(
+            suite,
+            "a voted reader orders later writers",
+            |_, outcome| {
+                assert_eq!(outcome, Ok(()), "it was delayed, not more");
+            },
+        );
     }
     let sum = Later {
         earlier: || get("n"),
         later: || add("n", 1),
     };
-    sum.check(suite, "a voted reader orders later increments", |_, outcome| {
-        assert_eq!(outcome, Ok(()));
-    });
+    sum.check(
+        suite,
+        "a voted reader orders later increments",
+        |_, outcome| {
+            assert_eq!(outcome, Ok(()));
+        },
+    );
 }
 
 fn voted_scan(suite: &Suite<'_>) {
@@ -114,10 +125,17 @@ fn voted_writer(suite: &Suite<'_>) {
         },
     ];
     for pair in pairs {
-        pair.check(suite, "a voted writer orders later readers", |commits, outcome| {
-            // It may have read the version before, and is then overtaken by the commit.
-            assert!(commits || outcome.is_ok(), "the writer aborted: {outcome:?}");
-        });
+        pair.check(
+            suite,
+            "a voted writer orders later readers",
+            |commits, outcome| {
+                // It may have read the version before, and is then overtaken by the commit.
+                assert!(
+                    commits || outcome.is_ok(),
+                    "the writer aborted: {outcome:?}"
+                );
+            },
+        );
     }
 }
 
@@ -144,35 +162,38 @@ fn voted_write_write(suite: &Suite<'_>) {
 }
 
 fn voted_stays(suite: &Suite<'_>) {
-    suite.run("nothing ends a voted transaction but its decision", |site| {
-        commit_alone(site, 10, [put("x", "old"), put("y", "old")]);
-        let voted = Client::begin(site, 50);
-        for operation in [get("x"), put("y", "voted"), scan("p", "q")] {
-            assert!(voted.run(operation).is_ok());
-        }
-        let ballots = voted.prepare();
-        assert!(ballots.yes().is_some());
-        // Older ones come at it from all sides, wait, vote, and give up.
-        for (number, first, second) in [
-            (1, get("y"), put("x", "1")),
-            (2, put("x", "2"), get("y")),
-            (3, put("pp", "3"), scan("a", "z")),
-            (4, put("y", "4"), put("x", "4")),
-        ] {
-            let client = Client::begin(site, number);
-            for operation in [first, second] {
-                if client.start(operation).poll().is_none() {
-                    break;
-                }
+    suite.run(
+        "nothing ends a voted transaction but its decision",
+        |site| {
+            commit_alone(site, 10, [put("x", "old"), put("y", "old")]);
+            let voted = Client::begin(site, 50);
+            for operation in [get("x"), put("y", "voted"), scan("p", "q")] {
+                assert!(voted.run(operation).is_ok());
             }
-            assert_eq!(client.prepare().yes(), None, "transaction {number}");
-            client.abort();
-        }
-        let prepared = site.prepared(voted.name());
-        assert!(prepared.is_some_and(|prepared| prepared.changes.len() == 1));
-        assert_eq!(voted.conclude(&ballots).map(drop), Ok(()));
-        assert_reads(site, 60, get("y"), &found("voted"));
-    });
+            let ballots = voted.prepare();
+            assert!(ballots.yes().is_some());
+            // Older ones come at it from all sides, wait, vote, and give up.
+            for (number, first, second) in [
+                (1, get("y"), put("x", "1")),
+                (2, put("x", "2"), get("y")),
+                (3, put("pp", "3"), scan("a", "z")),
+                (4, put("y", "4"), put("x", "4")),
+            ] {
+                let client = Client::begin(site, number);
+                for operation in [first, second] {
+                    if client.start(operation).poll().is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(client.prepare().yes(), None, "transaction {number}");
+                client.abort();
+            }
+            let prepared = site.prepared(voted.name());
+            assert!(prepared.is_some_and(|prepared| prepared.changes.len() == 1));
+            assert_eq!(voted.conclude(&ballots).map(drop), Ok(()));
+            assert_reads(site, 60, get("y"), &found("voted"));
+        },
+    );
 }
 
 fn withheld_abort(suite: &Suite<'_>) {
@@ -283,8 +304,15 @@ fn tombstones(suite: &Suite<'_>) {
         assert_eq!(client.run(get("x")), aborted);
         assert_eq!(client.prepare().cast(), Some(Ballot::No(reason)));
         client.abort();
-        assert_eq!(client.run(get("x")), Err(OperationError::UnknownTransaction));
-        let survivor = if client.name() == one.name() { "x" } else { "y" };
+        assert_eq!(
+            client.run(get("x")),
+            Err(OperationError::UnknownTransaction)
+        );
+        let survivor = if client.name() == one.name() {
+            "x"
+        } else {
+            "y"
+        };
         assert_reads(site, 9, scan("x", "z"), &rows(&[(survivor, "new")]));
     });
 }

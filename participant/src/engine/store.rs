@@ -134,7 +134,13 @@ mod tests {
         let (position, rows) = store.scan(&range);
         assert_eq!((position, rows.len()), (1, 1));
         assert_eq!(store.install(&[Change::Delete(key("a"))]), Some(2));
-        assert_eq!(store.get(b"a"), Cell { version: 2, value: None });
+        assert_eq!(
+            store.get(b"a"),
+            Cell {
+                version: 2,
+                value: None
+            }
+        );
         assert!(store.scan(&range).1.is_empty());
         let scanned = Scanned { range, position };
         assert!(!store.unchanged(std::iter::empty(), &[scanned]));

@@ -288,7 +288,8 @@ mod tests {
         work.change(Change::Delete(key("n"))).unwrap();
         work.change(add(4)).unwrap();
         assert_eq!(work.changes(), [Change::Put(key("n"), number::encode(4))]);
-        work.change(Change::Put(n, Value::from(b"text".as_slice()))).unwrap();
+        work.change(Change::Put(n, Value::from(b"text".as_slice())))
+            .unwrap();
         let refused = work.change(add(1));
         assert_eq!(refused, Err(OperationError::NotANumber { bytes: 4 }));
     }

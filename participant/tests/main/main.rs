@@ -1,10 +1,13 @@
 //! What the engines promise, checked with the suite, scripts and threads; the checker is the judge.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test fails by panicking"
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, says which seed it runs, and draws small numbers"
 )]
 
 mod conformance;
 mod judge;
+mod restart;
 mod scripts;
 mod stress;

@@ -56,7 +56,11 @@ const MULTI_VERSION: [(&str, &str, bool); 8] = [
     ("M4", "r1(x) r2(y) w1(y) w2(x) c1 c2", false),
     ("M5", "r1(x) w1(y) r2(x) w2(x) c1 c2", true),
     ("M6", "r1(x) w1(y) r2(x) w2(x) c2 c1", false),
-    ("M7", "r1(x) r1(y) w1(y) r2(x) w2(x) c2 r3(x) r3(y) c3 c1", false),
+    (
+        "M7",
+        "r1(x) r1(y) w1(y) r2(x) w2(x) c2 r3(x) r3(y) c3 c1",
+        false,
+    ),
     ("M8", "i1(n) i2(n) r3(n) c3 c2 c1", true),
 ];
 
@@ -102,7 +106,11 @@ fn transcribe(name: &str, steps: &str, kinds: &[EngineKind]) -> String {
     let mut text = format!("{name}: {steps}\n");
     for kind in kinds {
         let (transcript, history) = play(*kind, VoteRule::Withhold, steps);
-        assert_valid(&format!("{name} {kind}"), &history, Level::CommitmentOrdering);
+        assert_valid(
+            &format!("{name} {kind}"),
+            &history,
+            Level::CommitmentOrdering,
+        );
         let order = executed(&transcript);
         write!(text, "\n{kind}\n{transcript}  executed:{order}\n").unwrap();
     }
@@ -120,7 +128,10 @@ fn compare_golden(name: &str, text: &str) {
     }
     let expected = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; run with UPDATE_GOLDEN=1", path.display()));
-    assert_eq!(text, expected, "{name}; run with UPDATE_GOLDEN=1 and review");
+    assert_eq!(
+        text, expected,
+        "{name}; run with UPDATE_GOLDEN=1 and review"
+    );
 }
 
 #[test]
@@ -157,7 +168,11 @@ fn a_locking_engine_runs_exactly_its_class_as_it_stands() {
 fn the_multi_version_engine_runs_exactly_its_class_as_it_stands() {
     for (name, steps, belongs) in MULTI_VERSION {
         let (transcript, _) = play(EngineKind::Mvcc, VoteRule::Withhold, steps);
-        assert_eq!(ran_as_it_stands(&transcript), belongs, "{name}:\n{transcript}");
+        assert_eq!(
+            ran_as_it_stands(&transcript),
+            belongs,
+            "{name}:\n{transcript}"
+        );
     }
 }
 
@@ -168,7 +183,10 @@ fn without_the_rule_the_checker_finds_the_skew() {
     for kind in [EngineKind::Sco, EngineKind::Mvcc] {
         let (transcript, history) = play(kind, VoteRule::DangerIgnoreReads, skew);
         assert_eq!(transcript.committed, [1, 2], "{kind}");
-        assert!(!is_valid(&history, Level::Serializability), "{kind}: {history}");
+        assert!(
+            !is_valid(&history, Level::Serializability),
+            "{kind}: {history}"
+        );
     }
     let phantoms = "s1(a..m) s2(n..z) w1(p) w2(b) c1 c2";
     let (transcript, history) = play(EngineKind::Mvcc, VoteRule::DangerIgnoreReads, phantoms);

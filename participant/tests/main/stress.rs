@@ -5,11 +5,12 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use checker::Level;
-use co_core::{AbortReason, LockPolicy, Priority, VoteRule};
+use co_core::{AbortReason, LockPolicy, Priority, Stamp, VoteRule};
 use participant::conformance::{block_on, key, number, range, value};
 use participant::engine::{Engine, Host, Mvcc, Optimistic, Options, Ss2pl};
 use participant::{
-    Ballot, Begin, Decision, Operation, OperationError, Participant, Recorder, TxnName,
+    Ballot, Begin, Change, Decision, Operation, OperationError, Participant, Recorder, Reply,
+    TxnName,
 };
 
 use crate::judge::assert_valid;
@@ -65,19 +66,11 @@ fn attempt(
             Err(error) => panic!("{error}"),
         }
     }
-    let (tell, told) = mpsc::channel();
-    site.prepare(name, Box::new(move |ballot| tell.send(ballot).unwrap()));
-    match told.recv().unwrap() {
-        Ballot::Yes { stamp, .. } => {
-            assert!(site.prepared(name).is_some());
-            site.decide(name, Decision::Commit(stamp)).unwrap();
-            Ok(())
-        }
-        Ballot::No(reason) => {
-            site.decide(name, Decision::Abort).unwrap();
-            Err(reason)
-        }
-    }
+    let vote = vote(site, name);
+    assert_eq!(site.prepared(name).is_some(), vote.is_ok());
+    let decision = vote.map_or(Decision::Abort, Decision::Commit);
+    site.decide(name, decision).unwrap();
+    vote.map(drop)
 }
 
 /// One client: commits its share, retrying with the age of the first attempt; walks out now and then.
@@ -119,7 +112,10 @@ fn walk_out(site: &dyn Participant, names: &AtomicU64, random: &mut Random) {
         let operation = operation(random, number);
         let mut running = site.execute(name, &operation);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        if !matches!(running.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(_))) {
+        if !matches!(
+            running.as_mut().poll(&mut context),
+            std::task::Poll::Ready(Ok(_))
+        ) {
             break;
         }
     }
@@ -142,19 +138,117 @@ fn check<E: Engine>(rule: VoteRule, level: Level, open: impl Fn(Options) -> Host
                     scope.spawn(|| client(&*site, &names, random))
                 })
                 .collect();
-            clients.into_iter().map(|client| client.join().unwrap()).sum()
+            clients
+                .into_iter()
+                .map(|client| client.join().unwrap())
+                .sum()
         });
         assert_eq!(site.in_flight(), 0);
         let total = total(&*site, u64::MAX);
-        assert_eq!(total, increments, "sums of a and b are what was added to them");
+        assert_eq!(
+            total, increments,
+            "the counters hold what was added to them"
+        );
         assert!(site.is_idle(), "I7");
         recorder.finish().unwrap();
         let case = format!("{} {rule:?} seed {seed}", site.engine());
         let history = recorder.text().unwrap();
-        assert_eq!(history.lines().filter(|line| line.starts_with("c ")).count() as u64,
-            THREADS * COMMITS + 1);
+        assert_eq!(
+            history
+                .lines()
+                .filter(|line| line.starts_with("c "))
+                .count() as u64,
+            THREADS * COMMITS + 1
+        );
         assert_valid(&case, &history, level);
     }
+}
+
+/// Transfers keep the total; some are increments, some read and write.
+fn transfer(site: &dyn Participant, age: u64, random: &mut Random) -> Option<Stamp> {
+    let accounts = ["a", "b", "c", "d", "e"];
+    let [from, to] = [0; 2].map(|_| accounts[random.below(5) as usize]);
+    let amount = 1 + random.below(9) as i64;
+    let name = TxnName::Local(age);
+    let priority = Priority(age);
+    site.begin(Begin { name, priority }).unwrap();
+    let by_increments = random.below(2) == 0;
+    let done = [(from, -amount), (to, amount)]
+        .iter()
+        .try_for_each(|(account, change)| {
+            let account = key(account);
+            if by_increments {
+                let add = Operation::Increment(account, *change);
+                return block_on(site.execute(name, &add)).map(drop);
+            }
+            let read = Operation::Get(Arc::clone(&account));
+            let Reply::Value(Some(balance)) = block_on(site.execute(name, &read))? else {
+                panic!("accounts are never closed");
+            };
+            let balance = i64::from_le_bytes((*balance).try_into().unwrap());
+            let write = Operation::Put(account, number(balance + change));
+            block_on(site.execute(name, &write)).map(drop)
+        });
+    let stamp = done.ok().and_then(|()| vote(site, name).ok());
+    let decision = stamp.map_or(Decision::Abort, Decision::Commit);
+    site.decide(name, decision).unwrap();
+    stamp
+}
+
+fn vote(site: &dyn Participant, name: TxnName) -> Result<Stamp, AbortReason> {
+    let (tell, told) = mpsc::channel();
+    site.prepare(name, Box::new(move |ballot| tell.send(ballot).unwrap()));
+    match told.recv().unwrap() {
+        Ballot::Yes { stamp, .. } => Ok(stamp),
+        Ballot::No(reason) => Err(reason),
+    }
+}
+
+#[test]
+fn queries_see_every_transfer_whole() {
+    const TOTAL: i64 = 500;
+    let recorder = Recorder::memory("site");
+    let site = Mvcc::new(Options {
+        rule: VoteRule::Withhold,
+        recorder: recorder.clone(),
+    });
+    let changes = ["a", "b", "c", "d", "e"].map(|account| Change::Increment(key(account), 100));
+    site.restore(Stamp(1), changes.to_vec());
+    let (names, newest, working) = (AtomicU64::new(1), AtomicU64::new(1), AtomicU64::new(3));
+    let queries = thread::scope(|scope| {
+        for thread in 0..3 {
+            let (site, names, newest, working) = (&site, &names, &newest, &working);
+            scope.spawn(move || {
+                let mut random = Random(thread);
+                for _ in 0..500 {
+                    let name = names.fetch_add(1, Ordering::Relaxed);
+                    if let Some(stamp) = transfer(site, name, &mut random) {
+                        newest.fetch_max(stamp.0, Ordering::Relaxed);
+                    }
+                }
+                working.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        let mut queries = 0;
+        while working.load(Ordering::Relaxed) > 0 {
+            // Sometimes in the past, sometimes ahead of everything that has voted.
+            let stamp = Stamp(newest.load(Ordering::Relaxed) + 2 - queries % 5 % 3);
+            let rows = block_on(site.query(stamp, &range("a", None))).unwrap();
+            let balances = rows
+                .iter()
+                .map(|(_, balance)| i64::from_le_bytes((**balance).try_into().unwrap()));
+            assert_eq!(balances.sum::<i64>(), TOTAL, "as of {stamp}: {rows:?}");
+            queries += 1;
+        }
+        queries
+    });
+    assert!(queries > 0 && site.is_idle());
+    recorder.finish().unwrap();
+    assert_valid(
+        "transfers",
+        &recorder.text().unwrap(),
+        Level::CommitmentOrdering,
+    );
 }
 
 /// The sum of both counters, read by one more transaction.
@@ -165,17 +259,13 @@ fn total(site: &dyn Participant, number_of_reader: u64) -> i64 {
     let mut sum = 0;
     for counter in ["m", "n"] {
         let read = Operation::Get(key(counter));
-        let participant::Reply::Value(found) = block_on(site.execute(name, &read)).unwrap() else {
+        let Reply::Value(found) = block_on(site.execute(name, &read)).unwrap() else {
             unreachable!("a read returns a value");
         };
         let found = found.unwrap_or_else(|| number(0));
         sum += i64::from_le_bytes((*found).try_into().unwrap());
     }
-    let (tell, told) = mpsc::channel();
-    site.prepare(name, Box::new(move |ballot| tell.send(ballot).unwrap()));
-    let Ballot::Yes { stamp, .. } = told.recv().unwrap() else {
-        panic!("nobody else is there");
-    };
+    let stamp = vote(site, name).expect("nobody else is there");
     site.decide(name, Decision::Commit(stamp)).unwrap();
     sum
 }
@@ -196,7 +286,11 @@ fn sco_withstands_threads() {
 
 #[test]
 fn optimistic_withstands_threads() {
-    check(VoteRule::Withhold, Level::CommitmentOrdering, Optimistic::new);
+    check(
+        VoteRule::Withhold,
+        Level::CommitmentOrdering,
+        Optimistic::new,
+    );
     check(VoteRule::LocalOnly, Level::Serializability, Optimistic::new);
 }
 

@@ -74,6 +74,10 @@ impl SimFolder {
         state.fault = Some((operation, fault));
     }
 
+    pub(super) fn mend(&self) {
+        self.lock().fault = None;
+    }
+
     pub(super) fn write_at_most(&self, longest: usize) {
         self.lock().longest_write = Some(longest);
     }

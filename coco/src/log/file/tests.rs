@@ -280,10 +280,12 @@ fn after_any_failure_nothing_is_durable_any_more_and_a_restart_mends_it() {
                     good
                 }
             };
+            let operations = folder.operations();
+            folder.mend();
             let found = open(&folder).unwrap().1;
             assert_eq!(found, records(0..found.len()), "operation {at}");
             assert!(found.len() >= acknowledged, "operation {at}");
-            if folder.operations() < at {
+            if operations <= at {
                 break;
             }
         }
@@ -330,7 +332,7 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
             images += 1;
             reopen_after_crash(&image, acknowledged, seed);
         }
-        if folder.operations() < at {
+        if folder.operations() <= at {
             break;
         }
     }
@@ -363,7 +365,7 @@ fn reopen_after_crash(image: &SimFolder, acknowledged: usize, seed: u64) {
 fn completions_come_in_order_and_many_share_a_sync() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = FileLog::open(folder.path(), &owner(), Options::default()).unwrap();
-    let order: Receiver<Lsn> = std::thread::scope(|scope| {
+    let order: Receiver<Lsn> = thread::scope(|scope| {
         let (told, hears) = mpsc::channel();
         for thread in 0..8 {
             let (log, told) = (&log, told.clone());
@@ -480,8 +482,8 @@ fn a_completion_that_panics_fails_the_log_loudly() {
     let folder = SimFolder::default();
     let (log, _) = open(&folder).unwrap();
     log.append(b"a", Box::new(|_| panic!("on purpose")));
-    // Either queued before the panic or refused after it: the completion comes in both cases.
-    let result = append_now(&log, b"b");
-    assert!(matches!(result, Err(LogError::Poisoned { .. })), "{result:?}");
-    assert!(log.failure().is_some());
+    // In the same batch, queued behind it, or refused after it: the completion comes in any case.
+    let _either = append_now(&log, b"b");
+    while append_now(&log, b"c").is_ok() {}
+    assert!(log.failure().unwrap().to_string().contains("panicked"));
 }

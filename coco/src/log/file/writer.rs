@@ -7,6 +7,7 @@
 //! itself never waits for room, so a completion may append.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -186,8 +187,14 @@ impl Writer {
             }
             let count = batch.entries.len() as u64;
             self.shared.appended.fetch_add(count, Ordering::Relaxed);
+            // A completion that panics must not rob the others of theirs: they are durable.
+            let mut panicked = None;
             for (entry, lsn) in batch.entries.into_iter().zip(first.0..) {
-                complete(entry.done, Ok(Lsn(lsn)));
+                let told = catch_unwind(AssertUnwindSafe(|| complete(entry.done, Ok(Lsn(lsn)))));
+                panicked = panicked.or(told.err());
+            }
+            if let Some(panic) = panicked {
+                resume_unwind(panic);
             }
         }
     }

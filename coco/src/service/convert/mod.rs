@@ -3,19 +3,23 @@
 //! Invariants: (W1) total: whatever prost decodes is either converted or refused with a [`MalformedWire`]
 //! that names the field; (W2) what was converted to the wire and back is what it was.
 
+mod requests;
+mod site;
+
+use std::time::Duration;
+
 use co_core::{Gtid, Priority, Stamp};
 use tonic::{Code, Status};
 
-use super::site::{
-    Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply, Range, Row,
-    SiteStatistics, SiteTxn,
-};
 use super::wire;
 use crate::protocol::{
     AbortCause, Ballot, BeginRefused, CommitAnswer, Decision, Incarnation, Refusal, SiteName,
     ToCoordinator, ToParticipant,
 };
 use crate::service::coordinator::{BeginGrant, SiteInfo, Statistics};
+
+pub(crate) use self::requests::*;
+pub(crate) use self::site::*;
 
 /// A message that breaks the rules of the wire format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -352,7 +356,7 @@ pub(crate) fn begin_grant(reply: wire::BeginReply) -> Result<BeginGrant, Malform
         first: Gtid(reply.first_gtid),
         count: reply.count,
         priority: Priority(reply.first_priority),
-        lease: std::time::Duration::from_millis(u64::from(reply.lease_ms)),
+        lease: Duration::from_millis(u64::from(reply.lease_ms)),
     })
 }
 
@@ -429,3 +433,6 @@ pub(crate) fn statistics_of(
         serving: reply.serving,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,9 @@ impl Driver {
 
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         loop {
-            self.carry_out();
+            while !self.effects.is_empty() {
+                self.carry_out();
+            }
             if self.has_ended() {
                 return;
             }

@@ -96,7 +96,10 @@ pub(crate) enum Process {
 impl Options {
     /// How much data there is.
     pub(crate) const fn sizes(&self) -> Sizes {
-        Sizes { accounts: self.accounts, hot: self.hot }
+        Sizes {
+            accounts: self.accounts,
+            hot: self.hot,
+        }
     }
 }
 
@@ -142,8 +145,16 @@ mod tests {
 
     #[test]
     fn out_of_range_numbers_are_refused() {
-        for bad in [["--clients", "0"], ["--seconds", "0"], ["--accounts", "1"], ["--hot", "0"]] {
-            assert!(Args::try_parse_from(std::iter::once("multidb").chain(bad)).is_err(), "{bad:?}");
+        for bad in [
+            ["--clients", "0"],
+            ["--seconds", "0"],
+            ["--accounts", "1"],
+            ["--hot", "0"],
+        ] {
+            assert!(
+                Args::try_parse_from(std::iter::once("multidb").chain(bad)).is_err(),
+                "{bad:?}"
+            );
         }
     }
 }

@@ -138,12 +138,19 @@ impl<D: Database> Client<D> {
         if let Some(impossible) = seen.impossible {
             Live::count(&self.live.impossible);
             let at = self.started.elapsed();
-            tally.witness(Witness { at, client: self.index, request: n, impossible });
+            tally.witness(Witness {
+                at,
+                client: self.index,
+                request: n,
+                impossible,
+            });
         }
     }
 
     fn pause(&self, n: u64, attempt: u32) -> Duration {
-        let bound = FIRST_PAUSE_MICROS.saturating_mul(1 << attempt.min(10)).min(MAX_PAUSE_MICROS);
+        let bound = FIRST_PAUSE_MICROS
+            .saturating_mul(1 << attempt.min(10))
+            .min(MAX_PAUSE_MICROS);
         let mut random = Random::at(&[u64::from(self.index), n, u64::from(attempt)]);
         Duration::from_micros(u64::from(random.below(bound)))
     }
@@ -156,7 +163,10 @@ mod tests {
     use crate::memory::{Fault, Memory};
     use crate::workload::Sizes;
 
-    const SIZES: Sizes = Sizes { accounts: 8, hot: 2 };
+    const SIZES: Sizes = Sizes {
+        accounts: 8,
+        hot: 2,
+    };
 
     async fn run(fault: Fault, requests: u64) -> Tally {
         let database = Arc::new(Memory::open(SIZES, fault));
@@ -178,7 +188,10 @@ mod tests {
     #[tokio::test]
     async fn a_serial_execution_shows_nothing_impossible_and_commits_everything() {
         let tally = run(Fault::None, 400).await;
-        assert_eq!((tally.commits, tally.impossible, tally.given_up), (1_200, 0, 0));
+        assert_eq!(
+            (tally.commits, tally.impossible, tally.given_up),
+            (1_200, 0, 0)
+        );
         assert!(tally.local_commits > 100 && tally.local_commits < 400);
         assert!(tally.aborts.is_empty() && tally.unknown == 0);
     }
@@ -201,7 +214,10 @@ mod tests {
     async fn a_lost_half_of_a_write_is_seen() {
         let tally = run(Fault::DropsWritesAtC, 400).await;
         for rule in [Rule::Total, Rule::Rows, Rule::Counters] {
-            assert!(tally.impossible_by_rule.contains_key(&rule), "{rule} was kept: {tally:?}");
+            assert!(
+                tally.impossible_by_rule.contains_key(&rule),
+                "{rule} was kept: {tally:?}"
+            );
         }
     }
 
@@ -223,7 +239,15 @@ mod tests {
     #[tokio::test]
     async fn an_aborted_or_unknown_transaction_is_no_witness() {
         let unknown = run(Fault::WrongTotalAndUnknown, 400).await;
-        assert_eq!((unknown.commits, unknown.unknown, unknown.impossible), (0, 1_200, 0));
-        assert!(unknown.raised.values().all(|raise| raise.committed == 0 && raise.unknown > 0));
+        assert_eq!(
+            (unknown.commits, unknown.unknown, unknown.impossible),
+            (0, 1_200, 0)
+        );
+        assert!(
+            unknown
+                .raised
+                .values()
+                .all(|raise| raise.committed == 0 && raise.unknown > 0)
+        );
     }
 }

@@ -40,8 +40,15 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let log = folder.join("coordinator");
         let listen = format!("127.0.0.1:{port}");
-        let mut args: Vec<OsString> = ["coco", "serve", "--exit-with-parent"].map(Into::into).into();
-        args.extend(["--listen".into(), listen.into(), "--data".into(), log.into()]);
+        let mut args: Vec<OsString> = ["coco", "serve", "--exit-with-parent"]
+            .map(Into::into)
+            .into();
+        args.extend([
+            "--listen".into(),
+            listen.into(),
+            "--data".into(),
+            log.into(),
+        ]);
         let coordinator = Child::start(supervisor, "the coordinator".to_owned(), &args).await?;
         let uri = format!("http://{}", coordinator.address());
         let mut participants = Vec::new();
@@ -53,7 +60,11 @@ impl Cluster {
             participants.push((site, Child::start(supervisor, name, &args).await?));
             histories.push((site, history));
         }
-        Ok(Self { coordinator, participants, histories })
+        Ok(Self {
+            coordinator,
+            participants,
+            histories,
+        })
     }
 
     /// Where the coordinator is reached.
@@ -104,10 +115,25 @@ impl Cluster {
 
 fn participant_args(site: Site, ordering: Ordering, uri: &str, history: &Path) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
-    let words = ["participant", "serve", "--name", site.name(), "--engine", site.engine()];
+    let words = [
+        "participant",
+        "serve",
+        "--name",
+        site.name(),
+        "--engine",
+        site.engine(),
+    ];
     args.extend(words.map(Into::into));
     args.extend(["--coordinator", uri, "--listen", "127.0.0.1:0"].map(Into::into));
-    args.extend(["--ordering", ordering.word(), "--exit-with-parent", "--history"].map(Into::into));
+    args.extend(
+        [
+            "--ordering",
+            ordering.word(),
+            "--exit-with-parent",
+            "--history",
+        ]
+        .map(Into::into),
+    );
     args.push(history.into());
     args
 }
@@ -117,14 +143,24 @@ fn participant_args(site: Site, ordering: Ordering, uri: &str, history: &Path) -
 /// # Errors
 /// When it cannot be made or holds a run already.
 pub(crate) fn make_folder(data: &Path, ordering: Ordering) -> anyhow::Result<PathBuf> {
-    std::fs::create_dir_all(data)
-        .with_context(|| format!("cannot make the data folder {}: choose one that can be written", data.display()))?;
+    std::fs::create_dir_all(data).with_context(|| {
+        format!(
+            "cannot make the data folder {}: choose one that can be written",
+            data.display()
+        )
+    })?;
     let folder = data.join(ordering.word());
     std::fs::create_dir(&folder).with_context(|| {
         if folder.exists() {
-            format!("{} holds an earlier run: remove it or choose another --data", folder.display())
+            format!(
+                "{} holds an earlier run: remove it or choose another --data",
+                folder.display()
+            )
         } else {
-            format!("cannot write to the data folder {}: choose one that can be written", data.display())
+            format!(
+                "cannot write to the data folder {}: choose one that can be written",
+                data.display()
+            )
         }
     })?;
     Ok(folder)
@@ -148,6 +184,9 @@ mod tests {
     fn a_file_is_no_data_folder() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = make_folder(file.path(), Ordering::On).unwrap_err();
-        assert!(error.to_string().contains("cannot make the data folder"), "{error}");
+        assert!(
+            error.to_string().contains("cannot make the data folder"),
+            "{error}"
+        );
     }
 }

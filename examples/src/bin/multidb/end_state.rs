@@ -53,18 +53,22 @@ pub(crate) async fn inspect<D: Database>(
     anyhow::bail!("the transaction that reads the end state aborted {MAX_ATTEMPTS} times")
 }
 
-async fn read_all<D: Database>(
-    database: &D,
-    age: &mut Option<Priority>,
-) -> Result<Holdings, Stop> {
+async fn read_all<D: Database>(database: &D, age: &mut Option<Priority>) -> Result<Holdings, Stop> {
     let mut txn = database.begin(Scope::Global, *age).await?;
     *age = txn.age();
     let mut holdings = Holdings::new();
     for site in Site::ALL {
         let mut rows = Rows::new();
-        let pairs = Pair::ALL.into_iter().filter(|pair| pair.sites().contains(&site));
-        let shared = pairs
-            .flat_map(|pair| [schema::registers(pair), schema::rows(pair), schema::counters(pair)]);
+        let pairs = Pair::ALL
+            .into_iter()
+            .filter(|pair| pair.sites().contains(&site));
+        let shared = pairs.flat_map(|pair| {
+            [
+                schema::registers(pair),
+                schema::rows(pair),
+                schema::counters(pair),
+            ]
+        });
         for range in shared.chain([schema::accounts(), schema::twins()]) {
             rows.extend(scan(&mut txn, site, range).await?);
         }
@@ -79,7 +83,10 @@ fn compare(holdings: &Holdings, sizes: Sizes, tally: &Tally) -> Result<EndState,
         let value = holdings.get(&site).and_then(|rows| rows.get(key));
         decode(value.map(Vec::as_slice)).map_err(StopText)
     };
-    let mut state = EndState { expected_total: schema::grand_total(sizes), ..EndState::default() };
+    let mut state = EndState {
+        expected_total: schema::grand_total(sizes),
+        ..EndState::default()
+    };
     let mut broken: Vec<Impossible> = Vec::new();
     for site in Site::ALL {
         for account in 0..sizes.accounts {
@@ -97,11 +104,18 @@ fn compare(holdings: &Holdings, sizes: Sizes, tally: &Tally) -> Result<EndState,
         let range = schema::rows(pair);
         let keys = pair.sites().map(|site| -> Vec<&Key> {
             let inside = |key: &&Key| **key >= range.low && Some(*key) < range.high.as_ref();
-            holdings.get(&site).into_iter().flat_map(Rows::keys).filter(inside).collect()
+            holdings
+                .get(&site)
+                .into_iter()
+                .flat_map(Rows::keys)
+                .filter(inside)
+                .collect()
         });
         broken.extend(invariants::rows(pair, [&keys[0], &keys[1]]));
     }
-    state.faults.extend(broken.iter().map(Impossible::to_string));
+    state
+        .faults
+        .extend(broken.iter().map(Impossible::to_string));
     for (what, raise) in &tally.raised {
         let (name, held) = match *what {
             Raised::Counter(pair, counter) => {
@@ -111,8 +125,10 @@ fn compare(holdings: &Holdings, sizes: Sizes, tally: &Tally) -> Result<EndState,
                 (format!("counter {counter} at {first} and {second}"), held)
             }
             Raised::Twin(site, twin) => {
-                let held =
-                    [number(site, &schema::twin(twin, false))?, number(site, &schema::twin(twin, true))?];
+                let held = [
+                    number(site, &schema::twin(twin, false))?,
+                    number(site, &schema::twin(twin, true))?,
+                ];
                 (format!("twin counts {twin} at {site}"), held)
             }
         };
@@ -157,7 +173,10 @@ mod tests {
     use super::*;
     use crate::memory::{Fault, Memory};
 
-    const SIZES: Sizes = Sizes { accounts: 4, hot: 1 };
+    const SIZES: Sizes = Sizes {
+        accounts: 4,
+        hot: 1,
+    };
 
     #[tokio::test]
     async fn an_untouched_database_is_in_order() {
@@ -177,11 +196,20 @@ mod tests {
         memory.corrupt(Site::A, schema::counter(Pair::AB, 0), 5);
         memory.corrupt(Site::B, schema::counter(Pair::AB, 0), 5);
         let mut tally = Tally::default();
-        let raise = Raise { committed: 4, unknown: 0 };
+        let raise = Raise {
+            committed: 4,
+            unknown: 0,
+        };
         tally.raised.insert(Raised::Counter(Pair::AB, 0), raise);
         tally.raised.insert(Raised::Twin(Site::C, 0), raise);
         let state = inspect(&memory, SIZES, &tally).await.unwrap();
-        let words = ["12001", "register 0", "1 rows at A", "counter 0 at A and B: 5 and 5", "twin"];
+        let words = [
+            "12001",
+            "register 0",
+            "1 rows at A",
+            "counter 0 at A and B: 5 and 5",
+            "twin",
+        ];
         assert_eq!(state.faults.len(), words.len(), "{:?}", state.faults);
         for (fault, word) in state.faults.iter().zip(words) {
             assert!(fault.contains(word), "{fault}");
@@ -191,7 +219,10 @@ mod tests {
 
     #[test]
     fn unknown_outcomes_widen_what_a_count_may_be() {
-        let raise = Raise { committed: 4, unknown: 2 };
+        let raise = Raise {
+            committed: 4,
+            unknown: 2,
+        };
         assert_eq!(miscount("n", [4, 4], raise), None);
         assert_eq!(miscount("n", [6, 6], raise), None);
         assert!(miscount("n", [7, 7], raise).is_some());

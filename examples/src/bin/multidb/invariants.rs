@@ -19,15 +19,31 @@ pub(crate) enum Impossible {
     /// An account is below zero, although no transfer takes more than there is.
     Overdrawn { account: Account, balance: i64 },
     /// Both halves of a register pair are 0, although nobody sets a half to 0 unless both are 1.
-    BothTaken { pair: Pair, register: u32, halves: [i64; 2] },
+    BothTaken {
+        pair: Pair,
+        register: u32,
+        halves: [i64; 2],
+    },
     /// Two sites hold different rows, although rows come and go at both in one transaction.
     Rows { pair: Pair, counts: [usize; 2] },
     /// Two sites hold different counts, although each addition is made at both in one transaction.
-    Counters { pair: Pair, counter: u32, counts: [i64; 2] },
+    Counters {
+        pair: Pair,
+        counter: u32,
+        counts: [i64; 2],
+    },
     /// One site holds different counts, although each addition is made to both.
-    Twins { site: Site, twin: u32, counts: [i64; 2] },
+    Twins {
+        site: Site,
+        twin: u32,
+        counts: [i64; 2],
+    },
     /// A transaction counted the same rows twice and found different numbers.
-    Recount { site: Site, pair: Pair, counts: [usize; 2] },
+    Recount {
+        site: Site,
+        pair: Pair,
+        counts: [usize; 2],
+    },
 }
 
 impl Impossible {
@@ -85,18 +101,28 @@ pub(crate) fn balance(account: Account, balance: i64) -> Option<Impossible> {
 /// At least one half is 1, and a half is 0 or 1.
 pub(crate) fn registers(pair: Pair, register: u32, halves: [i64; 2]) -> Option<Impossible> {
     let in_range = halves.iter().all(|half| (0..=1).contains(half));
-    (!in_range || halves.iter().sum::<i64>() < 1)
-        .then_some(Impossible::BothTaken { pair, register, halves })
+    (!in_range || halves.iter().sum::<i64>() < 1).then_some(Impossible::BothTaken {
+        pair,
+        register,
+        halves,
+    })
 }
 
 /// Both sites hold the same rows. `keys` are the rows found at each.
 pub(crate) fn rows<K: PartialEq>(pair: Pair, keys: [&[K]; 2]) -> Option<Impossible> {
-    (keys[0] != keys[1]).then(|| Impossible::Rows { pair, counts: keys.map(<[K]>::len) })
+    (keys[0] != keys[1]).then(|| Impossible::Rows {
+        pair,
+        counts: keys.map(<[K]>::len),
+    })
 }
 
 /// Both sites hold the same count.
 pub(crate) fn counters(pair: Pair, counter: u32, counts: [i64; 2]) -> Option<Impossible> {
-    (counts[0] != counts[1]).then_some(Impossible::Counters { pair, counter, counts })
+    (counts[0] != counts[1]).then_some(Impossible::Counters {
+        pair,
+        counter,
+        counts,
+    })
 }
 
 /// Both counts of one site are equal.
@@ -106,7 +132,11 @@ pub(crate) fn twins(site: Site, twin: u32, counts: [i64; 2]) -> Option<Impossibl
 
 /// Counting twice gives the same rows.
 pub(crate) fn recount<K: PartialEq>(site: Site, pair: Pair, keys: [&[K]; 2]) -> Option<Impossible> {
-    (keys[0] != keys[1]).then(|| Impossible::Recount { site, pair, counts: keys.map(<[K]>::len) })
+    (keys[0] != keys[1]).then(|| Impossible::Recount {
+        site,
+        pair,
+        counts: keys.map(<[K]>::len),
+    })
 }
 
 impl fmt::Display for Impossible {
@@ -122,7 +152,11 @@ impl fmt::Display for Impossible {
                 "account {} at {} held {balance}; no transfer takes more than there is",
                 account.number, account.site
             ),
-            Self::BothTaken { pair, register, halves: [left, right] } => {
+            Self::BothTaken {
+                pair,
+                register,
+                halves: [left, right],
+            } => {
                 let [first, second] = pair.sites();
                 write!(
                     f,
@@ -130,7 +164,10 @@ impl fmt::Display for Impossible {
                      transaction sets one to 0 unless both are 1"
                 )
             }
-            Self::Rows { pair, counts: [left, right] } => {
+            Self::Rows {
+                pair,
+                counts: [left, right],
+            } => {
                 let [first, second] = pair.sites();
                 write!(
                     f,
@@ -138,7 +175,11 @@ impl fmt::Display for Impossible {
                      both in one transaction"
                 )
             }
-            Self::Counters { pair, counter, counts: [left, right] } => {
+            Self::Counters {
+                pair,
+                counter,
+                counts: [left, right],
+            } => {
                 let [first, second] = pair.sites();
                 write!(
                     f,
@@ -146,12 +187,20 @@ impl fmt::Display for Impossible {
                      is made at both in one transaction"
                 )
             }
-            Self::Twins { site, twin, counts: [left, right] } => write!(
+            Self::Twins {
+                site,
+                twin,
+                counts: [left, right],
+            } => write!(
                 f,
                 "the twin counts {twin} at {site} were {left} and {right}; each addition is made to \
                  both in one transaction"
             ),
-            Self::Recount { site, pair, counts: [first, second] } => write!(
+            Self::Recount {
+                site,
+                pair,
+                counts: [first, second],
+            } => write!(
                 f,
                 "one transaction counted the rows of {pair} at {site} twice and found {first}, then \
                  {second} (or others)"
@@ -166,7 +215,10 @@ mod tests {
 
     #[test]
     fn rules_that_hold_say_nothing() {
-        let account = Account { site: Site::A, number: 1 };
+        let account = Account {
+            site: Site::A,
+            number: 1,
+        };
         assert_eq!(total(300, 300), None);
         assert_eq!(balance(account, 0), None);
         for halves in [[1, 1], [0, 1], [1, 0]] {
@@ -180,17 +232,40 @@ mod tests {
 
     #[test]
     fn a_broken_rule_is_seen_and_said() {
-        let account = Account { site: Site::A, number: 1 };
+        let account = Account {
+            site: Site::A,
+            number: 1,
+        };
         let seen = [
             (total(300, 290), Rule::Total, "290"),
             (balance(account, -1), Rule::Overdraft, "-1"),
-            (registers(Pair::BC, 4, [0, 0]), Rule::Registers, "register 4 was 0 at B and 0 at C"),
+            (
+                registers(Pair::BC, 4, [0, 0]),
+                Rule::Registers,
+                "register 4 was 0 at B and 0 at C",
+            ),
             (registers(Pair::BC, 4, [2, 1]), Rule::Registers, "2 at B"),
-            (rows(Pair::AB, [&[1, 2][..], &[1][..]]), Rule::Rows, "2 rows at A"),
-            (rows(Pair::AB, [&[1, 2], &[1, 3]]), Rule::Rows, "2 others at B"),
-            (counters(Pair::AC, 0, [7, 8]), Rule::Counters, "7 at A and 8 at C"),
+            (
+                rows(Pair::AB, [&[1, 2][..], &[1][..]]),
+                Rule::Rows,
+                "2 rows at A",
+            ),
+            (
+                rows(Pair::AB, [&[1, 2], &[1, 3]]),
+                Rule::Rows,
+                "2 others at B",
+            ),
+            (
+                counters(Pair::AC, 0, [7, 8]),
+                Rule::Counters,
+                "7 at A and 8 at C",
+            ),
             (twins(Site::C, 0, [7, 8]), Rule::Twins, "7 and 8"),
-            (recount(Site::C, Pair::AC, [&[1][..], &[][..]]), Rule::Recount, "1, then 0"),
+            (
+                recount(Site::C, Pair::AC, [&[1][..], &[][..]]),
+                Rule::Recount,
+                "1, then 0",
+            ),
         ];
         for (impossible, rule, words) in seen {
             let impossible = impossible.unwrap();

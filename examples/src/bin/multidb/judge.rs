@@ -50,8 +50,9 @@ pub(crate) fn judge(files: &[(Site, PathBuf)]) -> anyhow::Result<Judgement> {
     let histories = files
         .iter()
         .map(|(site, file)| {
-            let opened = File::open(file)
-                .with_context(|| format!("cannot open the history of site {site}: {}", file.display()))?;
+            let opened = File::open(file).with_context(|| {
+                format!("cannot open the history of site {site}: {}", file.display())
+            })?;
             let name = file.display().to_string();
             let history = checker::parse::read_history(BufReader::new(opened), &name);
             history.with_context(|| format!("the history of site {site} cannot be read"))
@@ -78,18 +79,22 @@ pub(crate) fn judge(files: &[(Site, PathBuf)]) -> anyhow::Result<Judgement> {
 fn summary(report: &Report) -> Judged {
     let (outcome, grounds) = match &report.verdict {
         Verdict::Valid { .. } => (Outcome::Valid, Vec::new()),
-        Verdict::Invalid { anomalies, .. } => {
-            (Outcome::Invalid, anomalies.iter().map(Anomaly::to_string).collect())
-        }
-        Verdict::Unknown { reasons, .. } => {
-            (Outcome::Unknown, reasons.iter().map(ToString::to_string).collect())
-        }
+        Verdict::Invalid { anomalies, .. } => (
+            Outcome::Invalid,
+            anomalies.iter().map(Anomaly::to_string).collect(),
+        ),
+        Verdict::Unknown { reasons, .. } => (
+            Outcome::Unknown,
+            reasons.iter().map(ToString::to_string).collect(),
+        ),
     };
     let cycle = report.cycle();
     Judged {
         outcome,
         grounds,
-        cycle: cycle.map_or_else(Vec::new, |cycle| cycle.steps.iter().map(ToString::to_string).collect()),
+        cycle: cycle.map_or_else(Vec::new, |cycle| {
+            cycle.steps.iter().map(ToString::to_string).collect()
+        }),
         entangled: cycle.map_or(0, |cycle| cycle.entangled),
     }
 }
@@ -123,15 +128,26 @@ mod tests {
     #[test]
     fn write_skew_over_two_sites_is_serializable_at_each_and_not_together() {
         let judgement = judged(&[
-            (Site::A, "co-history 1 A\nc G1 5 - r:x@0\nc G2 6 1 w:x\nend 2\n"),
-            (Site::B, "co-history 1 B\nc G1 5 1 w:y\nc G2 6 - r:y@0\nend 2\n"),
+            (
+                Site::A,
+                "co-history 1 A\nc G1 5 - r:x@0\nc G2 6 1 w:x\nend 2\n",
+            ),
+            (
+                Site::B,
+                "co-history 1 B\nc G1 5 1 w:y\nc G2 6 - r:y@0\nend 2\n",
+            ),
         ]);
         let judgement = judgement.unwrap();
         assert_eq!(judgement.serializability.outcome, Outcome::Invalid);
         assert_eq!(judgement.commitment_ordering.outcome, Outcome::Invalid);
         assert_eq!(judgement.serializability.cycle.len(), 2);
         assert_eq!(judgement.serializability.entangled, 2);
-        assert!(judgement.alone.iter().all(|(_, judged)| judged.outcome == Outcome::Valid));
+        assert!(
+            judgement
+                .alone
+                .iter()
+                .all(|(_, judged)| judged.outcome == Outcome::Valid)
+        );
         assert_eq!(judgement.statistics.committed, 2);
     }
 

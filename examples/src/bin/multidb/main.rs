@@ -105,7 +105,8 @@ async fn all_runs(supervisor: &Supervisor, options: &Options) -> anyhow::Result<
     for ordering in options.ordering.runs() {
         let folder = cluster::make_folder(data, *ordering)?;
         let run = run::run(supervisor, options, *ordering, &folder).await;
-        let run = run.with_context(|| format!("the run with ordering {} failed", ordering.word()))?;
+        let run =
+            run.with_context(|| format!("the run with ordering {} failed", ordering.word()))?;
         show(report::run(&run, paint))?;
         runs.push(run);
     }
@@ -126,7 +127,10 @@ struct Interruption {
 /// Waits for Ctrl-C, or for the request to terminate. The status is the customary one: 128 and the
 /// number of the signal.
 async fn interruption() -> Interruption {
-    let interrupted = Interruption { name: "interrupted", exit_status: 130 };
+    let interrupted = Interruption {
+        name: "interrupted",
+        exit_status: 130,
+    };
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -151,7 +155,10 @@ async fn interruption() -> Interruption {
 /// Writes to standard output. A reader that has gone, as of `multidb | head`, has seen enough.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(error).context("cannot write the report")
         }

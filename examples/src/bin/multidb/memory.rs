@@ -57,7 +57,9 @@ impl Memory {
         let mut data = Data::new();
         for site in Site::ALL {
             for op in schema::opening(site, sizes) {
-                let Op::Put(key, value) = op else { panic!("the opening only puts") };
+                let Op::Put(key, value) = op else {
+                    panic!("the opening only puts")
+                };
                 data.insert((site, key), value);
             }
         }
@@ -66,12 +68,22 @@ impl Memory {
             data.insert(account, schema::encode(schema::OPENING_BALANCE + 1));
         }
         let (data, attempts) = (Mutex::new(data), Mutex::default());
-        Self { shared: Arc::new(Shared { fault, data, attempts }) }
+        Self {
+            shared: Arc::new(Shared {
+                fault,
+                data,
+                attempts,
+            }),
+        }
     }
 
     /// Changes a value behind the back of everybody.
     pub(crate) fn corrupt(&self, site: Site, key: Key, value: i64) {
-        self.shared.data.lock().unwrap().insert((site, key), schema::encode(value));
+        self.shared
+            .data
+            .lock()
+            .unwrap()
+            .insert((site, key), schema::encode(value));
     }
 }
 
@@ -85,19 +97,30 @@ impl Database for Memory {
             Priority(attempts.0)
         });
         let shared = Arc::clone(&self.shared);
-        Ok(MemoryTxn { shared, age, scope, writes: Data::new(), dropped: Data::new() })
+        Ok(MemoryTxn {
+            shared,
+            age,
+            scope,
+            writes: Data::new(),
+            dropped: Data::new(),
+        })
     }
 }
 
 impl MemoryTxn {
     fn value(&self, at: &(Site, Key)) -> Option<Vec<u8>> {
         let own = self.writes.get(at).or_else(|| self.dropped.get(at));
-        own.cloned().or_else(|| self.shared.data.lock().unwrap().get(at).cloned())
+        own.cloned()
+            .or_else(|| self.shared.data.lock().unwrap().get(at).cloned())
     }
 
     fn write(&mut self, at: (Site, Key), value: Vec<u8>) {
         let drops = self.shared.fault == Fault::DropsWritesAtC && at.0 == Site::C;
-        let target = if drops { &mut self.dropped } else { &mut self.writes };
+        let target = if drops {
+            &mut self.dropped
+        } else {
+            &mut self.writes
+        };
         target.insert(at, value);
     }
 
@@ -126,7 +149,9 @@ impl MemoryTxn {
                         && at.1 >= range.low
                         && range.high.as_ref().is_none_or(|high| at.1 < *high)
                 };
-                let rows = data.into_iter().filter(|(at, value)| inside(at) && !value.is_empty());
+                let rows = data
+                    .into_iter()
+                    .filter(|(at, value)| inside(at) && !value.is_empty());
                 Answer::Rows(rows.map(|((_, key), value)| (key, value)).collect())
             }
         }

@@ -36,15 +36,30 @@ pub(crate) async fn perform<T: Transaction>(
     let impossible = match request {
         Request::Transfer { from, to, amount } => transfer(txn, from, to, amount).await?,
         Request::Audit => audit(txn, sizes).await?,
-        Request::Take { pair, register, half, other_first, note } => {
-            let order = if half == usize::from(other_first) { [0, 1] } else { [1, 0] };
+        Request::Take {
+            pair,
+            register,
+            half,
+            other_first,
+            note,
+        } => {
+            let order = if half == usize::from(other_first) {
+                [0, 1]
+            } else {
+                [1, 0]
+            };
             let halves = read_registers(txn, pair, register, order).await?;
             if halves == [1, 1] {
                 set_register(txn, (pair, register, half), 0, (note, tag)).await?;
             }
             invariants::registers(pair, register, halves)
         }
-        Request::Restore { pair, register, half, note } => {
+        Request::Restore {
+            pair,
+            register,
+            half,
+            note,
+        } => {
             set_register(txn, (pair, register, half), 1, (note, tag)).await?;
             None
         }
@@ -70,7 +85,10 @@ pub(crate) async fn perform<T: Transaction>(
         Request::Increment { pair, counter, by } => {
             at_both(txn, pair, Op::Increment(schema::counter(pair, counter), by)).await?;
             let raised = Some((Raised::Counter(pair, counter), by));
-            return Ok(Seen { impossible: None, raised });
+            return Ok(Seen {
+                impossible: None,
+                raised,
+            });
         }
         Request::Compare { pair, counter } => {
             let counts = at_each(txn, pair, schema::counter(pair, counter), [0, 1]).await?;
@@ -80,7 +98,10 @@ pub(crate) async fn perform<T: Transaction>(
             let ops = [false, true].map(|right| Op::Increment(schema::twin(twin, right), by));
             txn.execute(site, ops.to_vec()).await?;
             let raised = Some((Raised::Twin(site, twin), by));
-            return Ok(Seen { impossible: None, raised });
+            return Ok(Seen {
+                impossible: None,
+                raised,
+            });
         }
         Request::LocalCompare { site, twin } => {
             let left = number(txn, site, schema::twin(twin, false)).await?;
@@ -93,7 +114,10 @@ pub(crate) async fn perform<T: Transaction>(
             invariants::recount(site, pair, [&first, &second])
         }
     };
-    Ok(Seen { impossible, raised: None })
+    Ok(Seen {
+        impossible,
+        raised: None,
+    })
 }
 
 async fn transfer<T: Transaction>(
@@ -105,7 +129,10 @@ async fn transfer<T: Transaction>(
     let available = number(txn, from.site, schema::account(from.number)).await?;
     let held = number(txn, to.site, schema::account(to.number)).await?;
     if available >= amount {
-        let take = Op::Put(schema::account(from.number), schema::encode(available - amount));
+        let take = Op::Put(
+            schema::account(from.number),
+            schema::encode(available - amount),
+        );
         let give = Op::Put(schema::account(to.number), schema::encode(held + amount));
         txn.execute(from.site, vec![take]).await?;
         txn.execute(to.site, vec![give]).await?;
@@ -181,7 +208,11 @@ async fn keys<T: Transaction>(
     site: Site,
     range: Range,
 ) -> Result<Vec<schema::Key>, Stop> {
-    Ok(scan(txn, site, range).await?.into_iter().map(|(key, _)| key).collect())
+    Ok(scan(txn, site, range)
+        .await?
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect())
 }
 
 /// The rows of a range.
@@ -198,7 +229,8 @@ pub(crate) async fn scan<T: Transaction>(
 
 /// A stored number, or the complaint that it is none.
 pub(crate) fn decode(value: Option<&[u8]>) -> Result<i64, Stop> {
-    schema::decode(value).ok_or_else(|| Stop::Failed(anyhow!("a site returned {value:?}, which is no number")))
+    schema::decode(value)
+        .ok_or_else(|| Stop::Failed(anyhow!("a site returned {value:?}, which is no number")))
 }
 
 fn one(answers: Vec<Answer>) -> Result<Answer, Stop> {
@@ -206,10 +238,14 @@ fn one(answers: Vec<Answer>) -> Result<Answer, Stop> {
     let mut answers = answers.into_iter();
     match (answers.next(), answers.next()) {
         (Some(answer), None) => Ok(answer),
-        _ => Err(Stop::Failed(anyhow!("a site gave {count} answers to one operation"))),
+        _ => Err(Stop::Failed(anyhow!(
+            "a site gave {count} answers to one operation"
+        ))),
     }
 }
 
 fn unexpected(answer: &Answer) -> Stop {
-    Stop::Failed(anyhow!("a site answered {answer:?} to an operation of another kind"))
+    Stop::Failed(anyhow!(
+        "a site answered {answer:?} to an operation of another kind"
+    ))
 }

@@ -63,7 +63,8 @@ struct Tail {
 impl Supervisor {
     /// Waits until every child is gone that has been stopped or dropped; call it when all have.
     pub(crate) async fn all_gone(&self) {
-        let monitors = std::mem::take(&mut *self.monitors.lock().unwrap_or_else(PoisonError::into_inner));
+        let monitors =
+            std::mem::take(&mut *self.monitors.lock().unwrap_or_else(PoisonError::into_inner));
         for monitor in monitors {
             // A monitor that panicked has dropped its process, which kills it.
             let _ended = monitor.await;
@@ -100,7 +101,9 @@ impl Child {
         let mut process = command
             .spawn()
             .with_context(|| format!("cannot start {name} from {}", program.display()))?;
-        let pid = process.id().with_context(|| format!("{name} ended at once"))?;
+        let pid = process
+            .id()
+            .with_context(|| format!("{name} ended at once"))?;
         let nothing_taken = "the pipe was asked for and not taken before";
         let stdin = process.stdin.take().expect(nothing_taken);
         let stdout = process.stdout.take().expect(nothing_taken);
@@ -149,7 +152,10 @@ impl Child {
         let mut ended = self.ended.clone();
         async move {
             let ended = ended_of(&mut ended).await;
-            anyhow!("{name} (pid {pid}) died in mid-run: {ended}{}", tail.quoted())
+            anyhow!(
+                "{name} (pid {pid}) died in mid-run: {ended}{}",
+                tail.quoted()
+            )
         }
     }
 
@@ -162,11 +168,19 @@ impl Child {
         let ended = tokio::time::timeout(STOP_WITHIN, ended_of(&mut self.ended)).await;
         let Ok(ended) = ended else {
             self.kill().await;
-            bail!("{} did not end within {} s and was killed", self.name, STOP_WITHIN.as_secs());
+            bail!(
+                "{} did not end within {} s and was killed",
+                self.name,
+                STOP_WITHIN.as_secs()
+            );
         };
         match &ended.status {
             Ok(status) if status.success() => Ok(()),
-            Ok(_) | Err(_) => bail!("{} failed at its end: {ended}{}", self.name, self.tail.quoted()),
+            Ok(_) | Err(_) => bail!(
+                "{} failed at its end: {ended}{}",
+                self.name,
+                self.tail.quoted()
+            ),
         }
     }
 
@@ -189,7 +203,11 @@ impl Child {
             Err(_late) => {
                 self.kill().await;
                 let seconds = READY_WITHIN.as_secs();
-                bail!("{} was not ready within {seconds} s{}", self.name, self.tail.quoted())
+                bail!(
+                    "{} was not ready within {seconds} s{}",
+                    self.name,
+                    self.tail.quoted()
+                )
             }
         }
     }
@@ -252,13 +270,17 @@ async fn watch_process(
     let read_to_end = tokio::time::timeout(Duration::from_secs(2), stderr_read).await;
     // A grandchild could hold the pipe open; its lines are of no interest.
     drop(read_to_end);
-    Ended { status: status.map_err(|error| error.to_string()) }
+    Ended {
+        status: status.map_err(|error| error.to_string()),
+    }
 }
 
 async fn ended_of(ended: &mut watch::Receiver<Option<Ended>>) -> Ended {
     match ended.wait_for(Option::is_some).await {
         Ok(ended) => ended.clone().expect("it was waited for"),
-        Err(_gone) => Ended { status: Err("its monitor is gone".to_owned()) },
+        Err(_gone) => Ended {
+            status: Err("its monitor is gone".to_owned()),
+        },
     }
 }
 
@@ -271,7 +293,9 @@ async fn find_address(
     let mut address = Some(address);
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let Some((_, found)) = line.split_once(READY_MARK) else { continue };
+        let Some((_, found)) = line.split_once(READY_MARK) else {
+            continue;
+        };
         if let Some(address) = address.take() {
             // The starter may have given up meanwhile.
             let _sent = address.send(found.trim().to_owned());

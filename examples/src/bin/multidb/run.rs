@@ -64,10 +64,16 @@ impl RunReport {
 
     /// What the run amounts to.
     pub(crate) fn finding(&self) -> Finding {
-        let judged = [&self.judgement.serializability, &self.judgement.commitment_ordering];
+        let judged = [
+            &self.judgement.serializability,
+            &self.judgement.commitment_ordering,
+        ];
         let alone = self.judgement.alone.iter().map(|(_, judged)| judged);
-        let outcomes: Vec<Outcome> =
-            judged.into_iter().chain(alone).map(|judged| judged.outcome).collect();
+        let outcomes: Vec<Outcome> = judged
+            .into_iter()
+            .chain(alone)
+            .map(|judged| judged.outcome)
+            .collect();
         if self.tally.impossible > 0
             || !self.end_state.faults.is_empty()
             || outcomes.contains(&Outcome::Invalid)
@@ -116,7 +122,13 @@ pub(crate) async fn run(
     let judgement = tokio::task::spawn_blocking(move || judge(&histories))
         .await
         .context("the checker stopped")??;
-    let Worked { elapsed, mut tally, coordinator, sites, end_state } = worked;
+    let Worked {
+        elapsed,
+        mut tally,
+        coordinator,
+        sites,
+        end_state,
+    } = worked;
     let latencies = std::mem::take(&mut tally.latencies).sorted();
     let kept = options.data.is_some().then(|| folder.to_path_buf());
     Ok(RunReport {
@@ -182,7 +194,13 @@ async fn work(cluster: &Cluster, options: &Options, progress: Progress) -> anyho
     let end_state = inspect(&*remote, options.sizes(), &tally).await?;
     remote.quiet().await?;
     let (coordinator, sites) = remote.figures().await?;
-    Ok(Worked { elapsed, tally, coordinator, sites, end_state })
+    Ok(Worked {
+        elapsed,
+        tally,
+        coordinator,
+        sites,
+        end_state,
+    })
 }
 
 /// Fills all sites in one transaction.
@@ -190,7 +208,8 @@ async fn fill<D: Database>(database: &D, workload: Workload) -> anyhow::Result<(
     let attempt = async {
         let mut txn = database.begin(Scope::Global, None).await?;
         for site in Site::ALL {
-            txn.execute(site, schema::opening(site, workload.sizes())).await?;
+            txn.execute(site, schema::opening(site, workload.sizes()))
+                .await?;
         }
         txn.commit().await
     };

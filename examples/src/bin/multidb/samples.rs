@@ -17,7 +17,8 @@ pub(crate) struct Sorted {
 impl Samples {
     /// Adds a duration; anything over an hour counts as the longest that fits.
     pub(crate) fn add(&mut self, duration: Duration) {
-        self.micros.push(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX));
+        self.micros
+            .push(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX));
     }
 
     /// Adds all of another's.
@@ -28,7 +29,9 @@ impl Samples {
     /// All samples, ordered.
     pub(crate) fn sorted(mut self) -> Sorted {
         self.micros.sort_unstable();
-        Sorted { micros: self.micros }
+        Sorted {
+            micros: self.micros,
+        }
     }
 }
 
@@ -36,7 +39,10 @@ impl Sorted {
     /// The smallest sample that at least `percent` of all samples do not exceed (nearest rank), or
     /// nothing when there are none. `percent` is at most 100.
     pub(crate) fn percentile(&self, percent: usize) -> Option<Duration> {
-        assert!(percent <= 100, "{percent} percent of the samples do not exist");
+        assert!(
+            percent <= 100,
+            "{percent} percent of the samples do not exist"
+        );
         let rank = (self.micros.len() * percent).div_ceil(100).max(1);
         let micros = self.micros.get(rank - 1)?;
         Some(Duration::from_micros(u64::from(*micros)))
@@ -49,7 +55,9 @@ mod tests {
 
     fn of(micros: impl IntoIterator<Item = u64>) -> Sorted {
         let mut samples = Samples::default();
-        micros.into_iter().for_each(|micros| samples.add(Duration::from_micros(micros)));
+        micros
+            .into_iter()
+            .for_each(|micros| samples.add(Duration::from_micros(micros)));
         samples.sorted()
     }
 
@@ -84,6 +92,9 @@ mod tests {
         samples.append(other);
         let sorted = samples.sorted();
         assert_eq!(sorted.percentile(50), Some(Duration::from_micros(3)));
-        assert_eq!(sorted.percentile(100), Some(Duration::from_micros(u64::from(u32::MAX))));
+        assert_eq!(
+            sorted.percentile(100),
+            Some(Duration::from_micros(u64::from(u32::MAX)))
+        );
     }
 }

@@ -97,9 +97,13 @@ pub(crate) fn decode(value: Option<&[u8]>) -> Option<i64> {
 pub(crate) fn opening(site: Site, sizes: Sizes) -> Vec<Op> {
     let balances =
         (0..sizes.accounts).map(|number| Op::Put(account(number), encode(OPENING_BALANCE)));
-    let pairs = Pair::ALL.into_iter().filter(|pair| pair.sites().contains(&site));
+    let pairs = Pair::ALL
+        .into_iter()
+        .filter(|pair| pair.sites().contains(&site));
     let registers = pairs.flat_map(|pair| (0..sizes.hot).map(move |number| register(pair, number)));
-    balances.chain(registers.map(|key| Op::Put(key, encode(1)))).collect()
+    balances
+        .chain(registers.map(|key| Op::Put(key, encode(1))))
+        .collect()
 }
 
 /// The sum of all balances of all sites, which no transfer changes.
@@ -115,7 +119,8 @@ mod tests {
     #[test]
     fn a_range_holds_its_keys_and_no_others() {
         let range = rows(Pair::BC);
-        let holds = |key: &Key| range.low <= *key && range.high.as_ref().is_none_or(|high| key < high);
+        let holds =
+            |key: &Key| range.low <= *key && range.high.as_ref().is_none_or(|high| key < high);
         assert!(holds(&row(Pair::BC, 0)));
         assert!(holds(&row(Pair::BC, 99)));
         assert!(!holds(&row(Pair::AB, 0)));
@@ -134,11 +139,18 @@ mod tests {
 
     #[test]
     fn the_opening_fills_the_registers_of_the_own_pairs_only() {
-        let sizes = Sizes { accounts: 4, hot: 2 };
+        let sizes = Sizes {
+            accounts: 4,
+            hot: 2,
+        };
         let at_a = opening(Site::A, sizes);
         assert_eq!(at_a.len(), 4 + 2 * 2);
         let foreign = register(Pair::BC, 0);
-        assert!(!at_a.iter().any(|op| matches!(op, Op::Put(key, _) if *key == foreign)));
+        assert!(
+            !at_a
+                .iter()
+                .any(|op| matches!(op, Op::Put(key, _) if *key == foreign))
+        );
         assert_eq!(grand_total(sizes), 12 * OPENING_BALANCE);
     }
 }

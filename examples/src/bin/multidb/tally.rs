@@ -29,7 +29,8 @@ impl Live {
 
     /// Commits, aborts and impossible reads so far.
     pub(crate) fn read(&self) -> [u64; 3] {
-        [&self.commits, &self.aborts, &self.impossible].map(|counter| counter.load(Ordering::Relaxed))
+        [&self.commits, &self.aborts, &self.impossible]
+            .map(|counter| counter.load(Ordering::Relaxed))
     }
 }
 
@@ -93,7 +94,8 @@ impl Tally {
             *self.impossible_by_rule.entry(rule).or_default() += count;
         }
         self.witnesses.extend(other.witnesses);
-        self.witnesses.sort_by_key(|witness| (witness.at, witness.client));
+        self.witnesses
+            .sort_by_key(|witness| (witness.at, witness.client));
         self.witnesses.truncate(WITNESSES);
         for (what, raise) in other.raised {
             let sum = self.raised.entry(what).or_default();
@@ -105,7 +107,10 @@ impl Tally {
     /// Books a committed transaction that saw an impossible state.
     pub(crate) fn witness(&mut self, witness: Witness) {
         self.impossible += 1;
-        *self.impossible_by_rule.entry(witness.impossible.rule()).or_default() += 1;
+        *self
+            .impossible_by_rule
+            .entry(witness.impossible.rule())
+            .or_default() += 1;
         if self.witnesses.len() < WITNESSES {
             self.witnesses.push(witness);
         }

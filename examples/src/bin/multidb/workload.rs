@@ -35,13 +35,28 @@ pub(crate) struct Account {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Request {
     /// Moves money, if there is enough. Both accounts may be at one site.
-    Transfer { from: Account, to: Account, amount: i64 },
+    Transfer {
+        from: Account,
+        to: Account,
+        amount: i64,
+    },
     /// Adds up all accounts of all sites.
     Audit,
     /// Reads both halves of a register pair and, if both are 1, sets one half to 0.
-    Take { pair: Pair, register: u32, half: usize, other_first: bool, note: u32 },
+    Take {
+        pair: Pair,
+        register: u32,
+        half: usize,
+        other_first: bool,
+        note: u32,
+    },
     /// Sets one half back to 1, whatever it is.
-    Restore { pair: Pair, register: u32, half: usize, note: u32 },
+    Restore {
+        pair: Pair,
+        register: u32,
+        half: usize,
+        note: u32,
+    },
     /// Reads both halves.
     Look { pair: Pair, register: u32 },
     /// Puts a row at both sites.
@@ -151,41 +166,84 @@ impl Workload {
             Sort::Audit => Request::Audit,
             Sort::Take => {
                 let other_first = random.flip();
-                Request::Take { pair, register: hot, half, other_first, note }
+                Request::Take {
+                    pair,
+                    register: hot,
+                    half,
+                    other_first,
+                    note,
+                }
             }
-            Sort::Restore => Request::Restore { pair, register: hot, half, note },
-            Sort::Look => Request::Look { pair, register: hot },
-            Sort::Insert => Request::Insert { pair, row: random.below(ROW_SLOTS) },
-            Sort::Remove => Request::Remove { pair, row: random.below(ROW_SLOTS) },
+            Sort::Restore => Request::Restore {
+                pair,
+                register: hot,
+                half,
+                note,
+            },
+            Sort::Look => Request::Look {
+                pair,
+                register: hot,
+            },
+            Sort::Insert => Request::Insert {
+                pair,
+                row: random.below(ROW_SLOTS),
+            },
+            Sort::Remove => Request::Remove {
+                pair,
+                row: random.below(ROW_SLOTS),
+            },
             Sort::Count => Request::Count { pair },
-            Sort::Increment => Request::Increment { pair, counter: hot, by },
+            Sort::Increment => Request::Increment {
+                pair,
+                counter: hot,
+                by,
+            },
             Sort::Compare => Request::Compare { pair, counter: hot },
             Sort::LocalTransfer => {
                 let site = random.pick(&Site::ALL);
                 self.transfer(random, [site, site], by)
             }
-            Sort::LocalIncrement => {
-                Request::LocalIncrement { site: random.pick(&Site::ALL), twin: hot, by }
-            }
-            Sort::LocalCompare => Request::LocalCompare { site: random.pick(&Site::ALL), twin: hot },
-            Sort::LocalCount => Request::LocalCount { site: pair.sites()[half], pair },
+            Sort::LocalIncrement => Request::LocalIncrement {
+                site: random.pick(&Site::ALL),
+                twin: hot,
+                by,
+            },
+            Sort::LocalCompare => Request::LocalCompare {
+                site: random.pick(&Site::ALL),
+                twin: hot,
+            },
+            Sort::LocalCount => Request::LocalCount {
+                site: pair.sites()[half],
+                pair,
+            },
         }
     }
 
     fn transfer(&self, random: &mut Random, sites: [Site; 2], by: i64) -> Request {
-        let [mut from, mut to] = sites.map(|site| Account { site, number: self.account(random) });
+        let [mut from, mut to] = sites.map(|site| Account {
+            site,
+            number: self.account(random),
+        });
         if from == to {
             to.number = (to.number + 1) % self.sizes.accounts;
         }
         if random.flip() {
             std::mem::swap(&mut from, &mut to);
         }
-        Request::Transfer { from, to, amount: 10 * by }
+        Request::Transfer {
+            from,
+            to,
+            amount: 10 * by,
+        }
     }
 
     fn account(&self, random: &mut Random) -> u32 {
         let all = self.sizes.accounts;
-        let range = if random.flip() { self.sizes.hot.clamp(2, all) } else { all };
+        let range = if random.flip() {
+            self.sizes.hot.clamp(2, all)
+        } else {
+            all
+        };
         random.below(range)
     }
 }
@@ -205,7 +263,10 @@ fn sort(random: &mut Random) -> Sort {
 mod tests {
     use super::*;
 
-    const SIZES: Sizes = Sizes { accounts: 16, hot: 3 };
+    const SIZES: Sizes = Sizes {
+        accounts: 16,
+        hot: 3,
+    };
 
     #[test]
     fn the_shares_sum_up_to_a_hundred() {
@@ -229,19 +290,29 @@ mod tests {
     fn every_sort_of_request_and_every_pair_appears() {
         let workload = Workload::new(1, SIZES);
         let requests: Vec<Request> = (0..4_000).map(|n| workload.request(0, n)).collect();
-        let local = requests.iter().filter(|request| request.local_site().is_some()).count();
-        assert!((400..720).contains(&local), "{local} of 4000 need one site only");
+        let local = requests
+            .iter()
+            .filter(|request| request.local_site().is_some())
+            .count();
+        assert!(
+            (400..720).contains(&local),
+            "{local} of 4000 need one site only"
+        );
         for pair in Pair::ALL {
             let cross = |request: &&Request| {
                 matches!(request, Request::Transfer { from, to, .. }
                     if from.site != to.site && pair.has(from.site) && pair.has(to.site))
             };
-            assert!(requests.iter().any(|request| cross(&request)), "no transfer between {pair}");
+            assert!(
+                requests.iter().any(|request| cross(&request)),
+                "no transfer between {pair}"
+            );
             for half in [0, 1] {
-                let take = |request: &Request| {
-                    matches!(request, Request::Take { pair: p, half: h, .. } if (*p, *h) == (pair, half))
-                };
-                assert!(requests.iter().any(take), "no take of half {half} of {pair}");
+                let take = |request: &Request| matches!(request, Request::Take { pair: p, half: h, .. } if (*p, *h) == (pair, half));
+                assert!(
+                    requests.iter().any(take),
+                    "no take of half {half} of {pair}"
+                );
             }
         }
         let sorts: std::collections::HashSet<_> =
@@ -251,7 +322,13 @@ mod tests {
 
     #[test]
     fn a_transfer_never_names_one_account_twice_and_stays_within_the_table() {
-        let workload = Workload::new(9, Sizes { accounts: 2, hot: 1 });
+        let workload = Workload::new(
+            9,
+            Sizes {
+                accounts: 2,
+                hot: 1,
+            },
+        );
         for n in 0..2_000 {
             if let Request::Transfer { from, to, amount } = workload.request(3, n) {
                 assert_ne!(from, to);

@@ -86,12 +86,7 @@ pub trait Engine: Send + Sync + 'static {
     }
 
     /// Makes the changes visible, all at once, as the site's next version; `None` if there are none.
-    fn apply(
-        &self,
-        handle: &Handle,
-        work: &Workspace<Self::Private>,
-        stamp: Stamp,
-    ) -> Option<u64>;
+    fn apply(&self, handle: &Handle, work: &Workspace<Self::Private>, stamp: Stamp) -> Option<u64>;
 
     /// Drops what the changes of an aborted transaction left outside its workspace.
     fn undo(&self, handle: &Handle, work: &Workspace<Self::Private>) {

@@ -32,11 +32,12 @@ impl<E: Engine> Shared<E> {
             Found::Working => {
                 let shared = Arc::clone(self);
                 let txn = entry.handle().txn().clone();
-                self.scheduler.request_vote_with(&txn, move |vote| match vote {
-                    Vote::Yes => shared.voted(&entry),
-                    // Whoever doomed it undoes it and answers (H4).
-                    Vote::No(_) => {}
-                });
+                self.scheduler
+                    .request_vote_with(&txn, move |vote| match vote {
+                        Vote::Yes => shared.voted(&entry),
+                        // Whoever doomed it undoes it and answers (H4).
+                        Vote::No(_) => {}
+                    });
             }
             Found::Refused(reason) => {
                 self.scheduler.doom(entry.handle().txn(), reason);
@@ -110,13 +111,7 @@ impl<E: Engine> Shared<E> {
     }
 
     /// Nothing precedes a transaction in doubt: it had voted, and voted transactions are an antichain.
-    pub(super) fn recover(
-        &self,
-        gtid: Gtid,
-        priority: Priority,
-        stamp: Stamp,
-        prepared: Prepared,
-    ) {
+    pub(super) fn recover(&self, gtid: Gtid, priority: Priority, stamp: Stamp, prepared: Prepared) {
         let name = TxnName::Global(gtid);
         if self.registry.get(name).is_some() {
             return;

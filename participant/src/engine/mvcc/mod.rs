@@ -35,7 +35,8 @@ use crate::registry::{Entry, Handle};
 use crate::sync::Mutex;
 
 use query::Waiters;
-use store::{Snapshot, Versions};
+pub use store::Snapshot;
+use store::Versions;
 
 /// A site with the multi-version engine.
 ///

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use co_core::{LockMode, LockPolicy, LockTable, Scheduler, Stamp};
 
 use crate::engine::host::{Engine, Host, Options};
+use crate::engine::number;
 use crate::engine::store::Store;
 use crate::engine::workspace::Workspace;
-use crate::engine::number;
 use crate::error::OperationError;
 use crate::history::Recorder;
 use crate::participant::{Change, Key, KeyRange, Prepared, Value};
@@ -157,7 +157,8 @@ impl Engine for Locking {
             self.locks.reinstate(txn, key, LockMode::Read);
         }
         for range in &prepared.scans {
-            self.locks.reinstate_range(txn, &range.low, range.high.as_ref());
+            self.locks
+                .reinstate_range(txn, &range.low, range.high.as_ref());
         }
         for change in &prepared.changes {
             let mode = lock::mode_for(change, None);

@@ -16,7 +16,9 @@ const VERSION: u32 = 1;
 /// The whole report.
 pub(crate) fn document(options: &Options, runs: &[RunReport]) -> Value {
     let [off, on] = both(runs);
-    let ratio = off.zip(on).map(|(off, on)| on.commits_per_second() / off.commits_per_second());
+    let ratio = off
+        .zip(on)
+        .map(|(off, on)| on.commits_per_second() / off.commits_per_second());
     json!({
         "multidb": VERSION,
         "settings": {
@@ -40,8 +42,11 @@ fn run(run: &RunReport) -> Value {
         .iter()
         .map(|(cause, count)| (cause_key(*cause).to_owned(), json!(count)))
         .collect();
-    let sites: Map<String, Value> =
-        run.sites.iter().map(|(site, figures)| (site.name().to_owned(), json!(figures))).collect();
+    let sites: Map<String, Value> = run
+        .sites
+        .iter()
+        .map(|(site, figures)| (site.name().to_owned(), json!(figures)))
+        .collect();
     json!({
         "ordering": run.ordering.word(),
         "finding": match run.finding() {
@@ -74,7 +79,9 @@ fn run(run: &RunReport) -> Value {
 
 fn latency(latencies: &Sorted) -> Value {
     let micros = |percent| {
-        latencies.percentile(percent).map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX))
+        latencies
+            .percentile(percent)
+            .map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX))
     };
     json!({ "p50": micros(50), "p99": micros(99), "max": micros(100) })
 }

@@ -2,6 +2,8 @@
 
 mod json;
 mod paint;
+#[cfg(test)]
+mod tests;
 mod text;
 mod words;
 
@@ -52,6 +54,5 @@ impl Conclusion {
 
 /// The run of each kind, if it took place.
 fn both(runs: &[RunReport]) -> [Option<&RunReport>; 2] {
-    [Ordering::Off, Ordering::On]
-        .map(|ordering| runs.iter().find(|run| run.ordering == ordering))
+    [Ordering::Off, Ordering::On].map(|ordering| runs.iter().find(|run| run.ordering == ordering))
 }

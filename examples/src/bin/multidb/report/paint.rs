@@ -12,7 +12,9 @@ impl Paint {
     /// For what goes to standard output.
     pub(crate) fn for_stdout() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { on: !refused && std::io::stdout().is_terminal() }
+        Self {
+            on: !refused && std::io::stdout().is_terminal(),
+        }
     }
 
     /// Never any colour.
@@ -43,7 +45,11 @@ impl Paint {
     }
 
     fn code(self, code: &str, text: &str) -> String {
-        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.on {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 

@@ -31,7 +31,11 @@ impl Lines {
 
     /// A label and its value, aligned; a continuation has an empty label.
     fn row(&mut self, label: &str, value: impl Display) {
-        let label = if label.is_empty() { String::new() } else { format!("  {label}") };
+        let label = if label.is_empty() {
+            String::new()
+        } else {
+            format!("  {label}")
+        };
         self.line(format_args!("{label:COLUMN$}  {value}"));
     }
 
@@ -43,7 +47,10 @@ impl Lines {
 /// What is about to happen.
 pub(crate) fn heading(options: &Options, paint: Paint) -> String {
     let mut lines = Lines::default();
-    lines.line(paint.head("Three databases, one transaction: three processes, each serializable by itself"));
+    lines
+        .line(paint.head(
+            "Three databases, one transaction: three processes, each serializable by itself",
+        ));
     lines.line("  A strict two-phase locking    B optimistic    C multi-version");
     lines.line(format_args!(
         "  {}, {} per run, {} at each site, hot {}, seed {}",
@@ -88,7 +95,10 @@ fn work(run: &RunReport, lines: &mut Lines) {
         ),
     );
     let [half, most] = [50, 99].map(|percent| millis(run.latencies.percentile(percent)));
-    lines.row("latency", format_args!("p50 {half}, p99 {most}, from first attempt to commit"));
+    lines.row(
+        "latency",
+        format_args!("p50 {half}, p99 {most}, from first attempt to commit"),
+    );
     lines.row("aborted attempts", grouped(tally.aborts_in_all()));
     let mut causes: Vec<_> = tally.aborts.iter().collect();
     causes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -99,17 +109,34 @@ fn work(run: &RunReport, lines: &mut Lines) {
         lines.row("given up", count(tally.given_up, "request", "requests"));
     }
     if tally.unknown > 0 {
-        lines.row("outcome unknown", count(tally.unknown, "transaction", "transactions"));
+        lines.row(
+            "outcome unknown",
+            count(tally.unknown, "transaction", "transactions"),
+        );
     }
 }
 
 fn waiting(run: &RunReport, lines: &mut Lines) {
     let each = |figure: fn(&SiteFigures) -> u64| {
-        let figures = run.sites.iter().map(|(site, figures)| format!("{site} {}", grouped(figure(figures))));
+        let figures = run
+            .sites
+            .iter()
+            .map(|(site, figures)| format!("{site} {}", grouped(figure(figures))));
         figures.collect::<Vec<_>>().join(", ")
     };
-    let withheld: u64 = run.sites.iter().map(|(_, figures)| figures.votes_withheld).sum();
-    lines.row("votes withheld", format_args!("{}: {}", grouped(withheld), each(|site| site.votes_withheld)));
+    let withheld: u64 = run
+        .sites
+        .iter()
+        .map(|(_, figures)| figures.votes_withheld)
+        .sum();
+    lines.row(
+        "votes withheld",
+        format_args!(
+            "{}: {}",
+            grouped(withheld),
+            each(|site| site.votes_withheld)
+        ),
+    );
     lines.row("local cycles broken", each(|site| site.local_cycles));
     let coordinator = &run.coordinator;
     lines.row(
@@ -127,11 +154,18 @@ fn application(run: &RunReport, paint: Paint, lines: &mut Lines) {
     if tally.impossible == 0 {
         lines.row("impossible reads", paint.good("none"));
     } else {
-        let seen = count(tally.impossible, "committed transaction saw a state", "committed transactions saw a state");
+        let seen = count(
+            tally.impossible,
+            "committed transaction saw a state",
+            "committed transactions saw a state",
+        );
         let seen = format!("{seen} that no serial execution can show");
         lines.row("impossible reads", paint.bad(&seen));
         for (rule, count) in &tally.impossible_by_rule {
-            lines.row("", format_args!("{:>9}  broke the rule: {rule}", grouped(*count)));
+            lines.row(
+                "",
+                format_args!("{:>9}  broke the rule: {rule}", grouped(*count)),
+            );
         }
         for witness in &tally.witnesses {
             lines.sentence(&format!(
@@ -145,11 +179,16 @@ fn application(run: &RunReport, paint: Paint, lines: &mut Lines) {
     }
     let end = &run.end_state;
     if end.faults.is_empty() {
-        let fine = format!("in order: total {}, {} counts as committed", end.total, end.counts_checked);
+        let fine = format!(
+            "in order: total {}, {} counts as committed",
+            end.total, end.counts_checked
+        );
         lines.row("end state", paint.good(&fine));
     } else {
         lines.row("end state", paint.bad("broken"));
-        end.faults.iter().for_each(|fault| lines.sentence(&format!("{fault}.")));
+        end.faults
+            .iter()
+            .for_each(|fault| lines.sentence(&format!("{fault}.")));
     }
 }
 
@@ -165,14 +204,26 @@ fn checker(run: &RunReport, paint: Paint, lines: &mut Lines) {
             judgement.took.as_secs_f64()
         ),
     );
-    let alone = judgement.alone.iter().map(|(site, judged)| format!("{site} {}", verdict(judged, paint)));
+    let alone = judgement
+        .alone
+        .iter()
+        .map(|(site, judged)| format!("{site} {}", verdict(judged, paint)));
     lines.row("each site alone", alone.collect::<Vec<_>>().join(", "));
     let together = &judgement.serializability;
     lines.row("all together", verdict(together, paint));
     if together.entangled > 0 {
-        lines.row("", format_args!("{} lie on cycles", count(together.entangled as u64, "transaction", "transactions")));
+        lines.row(
+            "",
+            format_args!(
+                "{} lie on cycles",
+                count(together.entangled as u64, "transaction", "transactions")
+            ),
+        );
     }
-    together.grounds.iter().for_each(|ground| lines.sentence(ground));
+    together
+        .grounds
+        .iter()
+        .for_each(|ground| lines.sentence(ground));
     together.cycle.iter().for_each(|step| lines.sentence(step));
     for (site, judged) in &judgement.alone {
         let grounds = judged.grounds.iter().chain(&judged.cycle);
@@ -180,13 +231,20 @@ fn checker(run: &RunReport, paint: Paint, lines: &mut Lines) {
     }
     let order = &judgement.commitment_ordering;
     let (words, colour): (_, fn(Paint, &str) -> String) = match order.outcome {
-        Outcome::Valid => ("kept: every conflict agrees with the order of decisions", Paint::good),
+        Outcome::Valid => (
+            "kept: every conflict agrees with the order of decisions",
+            Paint::good,
+        ),
         Outcome::Invalid => ("violated", Paint::bad),
         Outcome::Unknown => ("not decided", Paint::bad),
     };
     lines.row("commitment ordering", colour(paint, words));
     let told_above = |ground: &&String| !together.grounds.contains(ground);
-    order.grounds.iter().filter(told_above).for_each(|ground| lines.sentence(ground));
+    order
+        .grounds
+        .iter()
+        .filter(told_above)
+        .for_each(|ground| lines.sentence(ground));
 }
 
 fn verdict(judged: &Judged, paint: Paint) -> String {
@@ -204,14 +262,19 @@ pub(crate) fn comparison(runs: &[RunReport], paint: Paint) -> String {
     lines.line("");
     if let (Some(off), Some(on)) = (off, on) {
         lines.line(paint.head("Commits per second"));
-        let share = 100.0 * on.commits_per_second() / off.commits_per_second().max(f64::MIN_POSITIVE);
-        lines.line(format_args!("  ordering off {}, ordering on {} ({share:.0} %)", rate(off), rate(on)));
+        let share =
+            100.0 * on.commits_per_second() / off.commits_per_second().max(f64::MIN_POSITIVE);
+        lines.line(format_args!(
+            "  ordering off {}, ordering on {} ({share:.0} %)",
+            rate(off),
+            rate(on)
+        ));
         lines.line("");
     }
     if let Some(off) = off {
         lines.line(off_in_a_sentence(off));
     }
-    if let Some(on) = on {
+    if on.is_some() {
         let sentence = match Conclusion::of(runs) {
             Conclusion::Clean => paint.good(
                 "With ordering on, no committed transaction saw an impossible state, and all sites \
@@ -222,22 +285,31 @@ pub(crate) fn comparison(runs: &[RunReport], paint: Paint) -> String {
                 "With ordering on, the histories do not decide whether all was in order: see above.",
             ),
         };
-        debug_assert_eq!(on.ordering, Ordering::On);
         lines.line(sentence);
     }
     lines.text
 }
 
 fn off_in_a_sentence(off: &RunReport) -> String {
-    let each = off.judgement.alone.iter().all(|(_, judged)| judged.outcome == Outcome::Valid);
+    let each = off
+        .judgement
+        .alone
+        .iter()
+        .all(|(_, judged)| judged.outcome == Outcome::Valid);
     let sites = Site::ALL.len();
-    let alone = if each { format!("each of the {sites} sites is serializable alone") } else {
+    let alone = if each {
+        format!("each of the {sites} sites is serializable alone")
+    } else {
         "not even each site is serializable alone".to_owned()
     };
     match (off.finding(), off.shows_the_gap()) {
         (_, true) => format!(
             "With ordering off, {alone}, yet {} a state that cannot be,\nand all together are not serializable.",
-            count(off.tally.impossible, "committed transaction saw", "committed transactions saw")
+            count(
+                off.tally.impossible,
+                "committed transaction saw",
+                "committed transactions saw"
+            )
         ),
         (Finding::Anomalous, false) => format!(
             "With ordering off, {alone}; the run shows an anomaly, but not both kinds.\nA longer or \
@@ -252,7 +324,11 @@ fn off_in_a_sentence(off: &RunReport) -> String {
 
 fn rate(run: &RunReport) -> String {
     // Far below 2^52: exact as a float, and back.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small positive number"
+    )]
     let rate = run.commits_per_second().round() as u64;
     grouped(rate)
 }

@@ -19,14 +19,19 @@ pub(super) fn grouped(number: u64) -> String {
 
 /// Milliseconds with two decimals, or a dash when there is nothing to tell.
 pub(super) fn millis(duration: Option<Duration>) -> String {
-    duration.map_or_else(|| "-".to_owned(), |duration| {
-        format!("{:.2} ms", duration.as_secs_f64() * 1_000.0)
-    })
+    duration.map_or_else(
+        || "-".to_owned(),
+        |duration| format!("{:.2} ms", duration.as_secs_f64() * 1_000.0),
+    )
 }
 
 /// `one` for 1, `many` otherwise, after the number.
 pub(super) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+    format!(
+        "{} {}",
+        grouped(number),
+        if number == 1 { one } else { many }
+    )
 }
 
 /// A cause of abort as a phrase.
@@ -89,7 +94,12 @@ mod tests {
 
     #[test]
     fn digits_are_grouped_from_the_right() {
-        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
+        let cases = [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ];
         for (number, text) in cases {
             assert_eq!(grouped(number), text);
         }

@@ -1,0 +1,168 @@
+//! What a client is told when something did not work.
+
+use co_core::Gtid;
+use tonic::{Code, Status};
+
+use super::Commit;
+use crate::protocol::{AbortCause, CommitAnswer};
+use crate::service::{InvalidUri, MalformedWire, Refused};
+
+/// A commit that was asked for and not answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unresolved {
+    /// The transaction.
+    pub gtid: Gtid,
+    /// Where it worked.
+    pub sites: Vec<String>,
+}
+
+/// Why a client's call did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The transaction is aborted everywhere. An outcome rather than a fault: begin it again with
+    /// [`Client::begin_again`](super::Client::begin_again), or let [`Client::retry`](super::Client::retry)
+    /// do that.
+    #[error("the transaction was aborted ({0:?}); begin it again with the same priority")]
+    Aborted(AbortCause),
+    /// The commit was asked for, and no answer came: it may have committed or not. Ask again with
+    /// [`Client::ask_again`](super::Client::ask_again), or look at the data.
+    #[error("the outcome of transaction {} is unknown: {reason}; ask again", what.gtid)]
+    OutcomeUnknown {
+        /// Which commit.
+        what: Unresolved,
+        /// What happened instead of an answer.
+        reason: String,
+    },
+    /// The commit of a transaction of one site was asked for, and no answer came.
+    #[error("the outcome of the local transaction at site {site} is unknown: {reason}")]
+    LocalOutcomeUnknown {
+        /// Where.
+        site: String,
+        /// What happened instead of an answer.
+        reason: String,
+    },
+    /// An operation was refused and changed nothing; the transaction goes on.
+    #[error("refused: {0}")]
+    Refused(#[from] Refused),
+    /// The transaction has been aborted, or an operation of it was lost; it does no more work.
+    #[error("the transaction has ended already; begin another one")]
+    Ended,
+    /// An operation got no answer. The transaction is being rolled back.
+    #[error("site {site} did not answer ({}); the transaction is rolled back", status.message())]
+    SiteFailed {
+        /// Which site.
+        site: String,
+        /// What happened instead.
+        status: Box<Status>,
+    },
+    /// The coordinator knows no such site, or it has no link now.
+    #[error("site {site} is not connected to the coordinator; start it, or check its name")]
+    UnknownSite {
+        /// Its name.
+        site: String,
+    },
+    /// Sites that were waited for in vain.
+    #[error("these sites have not connected: {}", sites.join(", "))]
+    SitesMissing {
+        /// Their names.
+        sites: Vec<String>,
+    },
+    /// The coordinator refused, or could not be asked; nothing was changed.
+    #[error("the coordinator did not answer: {}", .0.message())]
+    Coordinator(#[source] Status),
+    /// Nobody listens where the coordinator should be.
+    #[error("cannot connect to the coordinator at {uri}; is it running?")]
+    Connect {
+        /// Where.
+        uri: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// Not an address.
+    #[error(transparent)]
+    InvalidUri(#[from] InvalidUri),
+    /// An answer breaks the rules of the wire format: are the versions far apart?
+    #[error("the answer is malformed: {0}")]
+    Malformed(#[from] MalformedWire),
+}
+
+impl ClientError {
+    /// Whether the transaction is aborted, and beginning it again may help.
+    #[must_use]
+    pub const fn is_abort(&self) -> bool {
+        matches!(self, Self::Aborted(_))
+    }
+}
+
+/// What a commit's or rollback's answer means to the client (K1). The one place that says so.
+pub(super) fn outcome(
+    what: Unresolved,
+    answer: Result<CommitAnswer, Status>,
+) -> Result<Commit, ClientError> {
+    let reason = match answer {
+        Ok(CommitAnswer::Committed { stamp }) => return Ok(Commit::Committed(stamp)),
+        Ok(CommitAnswer::Aborted { cause }) => return Ok(Commit::Aborted(cause)),
+        Ok(CommitAnswer::Unknown) => "a site or the log failed while it was decided".to_owned(),
+        Ok(CommitAnswer::Refused(_)) => "the coordinator does not remember it".to_owned(),
+        Err(status) if leaves_open(status.code()) => format!("no answer ({})", status.message()),
+        Err(status) => return Err(ClientError::Coordinator(status)),
+    };
+    Err(ClientError::OutcomeUnknown { what, reason })
+}
+
+/// Whether a request that ended so may have been carried out. A deadline shows as `Cancelled`.
+pub(super) fn leaves_open(code: Code) -> bool {
+    match code {
+        Code::InvalidArgument | Code::Unimplemented | Code::Unauthenticated
+        | Code::PermissionDenied => false,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use co_core::Stamp;
+
+    use super::*;
+
+    fn of(answer: Result<CommitAnswer, Status>) -> Result<Commit, ClientError> {
+        outcome(Unresolved { gtid: Gtid(1), sites: vec!["a".to_owned()] }, answer)
+    }
+
+    #[test]
+    fn no_broken_call_is_ever_called_aborted() {
+        for code in [Code::Cancelled, Code::Unavailable, Code::Unknown, Code::DeadlineExceeded] {
+            let result = of(Err(Status::new(code, "gone")));
+            assert!(matches!(result, Err(ClientError::OutcomeUnknown { .. })), "{code:?}");
+        }
+        let refused = of(Err(Status::invalid_argument("no")));
+        assert!(matches!(refused, Err(ClientError::Coordinator(_))));
+    }
+
+    #[test]
+    fn answers_are_what_they_say_and_a_forgotten_transaction_is_unknown() {
+        let committed = of(Ok(CommitAnswer::Committed { stamp: Stamp(3) }));
+        assert!(matches!(committed, Ok(Commit::Committed(Stamp(3)))));
+        let cause = AbortCause::Timeout;
+        let aborted = of(Ok(CommitAnswer::Aborted { cause }));
+        assert!(matches!(aborted, Ok(Commit::Aborted(AbortCause::Timeout))));
+        for open in
+            [CommitAnswer::Unknown, CommitAnswer::Refused(crate::protocol::Refusal::UnknownGtid)]
+        {
+            assert!(matches!(of(Ok(open)), Err(ClientError::OutcomeUnknown { .. })));
+        }
+    }
+}

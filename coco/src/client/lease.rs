@@ -1,0 +1,97 @@
+//! Identifiers fetched ahead.
+//!
+//! A lease grows while it is used up fast and starts small again when it ran out of time, so a client that
+//! begins rarely fetches one by one and leaves nothing behind. Invariant (E1): an identifier is used within
+//! half of the time for which the coordinator keeps it.
+
+use co_core::{Gtid, Priority};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::ClientError;
+use crate::service::coordinator::BeginGrant;
+use crate::service::{CoordinatorClient, begin_grant, begin_request};
+
+#[derive(Debug)]
+pub(super) struct Leases {
+    coordinator: CoordinatorClient<Channel>,
+    largest: u32,
+    present: Mutex<Lease>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    next: Gtid,
+    priority: Priority,
+    left: u32,
+    until: Instant,
+    /// How many to fetch next.
+    size: u32,
+}
+
+/// How often a coordinator that is just starting an epoch is asked again.
+const ATTEMPTS: u32 = 20;
+
+impl Leases {
+    pub(super) fn new(coordinator: CoordinatorClient<Channel>, largest: u32) -> Self {
+        let lease = Lease {
+            next: Gtid(0),
+            priority: Priority(0),
+            left: 0,
+            until: Instant::now(),
+            size: 1,
+        };
+        Self { coordinator, largest: largest.max(1), present: Mutex::new(lease) }
+    }
+
+    /// A fresh transaction.
+    pub(super) async fn next(&self) -> Result<(Gtid, Priority), ClientError> {
+        let mut lease = self.present.lock().await;
+        if lease.left == 0 || Instant::now() >= lease.until {
+            let used_up = lease.left == 0 && Instant::now() < lease.until;
+            lease.size = if used_up { (lease.size * 2).min(self.largest) } else { 1 };
+            let grant = self.fetch(lease.size, None).await?;
+            lease.next = grant.first;
+            lease.priority = grant.priority;
+            lease.left = grant.count;
+            lease.until = Instant::now() + grant.lease / 2;
+        }
+        let taken = (lease.next, lease.priority);
+        lease.next.0 += 1;
+        lease.priority.0 += 1;
+        lease.left -= 1;
+        Ok(taken)
+    }
+
+    /// A transaction of a given age.
+    pub(super) async fn begin_as(&self, priority: Priority) -> Result<Gtid, ClientError> {
+        Ok(self.fetch(1, Some(priority)).await?.first)
+    }
+
+    /// Begun transactions that no answer tells of expire by themselves: asking again is harmless.
+    async fn fetch(
+        &self,
+        count: u32,
+        priority: Option<Priority>,
+    ) -> Result<BeginGrant, ClientError> {
+        let mut pause = std::time::Duration::from_millis(2);
+        let mut attempt = 1;
+        loop {
+            match self.coordinator.clone().begin(begin_request(count, priority)).await {
+                Ok(reply) => return Ok(begin_grant(reply.into_inner())?),
+                Err(status) if attempt < ATTEMPTS && is_passing(&status) => {
+                    attempt += 1;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(std::time::Duration::from_millis(200));
+                }
+                Err(status) => return Err(ClientError::Coordinator(status)),
+            }
+        }
+    }
+}
+
+fn is_passing(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown)
+}

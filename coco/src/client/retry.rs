@@ -1,0 +1,82 @@
+//! Doing a transaction again until it commits.
+
+use std::time::Duration;
+
+use co_core::Stamp;
+
+use super::{Client, ClientError, Commit, Transaction};
+
+/// How often and how fast a transaction is tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// Most attempts, the first included.
+    pub attempts: u32,
+    /// The pause after the first abort; doubled each time.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 100,
+            first_pause: Duration::from_micros(500),
+            longest_pause: Duration::from_millis(50),
+        }
+    }
+}
+
+impl Client {
+    /// Runs `work` in a transaction and commits it; when it is aborted, again, as old as the first time.
+    /// Returns what `work` returned last, and the stamp of the commit.
+    ///
+    /// `work` may run several times and must not keep anything from a run that did not return. It gives up
+    /// by returning an error of its own; an abort that it got from an operation it hands on with `?`.
+    ///
+    /// ```no_run
+    /// # use coco::client::{Client, ClientError, Retry};
+    /// # async fn transfer(client: &Client) -> Result<(), ClientError> {
+    /// let (balance, stamp) = client
+    ///     .retry(Retry::default(), async |txn| {
+    ///         txn.increment("berlin", b"alice", -10).await?;
+    ///         txn.get("berlin", b"alice").await
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError::Aborted`] when the attempts have run out; at once with any other error, such as
+    /// [`ClientError::OutcomeUnknown`], after which doing it again could do it twice.
+    pub async fn retry<T>(
+        &self,
+        how: Retry,
+        mut work: impl AsyncFnMut(&mut Transaction) -> Result<T, ClientError>,
+    ) -> Result<(T, Stamp), ClientError> {
+        let mut txn = self.begin().await?;
+        let priority = txn.priority();
+        let mut pause = how.first_pause;
+        let mut attempt = 1;
+        loop {
+            let gtid = txn.gtid();
+            let outcome = match work(&mut txn).await {
+                Ok(value) => match txn.commit().await? {
+                    Commit::Committed(stamp) => return Ok((value, stamp)),
+                    Commit::Aborted(cause) => ClientError::Aborted(cause),
+                },
+                Err(error) => error,
+            };
+            if !outcome.is_abort() || attempt >= how.attempts {
+                return Err(outcome);
+            }
+            attempt += 1;
+            // Those that met once should not meet again in step: the gtids differ, and so do the pauses.
+            let spread = u32::try_from(gtid.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60).unwrap_or(0);
+            tokio::time::sleep(pause / 2 + pause * spread / 16).await;
+            pause = (pause * 2).min(how.longest_pause);
+            txn = self.begin_again(priority).await?;
+        }
+    }
+}

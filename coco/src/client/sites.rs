@@ -1,0 +1,124 @@
+//! Where the sites are.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use co_core::Stamp;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::ClientError;
+use crate::service::coordinator::SiteInfo;
+use crate::service::site::{Execute, ExecuteAnswer, Range, Row, SiteStatistics};
+use crate::service::{
+    CoordinatorClient, MAX_MESSAGE_BYTES, SiteServiceClient, endpoint, execute_answer_of,
+    execute_to_wire, query_reply_of, query_request, site_infos, site_statistics_of, sites_request,
+    statistics_request,
+};
+
+/// The clients of the sites that were used, by name.
+#[derive(Debug)]
+pub(super) struct Directory {
+    coordinator: CoordinatorClient<Channel>,
+    known: Mutex<HashMap<String, SiteServiceClient<Channel>>>,
+}
+
+/// How often the coordinator is asked while sites are waited for.
+const POLL: Duration = Duration::from_millis(20);
+
+impl Directory {
+    pub(super) fn new(coordinator: CoordinatorClient<Channel>) -> Self {
+        Self { coordinator, known: Mutex::default() }
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<SiteInfo>, ClientError> {
+        let reply = self.coordinator.clone().sites(sites_request()).await;
+        let reply = reply.map_err(ClientError::Coordinator)?;
+        Ok(site_infos(reply.into_inner())?)
+    }
+
+    pub(super) async fn wait_for(
+        &self,
+        sites: &[&str],
+        patience: Duration,
+    ) -> Result<(), ClientError> {
+        let end = Instant::now() + patience;
+        loop {
+            let list = self.list().await?;
+            let is_there =
+                |name: &str| list.iter().any(|site| site.connected && site.name.as_str() == name);
+            let missing: Vec<String> =
+                sites.iter().filter(|name| !is_there(name)).map(|&name| name.to_owned()).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(ClientError::SitesMissing { sites: missing });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Runs operations at a site. A failure of the transport forgets the site's address: it may have come
+    /// back elsewhere.
+    pub(super) async fn execute(
+        &self,
+        site: &str,
+        request: Execute,
+        timeout: Duration,
+    ) -> Result<ExecuteAnswer, ClientError> {
+        let mut client = self.client(site).await?;
+        let mut request = Request::new(execute_to_wire(request));
+        request.set_timeout(timeout);
+        let reply = client.execute(request).await.map_err(|status| self.failed(site, status))?;
+        Ok(execute_answer_of(reply.into_inner())?)
+    }
+
+    pub(super) async fn query(
+        &self,
+        site: &str,
+        stamp: Stamp,
+        range: Range,
+        timeout: Duration,
+    ) -> Result<Vec<Row>, ClientError> {
+        let mut client = self.client(site).await?;
+        let request = query_request(stamp, range, timeout);
+        let reply = client.query(request).await.map_err(|status| self.failed(site, status))?;
+        Ok(query_reply_of(reply.into_inner())??)
+    }
+
+    pub(super) async fn statistics(&self, site: &str) -> Result<SiteStatistics, ClientError> {
+        let mut client = self.client(site).await?;
+        let reply = client.site_statistics(statistics_request()).await;
+        let reply = reply.map_err(|status| self.failed(site, status))?;
+        Ok(site_statistics_of(reply.into_inner()))
+    }
+
+    /// The site's client, for calls that this module does not know.
+    pub(super) async fn client(
+        &self,
+        site: &str,
+    ) -> Result<SiteServiceClient<Channel>, ClientError> {
+        if let Some(client) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(site) {
+            return Ok(client.clone());
+        }
+        let list = self.list().await?;
+        let found = list.into_iter().find(|info| info.connected && info.name.as_str() == site);
+        let Some(found) = found else {
+            return Err(ClientError::UnknownSite { site: site.to_owned() });
+        };
+        let client = SiteServiceClient::new(endpoint(&found.address)?.connect_lazy())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.entry(site.to_owned()).or_insert(client).clone())
+    }
+
+    /// What a failed call means to a transaction.
+    pub(super) fn failed(&self, site: &str, status: Status) -> ClientError {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(site);
+        ClientError::SiteFailed { site: site.to_owned(), status: Box::new(status) }
+    }
+}

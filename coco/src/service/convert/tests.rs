@@ -1,0 +1,250 @@
+//! Every variant there and back (W2), and every hole in a message a typed refusal (W1).
+
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::*;
+use crate::service::site::{
+    Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply, Range, SiteTxn,
+};
+
+const CAUSES: [AbortCause; 10] = [
+    AbortCause::Client,
+    AbortCause::LocalCycle,
+    AbortCause::VotingDeadlock,
+    AbortCause::StaleRead,
+    AbortCause::WriteConflict,
+    AbortCause::Cascade,
+    AbortCause::Timeout,
+    AbortCause::UnknownTransaction,
+    AbortCause::SiteUnreachable,
+    AbortCause::LogFailure,
+];
+
+fn cause() -> impl Strategy<Value = AbortCause> {
+    prop::sample::select(CAUSES.to_vec())
+}
+
+fn decision() -> impl Strategy<Value = Decision> {
+    prop_oneof![
+        any::<u64>().prop_map(|stamp| Decision::Commit { stamp: Stamp(stamp) }),
+        cause().prop_map(|cause| Decision::Abort { cause }),
+    ]
+}
+
+fn up() -> impl Strategy<Value = ToCoordinator> {
+    let gtid = || any::<u64>().prop_map(Gtid);
+    let gtids = prop::collection::vec(gtid(), 0..4);
+    let by = prop::collection::vec((gtid(), any::<u64>().prop_map(Priority)), 0..4);
+    prop_oneof![
+        (any::<u64>(), ".{0,9}", gtids).prop_map(|(life, address, in_doubt)| {
+            ToCoordinator::Hello { incarnation: Incarnation(life), address, in_doubt }
+        }),
+        (gtid(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
+            |(gtid, stamp, life, read_only)| ToCoordinator::Vote {
+                gtid,
+                ballot: Ballot::Yes {
+                    stamp: Stamp(stamp),
+                    incarnation: Incarnation(life),
+                    read_only,
+                },
+            }
+        ),
+        (gtid(), cause())
+            .prop_map(|(gtid, cause)| ToCoordinator::Vote { gtid, ballot: Ballot::No { cause } }),
+        (gtid(), any::<u64>(), by).prop_map(|(gtid, priority, by)| ToCoordinator::Blocked {
+            gtid,
+            priority: Priority(priority),
+            by,
+        }),
+        (gtid(), decision())
+            .prop_map(|(gtid, decision)| ToCoordinator::OnePhaseDone { gtid, decision }),
+        gtid().prop_map(|gtid| ToCoordinator::Ack { gtid }),
+        gtid().prop_map(|gtid| ToCoordinator::Inquire { gtid }),
+    ]
+}
+
+fn down() -> impl Strategy<Value = ToParticipant> {
+    let gtid = || any::<u64>().prop_map(Gtid);
+    prop_oneof![
+        gtid().prop_map(|gtid| ToParticipant::Prepare { gtid }),
+        gtid().prop_map(|gtid| ToParticipant::CommitOnePhase { gtid }),
+        (gtid(), decision()).prop_map(|(gtid, decision)| ToParticipant::Decide { gtid, decision }),
+    ]
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..5)
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        bytes().prop_map(Operation::Get),
+        (bytes(), bytes()).prop_map(|(key, value)| Operation::Put(key, value)),
+        bytes().prop_map(Operation::Delete),
+        (bytes(), prop::option::of(bytes()))
+            .prop_map(|(low, high)| Operation::Scan(Range { low, high })),
+        (bytes(), any::<i64>()).prop_map(|(key, by)| Operation::Increment(key, by)),
+    ]
+}
+
+fn reply() -> impl Strategy<Value = OperationReply> {
+    prop_oneof![
+        prop::option::of(bytes()).prop_map(OperationReply::Value),
+        prop::collection::vec((bytes(), bytes()), 0..3).prop_map(OperationReply::Rows),
+        Just(OperationReply::Done),
+    ]
+}
+
+fn refused() -> impl Strategy<Value = Refused> {
+    let mut codes: Vec<_> = CODES.iter().map(|(code, _)| code.clone()).collect();
+    codes.push(RefusedCode::Other("from-the-future".to_owned()));
+    (prop::sample::select(codes), ".{0,9}").prop_map(|(code, message)| Refused { code, message })
+}
+
+/// Through the bytes, not only through the types.
+fn through<M: prost::Message + Default>(message: &M) -> M {
+    M::decode(message.encode_to_vec().as_slice()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn what_a_site_says_arrives(message in up()) {
+        let site = SiteName::new("here");
+        let (named, back) = up_of(through(&up_to_wire(&site, message.clone()))).unwrap();
+        prop_assert_eq!(named.is_some(), matches!(message, ToCoordinator::Hello { .. }));
+        prop_assert!(named.is_none_or(|named| named == site));
+        prop_assert_eq!(back, message);
+    }
+
+    #[test]
+    fn what_the_coordinator_says_arrives(message in down()) {
+        prop_assert_eq!(down_of(through(&down_to_wire(message.clone()))), Ok(message));
+    }
+
+    #[test]
+    fn what_a_client_asks_arrives(
+        name in any::<u64>(),
+        kind in 0..3,
+        begin in prop::option::of(any::<u64>()),
+        operations in prop::collection::vec(operation(), 0..4),
+    ) {
+        let txn = match kind {
+            0 => SiteTxn::Global(Gtid(name)),
+            1 => SiteTxn::Local(name),
+            _ => SiteTxn::NewLocal,
+        };
+        let request = Execute { txn, begin: begin.map(Priority), operations };
+        prop_assert_eq!(execute_of(through(&execute_to_wire(request.clone()))), Ok(request));
+    }
+
+    #[test]
+    fn what_a_site_answers_arrives(
+        local in prop::option::of((1..u64::MAX, any::<u64>())),
+        outcome in prop_oneof![
+            prop::collection::vec(reply(), 0..4).prop_map(ExecuteOutcome::Results),
+            cause().prop_map(ExecuteOutcome::Aborted),
+            refused().prop_map(ExecuteOutcome::Refused),
+        ],
+    ) {
+        let local = local.map(|(name, age)| NewLocal { name, priority: Priority(age) });
+        let answer = ExecuteAnswer { local, outcome };
+        let back = execute_answer_of(through(&execute_answer_to_wire(answer.clone())));
+        prop_assert_eq!(back, Ok(answer));
+    }
+
+    #[test]
+    fn no_bytes_break_a_decoder(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        if let Ok(frame) = wire::UpFrame::decode(bytes.as_slice()) {
+            frame.messages.into_iter().for_each(|message| drop(up_of(message)));
+        }
+        if let Ok(frame) = wire::DownFrame::decode(bytes.as_slice()) {
+            frame.messages.into_iter().for_each(|message| drop(down_of(message)));
+        }
+        if let Ok(request) = wire::ExecuteRequest::decode(bytes.as_slice()) {
+            drop(execute_of(request));
+        }
+    }
+}
+
+#[test]
+fn commit_answers_arrive() {
+    let mut answers = vec![
+        CommitAnswer::Committed { stamp: Stamp(7) },
+        CommitAnswer::Unknown,
+        CommitAnswer::Refused(Refusal::UnknownGtid),
+    ];
+    answers.extend(CAUSES.map(|cause| CommitAnswer::Aborted { cause }));
+    for answer in answers {
+        assert_eq!(answer_of(through(&answer_to_wire(answer))), Ok(answer));
+    }
+}
+
+#[test]
+fn statistics_sites_and_grants_arrive() {
+    let mut statistics = Statistics { in_flight: 3, epoch: 2, serving: true, ..Statistics::default() };
+    statistics.counters.begun = 9;
+    statistics.counters.commits = 5;
+    statistics.counters.aborts.insert(AbortCause::Timeout, 2);
+    statistics.counters.expired = 1;
+    statistics.counters.deadlocks_by_search = 4;
+    assert_eq!(statistics_of(through(&statistics_to_wire(&statistics))), Ok(statistics));
+
+    let site = SiteInfo {
+        name: SiteName::new("a"),
+        address: "http://h:1".to_owned(),
+        connected: true,
+        incarnation: Incarnation(4),
+    };
+    assert_eq!(site_infos(through(&sites_to_wire(vec![site.clone()]))), Ok(vec![site]));
+
+    let (first, priority) = (Gtid(5), Priority(6));
+    let grant = BeginGrant { first, count: 2, priority, lease: Duration::from_millis(70) };
+    assert_eq!(begin_grant(through(&grant_to_wire(&grant))), Ok(grant));
+}
+
+#[test]
+fn every_missing_part_is_named() {
+    use MalformedWire::{Empty, Missing, UnknownValue};
+    use wire::to_coordinator::Message as Up;
+    use wire::to_participant::Message as Down;
+    let up = |message| up_of(wire::ToCoordinator { message }).unwrap_err();
+    assert_eq!(up(None), Missing("to_coordinator.message"));
+    let hello = wire::Hello { site: String::new(), ..Default::default() };
+    assert_eq!(up(Some(Up::Hello(hello))), Empty("hello.site"));
+    let vote = wire::Vote { gtid: 1, ballot: None };
+    assert_eq!(up(Some(Up::Vote(vote))), Missing("vote.ballot"));
+    for value in [0, 99, -1] {
+        let vote = wire::Vote { gtid: 1, ballot: Some(wire::vote::Ballot::No(value)) };
+        assert_eq!(up(Some(Up::Vote(vote))), UnknownValue { field: "vote.no", value });
+    }
+    let done = wire::OnePhaseDone { gtid: 1, decision: None };
+    assert_eq!(up(Some(Up::OnePhaseDone(done))), Missing("decision"));
+
+    let down = |message| down_of(wire::ToParticipant { message }).unwrap_err();
+    assert_eq!(down(None), Missing("to_participant.message"));
+    let decide = wire::Decide { gtid: 1, decision: Some(wire::Decision { outcome: None }) };
+    assert_eq!(down(Some(Down::Decide(decide))), Missing("decision"));
+
+    let none = wire::ExecuteRequest { txn: None, begin_priority: None, operations: Vec::new() };
+    assert_eq!(execute_of(none), Err(Missing("execute_request.txn")));
+    let empty = wire::ExecuteRequest {
+        txn: Some(wire::execute_request::Txn::Gtid(1)),
+        begin_priority: None,
+        operations: vec![wire::Operation { operation: None }],
+    };
+    assert_eq!(execute_of(empty), Err(Missing("operation")));
+    assert_eq!(answer_of(wire::CommitReply { outcome: None }), Err(Missing("commit_reply.outcome")));
+    assert_eq!(names_of(vec![String::new()]), Err(Empty("sites")));
+    assert_eq!(begin_grant(wire::BeginReply::default()), Err(Empty("begin_reply.count")));
+}
+
+#[test]
+fn each_refused_begin_has_its_status() {
+    let code = |refused| begin_refused(refused).code();
+    assert_eq!(code(BeginRefused::Starting), Code::Unavailable);
+    assert_eq!(code(BeginRefused::LogFailed), Code::FailedPrecondition);
+    assert_eq!(code(BeginRefused::Busy { limit: 1 }), Code::ResourceExhausted);
+    assert_eq!(code(BeginRefused::EpochsExhausted), Code::FailedPrecondition);
+    assert_eq!(Status::from(MalformedWire::NoHello).code(), Code::InvalidArgument);
+}
