@@ -216,6 +216,28 @@ impl Client {
         }
     }
 
+    /// A site has crashed: what the client had there, and an operation on its way there, is gone. A local
+    /// transaction that had asked for its commit will hear no more of it.
+    pub fn lose(&mut self, world: &mut World, site: usize) {
+        if !self.begun.contains(&site) {
+            return;
+        }
+        if let End::Local(outcome) = &self.end {
+            let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            outcome.get_or_insert(LocalOutcome::Unknown);
+        } else if !self.is_ending() {
+            self.rollback(world);
+        }
+    }
+
+    /// The sites' servers end what their clients have left: what they do when a transaction has been idle
+    /// for long. A transaction whose vote was asked for is left to its decision.
+    pub fn expire(&self, world: &World) {
+        for site in &self.begun {
+            world.site(*site).abandon(self.name, AbortCause::Timeout);
+        }
+    }
+
     /// Whether its end was asked for.
     #[must_use]
     pub fn is_ending(&self) -> bool {

@@ -20,6 +20,9 @@ pub struct Setup {
     pub options: Options,
     /// How large they are.
     pub shape: Shape,
+    /// One choice in this many crashes a site and starts it again from its log; 0 for never. Takes durable
+    /// sites.
+    pub crash_one_in: usize,
 }
 
 impl Setup {
@@ -29,6 +32,7 @@ impl Setup {
         Self {
             options: Options::new(&[], rule),
             shape: Shape::default(),
+            crash_one_in: 0,
         }
     }
 }
@@ -42,6 +46,8 @@ pub struct Run {
     pub aborts: u64,
     /// Steps taken.
     pub steps: u64,
+    /// Crashes of sites.
+    pub crashes: u64,
     /// States in which nothing could move until time passed.
     pub stuck: u64,
     /// Whether the committed history of all sites together is serializable.
@@ -121,7 +127,7 @@ pub fn run(seed: u64, setup: &Setup) -> Run {
         })
         .collect();
     let mut run = Run::default();
-    run.problem = interleave(&mut rng, &mut world, &mut actors, &mut run);
+    run.problem = interleave(&mut rng, setup, &mut world, &mut actors, &mut run);
     for actor in &actors {
         match actor
             .client
@@ -150,6 +156,7 @@ fn random_engines(rng: &mut Rng) -> Vec<EngineKind> {
 
 fn interleave(
     rng: &mut Rng,
+    setup: &Setup,
     world: &mut World,
     actors: &mut [Actor],
     run: &mut Run,
@@ -171,6 +178,12 @@ fn interleave(
             give_up(world, actors);
             continue;
         }
+        if setup.crash_one_in > 0 && rng.usize(..setup.crash_one_in) == 0 {
+            let site = rng.usize(..world.sites());
+            crash(world, actors, site);
+            run.crashes += 1;
+            continue;
+        }
         run.steps += 1;
         match choices[rng.usize(..choices.len())] {
             Choice::World(step) => world.step(step),
@@ -185,18 +198,37 @@ fn interleave(
     }
 }
 
-/// Clients whose operations have waited too long roll back.
+/// A site loses what its log has not, and comes back.
+fn crash(world: &mut World, actors: &mut [Actor], site: usize) {
+    world.crash(site);
+    world.start(site);
+    for client in actors.iter_mut().filter_map(|actor| actor.client.as_mut()) {
+        client.lose(world, site);
+    }
+}
+
+/// Clients whose operations have waited too long roll back, and sites end what a client that is gone has
+/// left there.
 fn give_up(world: &mut World, actors: &mut [Actor]) {
     let count = actors.len() as u64;
     for (age, actor) in (0..).zip(actors) {
-        match &mut actor.client {
-            Some(client) if client.is_asleep() && !client.is_ending() => {
-                actor.waited += 1;
-                if actor.waited > PATIENCE + PATIENCE * (count - age) {
-                    client.rollback(world);
-                }
+        let Some(client) = &mut actor.client else {
+            continue;
+        };
+        let patience = PATIENCE + PATIENCE * (count - age);
+        if client.ending(world).is_some() {
+            actor.waited += 1;
+            if actor.waited > patience {
+                client.expire(world);
+                actor.waited = 0;
             }
-            _ => actor.waited = 0,
+        } else if client.is_asleep() && !client.is_ending() {
+            actor.waited += 1;
+            if actor.waited > patience {
+                client.rollback(world);
+            }
+        } else {
+            actor.waited = 0;
         }
     }
 }

@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    /// The site loses everything but what its log has made durable.
+    /// The site's process dies: it loses everything but what it had handed to its log, synced or not.
     pub fn crash(&mut self, site: usize) {
         let node = &mut self.nodes[site];
         if node.life.take().is_none() {
@@ -315,7 +315,7 @@ impl World {
         lock(&node.up).clear();
         node.down.clear();
         if let Some(log) = &mut node.log {
-            *log = MemoryLog::manual().holding(log.crash(0));
+            *log = MemoryLog::manual().holding(log.crash(usize::MAX));
         }
         let name = node.name.clone();
         let mut effects = Vec::new();

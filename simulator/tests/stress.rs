@@ -92,3 +92,20 @@ fn the_same_seed_gives_the_same_run() {
         );
     }
 }
+
+/// Without local transactions: a local commit that was on its way to the log when the site died comes back
+/// under another version number than it might have been seen with, and a history cannot say so yet.
+#[test]
+fn with_sites_that_crash_and_come_back_from_their_logs() {
+    let mut setup = Setup::new(VoteRule::Withhold);
+    setup.options.durable = true;
+    setup.crash_one_in = 50;
+    setup.shape = Shape {
+        globals: 5,
+        locals: 0,
+        keys: 2,
+    };
+    let (commits, disordered) = all(&setup, 0..3_000);
+    assert_eq!(disordered, 0);
+    assert!(commits > 2_000, "{commits}");
+}

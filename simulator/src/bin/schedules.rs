@@ -24,6 +24,7 @@ use simulator::schedule::{Run, Setup, run};
   schedules                              a hundred thousand schedules, ordering on
   schedules --ordering off               how many histories plain two-phase commit lets go wrong
   schedules --seeds 4711 --count 1       one schedule again
+  schedules --durable --crash-one-in 50  sites crash and come back from their logs
   schedules --globals 8 --keys 3 --no-detection")]
 struct Arguments {
     /// First seed.
@@ -47,6 +48,9 @@ struct Arguments {
     /// Sites keep a log, whose syncs are steps too.
     #[arg(long)]
     durable: bool,
+    /// One step in this many crashes a site, which comes back from its log (with --durable).
+    #[arg(long, default_value_t = 0, requires = "durable")]
+    crash_one_in: usize,
     /// Leave deadlocks over several sites to the timeouts alone.
     #[arg(long)]
     no_detection: bool,
@@ -71,6 +75,7 @@ struct Total {
     commits: u64,
     aborts: u64,
     steps: u64,
+    crashes: u64,
     stuck: u64,
     disordered: u64,
     bad: Vec<(u64, String)>,
@@ -108,6 +113,7 @@ fn setup(arguments: &Arguments) -> Setup {
         locals: arguments.locals,
         keys: arguments.keys,
     };
+    setup.crash_one_in = arguments.crash_one_in;
     setup.options.durable = arguments.durable;
     setup.options.coordinator.detect_deadlocks = !arguments.no_detection;
     setup
@@ -150,6 +156,7 @@ impl Total {
         self.commits += run.commits;
         self.aborts += run.aborts;
         self.steps += run.steps;
+        self.crashes += run.crashes;
         self.stuck += run.stuck;
         self.disordered += u64::from(!run.serializable);
         if let Some(problem) = run.problem {
@@ -162,6 +169,7 @@ impl Total {
         self.commits += other.commits;
         self.aborts += other.aborts;
         self.steps += other.steps;
+        self.crashes += other.crashes;
         self.stuck += other.stuck;
         self.disordered += other.disordered;
         self.bad.extend(other.bad);
@@ -175,12 +183,13 @@ fn print(arguments: &Arguments, total: &Total, took: Duration, threads: usize) {
         arguments.ordering
     );
     println!(
-        "{} schedules ({:.0}/s), {} steps, {} commits, {} aborts, {} waits for time",
+        "{} schedules ({:.0}/s), {} steps, {} commits, {} aborts, {} crashes, {} waits for time",
         total.runs,
         total.runs as f64 / seconds,
         total.steps,
         total.commits,
         total.aborts,
+        total.crashes,
         total.stuck
     );
     println!("not serializable over all sites: {}", total.disordered);
