@@ -83,3 +83,15 @@ impl<T> RwLock<T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Reads a word that the caller is about to change by compare-and-swap.
+///
+/// A plain load, except under loom: version 0.7 remembers only the last access to an atomic, so the load
+/// would hide from its search that the swap races with a read of another thread. Adding nothing does not.
+pub(crate) fn read_to_change(word: &AtomicU64) -> u64 {
+    if cfg!(co_loom) {
+        word.fetch_add(0, Ordering::AcqRel)
+    } else {
+        word.load(Ordering::Acquire)
+    }
+}

@@ -9,7 +9,7 @@ use co_core::{
     AbortReason, Grant, LockMode, LockPolicy, LockTable, Outcome, Scheduler, State, Txn, Vote,
 };
 use loom::thread;
-use loom_tests::{begin, close, explore, withhold};
+use loom_tests::{begin, close, explore, explore_bounded, withhold};
 
 fn table(scheduler: &Scheduler, policy: LockPolicy) -> Arc<LockTable<u8>> {
     Arc::new(LockTable::new(scheduler.clone(), policy))
@@ -58,10 +58,32 @@ fn two_writers_and_release() {
     });
 }
 
-/// The thread that waits for a lock hears of the grant or of the doom, and never of a grant after the doom.
+/// A thread that waits for a lock hears of its doom though the holder stays: a lost wake-up is a deadlock.
+#[test]
+fn doom_of_a_lock_waiter() {
+    explore("doom_of_a_lock_waiter", || {
+        let scheduler = withhold();
+        let table = table(&scheduler, LockPolicy::Ss2pl);
+        let [holder, waiter] = begin(&scheduler);
+        assert_eq!(
+            table.acquire(&holder, &7, LockMode::Write).peek(),
+            Some(Grant::Granted)
+        );
+        let doom = thread::spawn({
+            let (scheduler, waiter) = (scheduler.clone(), waiter.clone());
+            move || assert!(scheduler.doom(&waiter, AbortReason::Requested))
+        });
+        let grant = table.acquire(&waiter, &7, LockMode::Write).wait();
+        assert_eq!(grant, Grant::Aborted(AbortReason::Requested));
+        doom.join().unwrap();
+        close_all(&scheduler, &table, &[&holder, &waiter]);
+    });
+}
+
+/// A grant that comes with a doom does not count: a request that had to wait ends as refused.
 #[test]
 fn grant_against_doom() {
-    explore("grant_against_doom", || {
+    explore_bounded("grant_against_doom", 2, || {
         let scheduler = withhold();
         let table = table(&scheduler, LockPolicy::Ss2pl);
         let [holder, waiter] = begin(&scheduler);
@@ -78,14 +100,16 @@ fn grant_against_doom() {
             let (scheduler, waiter) = (scheduler.clone(), waiter.clone());
             move || scheduler.doom(&waiter, AbortReason::Requested)
         });
-        let grant = table.acquire(&waiter, &7, LockMode::Write).wait();
-        if grant == Grant::Granted {
+        let request = table.acquire(&waiter, &7, LockMode::Write);
+        let at_once = request.peek();
+        if at_once == Some(Grant::Granted) {
             assert_ne!(holder.state(), State::Active, "L1: the holder has ended");
-        } else {
-            assert_eq!(grant, Grant::Aborted(AbortReason::Requested));
         }
         assert!(doom.join().unwrap());
         release.join().unwrap();
+        if at_once.is_none() {
+            assert_eq!(request.peek(), Some(Grant::Aborted(AbortReason::Requested)));
+        }
         close_all(&scheduler, &table, &[&waiter]);
     });
 }

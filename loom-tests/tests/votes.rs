@@ -23,7 +23,7 @@ fn doom_against_vote() {
             .unwrap();
         let vote = scheduler.request_vote(&second);
         let release = thread::spawn({
-            let (scheduler, first) = (scheduler.clone(), first.clone());
+            let scheduler = scheduler.clone();
             move || scheduler.decided(&first, Outcome::Abort).unwrap()
         });
         let doomed = scheduler.doom(&second, AbortReason::Requested);
@@ -96,7 +96,7 @@ fn polled_vote_is_woken() {
             .unwrap();
         let mut vote = scheduler.request_vote(&second);
         let release = thread::spawn({
-            let (scheduler, first) = (scheduler.clone(), first.clone());
+            let scheduler = scheduler.clone();
             move || scheduler.decided(&first, Outcome::Abort).unwrap()
         });
         let flag = Arc::new(Flag(AtomicBool::new(false)));
@@ -122,7 +122,7 @@ fn decision_against_the_news_of_the_vote() {
             .unwrap();
         let vote = scheduler.request_vote(&second);
         let release = thread::spawn({
-            let (scheduler, first) = (scheduler.clone(), first.clone());
+            let scheduler = scheduler.clone();
             move || scheduler.decided(&first, Outcome::Abort).unwrap()
         });
         if second.state() == State::Voted {
@@ -187,7 +187,7 @@ fn local_only_request_against_release() {
             .edge(&first, &second, EdgeKind::WriteWrite)
             .unwrap();
         let release = thread::spawn({
-            let (scheduler, first) = (scheduler.clone(), first.clone());
+            let scheduler = scheduler.clone();
             move || scheduler.decided(&first, Outcome::Abort).unwrap()
         });
         assert_eq!(scheduler.request_vote_blocking(&second), Vote::Yes);

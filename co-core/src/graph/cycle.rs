@@ -14,20 +14,20 @@ use crate::sync::Arc;
 
 /// A shortest cycle through `start`, in edge order and beginning with `start`; `None` if there is none.
 ///
-/// Breadth first, visits only what is reachable from `start`, holds one list lock at a time. Doomed
-/// nodes are on their way out and close no cycle.
+/// Breadth first, visits only what is reachable from `start`, holds one list lock at a time. Doomed and
+/// decided nodes are on their way out and close no cycle; voted ones are on none (G3).
 pub(crate) fn find_cycle(start: &Arc<Node>) -> Option<Vec<Arc<Node>>> {
     let mut reached_from: BTreeMap<TxnId, Arc<Node>> = BTreeMap::new();
     let mut queue = VecDeque::from([Arc::clone(start)]);
     while let Some(node) = queue.pop_front() {
-        if node.state() == State::Doomed {
+        if !is_alive(&node) {
             continue;
         }
         for next in successors_of(&node) {
             if next.id == start.id {
                 return Some(path_to(&node, start, &reached_from));
             }
-            if !next.state().is_unvoted() || reached_from.contains_key(&next.id) {
+            if !is_alive(&next) || reached_from.contains_key(&next.id) {
                 continue;
             }
             reached_from.insert(next.id, Arc::clone(&node));
@@ -35,6 +35,12 @@ pub(crate) fn find_cycle(start: &Arc<Node>) -> Option<Vec<Arc<Node>>> {
         }
     }
     None
+}
+
+/// Whether a cycle through `node` has to be broken.
+pub(crate) fn is_alive(node: &Node) -> bool {
+    let state = node.state();
+    state.is_unvoted() && state != State::Doomed
 }
 
 fn successors_of(node: &Node) -> Vec<Arc<Node>> {

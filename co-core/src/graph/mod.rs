@@ -37,4 +37,4 @@ pub(crate) use edge::{EdgeEffect, Tie, add_edge, remove_wait};
 pub use node::Kind;
 pub(crate) use node::{Node, Released, Waiting};
 
-pub(crate) use cycle::find_cycle;
+pub(crate) use cycle::{find_cycle, is_alive};

@@ -6,7 +6,7 @@ use crate::graph::edge::{Successor, Tie};
 use crate::id::{Gtid, Outcome, Priority, Stamp, TxnId};
 use crate::order::Cell;
 use crate::outcome::{AbortReason, Grant, State, Vote};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, read_to_change};
 
 /// What kind of transaction begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -141,7 +141,7 @@ impl Node {
 
     /// Applies `change` to the word until it takes; `Err` carries the state that did not allow it.
     fn update(&self, change: impl Fn(u64, State) -> Option<u64>) -> Result<(u64, u64), State> {
-        let mut seen = self.word.load(Ordering::Acquire);
+        let mut seen = read_to_change(&self.word);
         loop {
             let state = State::from_code(seen & STATE_MASK);
             let Some(next) = change(seen, state) else {

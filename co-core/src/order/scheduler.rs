@@ -10,7 +10,7 @@
 
 use crate::graph::Kind;
 use crate::graph::{
-    EdgeEffect, EdgeKind, Node, Released, Tie, Waiting, add_edge, find_cycle, remove_wait,
+    EdgeEffect, EdgeKind, Node, Released, Tie, Waiting, add_edge, find_cycle, is_alive, remove_wait,
 };
 use crate::id::{Gtid, Outcome, Priority, TxnId};
 use crate::order::{Cell, VoteFuture};
@@ -294,12 +294,14 @@ impl Scheduler {
     /// one found, until none is left. Call it after the waits are recorded, never before.
     pub fn blocked(&self, waiter: &Txn) {
         while let Some(cycle) = find_cycle(&waiter.0) {
-            let victim = cycle
+            if !cycle.iter().all(|node| is_alive(node)) {
+                // Somebody else broke it meanwhile; a second victim would be one too many.
+                continue;
+            }
+            let youngest = cycle
                 .into_iter()
-                .filter(|node| node.state().is_unvoted())
                 .max_by_key(|node| (node.kind.priority(), node.id));
-            // G3: none of them can have voted while the cycle stood; if one has, the cycle is broken.
-            let Some(victim) = victim else { continue };
+            let Some(victim) = youngest else { return };
             if self.doom_quietly(&Txn(victim), AbortReason::Cycle) {
                 self.shared.counters.cycles.fetch_add(1, Ordering::Relaxed);
             }

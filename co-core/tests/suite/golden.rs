@@ -46,6 +46,9 @@ const MULTI: [(&str, &str, &str); 7] = [
     ),
 ];
 
+/// Whether a schedule belongs to a class.
+type Class = fn(&[Op]) -> bool;
+
 /// Plays one schedule: an operation of a transaction that waits is delayed, a commit is a vote request, and
 /// the decision follows the vote at once.
 struct Player {
@@ -211,8 +214,8 @@ impl Player {
     }
 }
 
-fn columns(schedule: &[Op], classes: &[fn(&[Op]) -> bool]) -> String {
-    let mark = |class: &fn(&[Op]) -> bool| if class(schedule) { 'Y' } else { '-' };
+fn columns(schedule: &[Op], classes: &[Class]) -> String {
+    let mark = |class: &Class| if class(schedule) { 'Y' } else { '-' };
     classes.iter().map(mark).collect()
 }
 
@@ -243,7 +246,7 @@ fn check_golden(id: &str, text: &str) {
 
 #[test]
 fn single_version_schedules_play_as_their_class_says() {
-    let classes: [fn(&[Op]) -> bool; 7] = [
+    let classes: [Class; 7] = [
         classes::csr,
         classes::co,
         classes::rec,
@@ -252,7 +255,7 @@ fn single_version_schedules_play_as_their_class_says() {
         classes::ss2pl,
         classes::sco,
     ];
-    let engines: [(&str, Mode, fn(&[Op]) -> bool); 3] = [
+    let engines: [(&str, Mode, Class); 3] = [
         ("dirty access", Mode::Dirty, classes::withheld_nothing),
         ("SS2PL", Mode::Locks(LockPolicy::Ss2pl), classes::ss2pl),
         ("SCO", Mode::Locks(LockPolicy::Sco), |schedule| {
@@ -283,7 +286,7 @@ fn single_version_schedules_play_as_their_class_says() {
 
 #[test]
 fn multi_version_schedules_play_as_their_class_says() {
-    let classes: [fn(&[Op]) -> bool; 3] = [
+    let classes: [Class; 3] = [
         classes::one_copy,
         classes::mvco,
         classes::mvco_queries_exempt,

@@ -406,3 +406,45 @@ fn keys_of_all_shards_are_in_the_range() {
     bank.commit(1);
     bank.close();
 }
+
+/// The upgrade may be in the way of a waiter that did not wait for its transaction before.
+#[test]
+fn a_waiter_that_is_passed_waits_for_who_passed_it() {
+    let bank = Bank::new(LockPolicy::Ss2pl, 3);
+    bank.granted(1, 7, Increment);
+    let _writer = bank.waits(2, 7, Write);
+    bank.granted(3, 8, Write);
+    let adder = bank.waits(3, 7, Increment);
+    assert_eq!(
+        bank.blockers(3),
+        [2],
+        "increments commute, but it came after the writer"
+    );
+    bank.granted(1, 7, Write);
+    bank.abort(2);
+    assert_eq!((adder.peek(), bank.blockers(3)), (None, vec![1]));
+    let crossing = bank.ask(1, 8, Read);
+    assert_eq!(
+        adder.peek(),
+        Some(Grant::Aborted(AbortReason::Cycle)),
+        "that wait closes cycles too"
+    );
+    bank.abort(3);
+    assert_eq!(crossing.peek(), GRANTED);
+    bank.close();
+}
+
+#[test]
+fn under_sco_a_waiter_that_is_passed_comes_after_who_passed_it() {
+    let bank = Bank::new(LockPolicy::Sco, 3);
+    bank.granted(1, 7, Increment);
+    let _writer = bank.waits(2, 7, Write);
+    let adder = bank.waits(3, 7, Increment);
+    bank.granted(1, 7, Read);
+    bank.abort(2);
+    assert_eq!(adder.peek(), GRANTED);
+    let vote = withheld(&bank.scheduler, &bank.txns[2]);
+    bank.commit(1);
+    assert_eq!(vote.peek(), Some(Vote::Yes));
+    bank.close();
+}

@@ -71,7 +71,7 @@ impl Chaos {
                     ranges: vec![(key, None)],
                     writes: vec![(key, WriteKind::Put)],
                 };
-                drop(self.validator.admit(txn, footprint, || two != 0));
+                let _refusal = self.validator.admit(txn, footprint, || two != 0);
             }
             _ => drop(self.scheduler.blocked_by(txn)),
         }

@@ -165,7 +165,7 @@ fn a_doomed_transaction_is_told_no_and_reported_once() {
         scheduler.request_vote(&second).peek(),
         Some(Vote::No(AbortReason::Requested))
     );
-    assert_eq!(doomed(&scheduler), [second.clone()]);
+    assert_eq!(doomed(&scheduler), std::slice::from_ref(&second));
     assert!(doomed(&scheduler).is_empty());
     commit(&scheduler, &first);
     assert_eq!(
@@ -449,7 +449,7 @@ fn under_local_only_the_first_vote_dooms_who_precedes_it() {
         "no vote waits for a reader"
     );
     assert_eq!(reader.doomed(), Some(AbortReason::Overtaken));
-    assert_eq!(doomed(&scheduler), [reader.clone()]);
+    assert_eq!(doomed(&scheduler), std::slice::from_ref(&reader));
     abort(&scheduler, &reader);
     assert!(scheduler.blocked_by(&writer).is_empty());
     let late = global(&scheduler, 3);

@@ -189,10 +189,10 @@ impl Run {
             }
         }
         if let Some((future, _)) = &actor.lock {
-            let answer = match state {
-                State::Doomed => actor.txn.doomed().map(Grant::Aborted),
-                _ if waits => None,
-                _ => Some(Grant::Granted),
+            let answer = if state == State::Doomed {
+                actor.txn.doomed().map(Grant::Aborted)
+            } else {
+                (!waits).then_some(Grant::Granted)
             };
             assert_eq!(future.peek(), answer, "T{txn}: {:?}", self.log);
         }

@@ -35,7 +35,7 @@ fn writes(key: u32, kind: WriteKind) -> Footprint<u32> {
 
 fn both(read: u32, write: u32) -> Footprint<u32> {
     Footprint {
-        writes: vec![(write, WriteKind::Put)],
+        writes: vec![(write, Put)],
         ..reads(read)
     }
 }
@@ -174,7 +174,7 @@ fn a_committed_writer_with_marks_dooms_who_read_before_it() {
     let reader = global(&site.scheduler, 2);
     let refused = site.validator.admit(&reader, reads(7), || true);
     assert_eq!(refused, Err(AbortReason::Overtaken));
-    assert_eq!(doomed(&site.scheduler), [reader.clone()]);
+    assert_eq!(doomed(&site.scheduler), std::slice::from_ref(&reader));
     site.validator.retire(&writer);
     site.close(&[&reader]);
 }
