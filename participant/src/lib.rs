@@ -7,6 +7,8 @@ mod error;
 mod history;
 mod participant;
 mod registry;
+#[cfg(feature = "grpc")]
+pub mod service;
 pub mod site;
 mod sync;
 

@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
     ("updates are not lost", lost_update),
     ("writes do not skew", write_skew),
     ("there are no phantoms", no_phantoms),
+    ("what was read is read again", repeatable_reads),
     ("phantoms do not skew", phantom_skew),
     ("a reader sees all of a commit or nothing", fractured_read),
     ("a deletion is a write", deletion_skew),
@@ -122,7 +123,7 @@ fn one_saw_the_other(name: &str, transcript: &Transcript, marks: &[&str]) {
 }
 
 fn lost_update(suite: &Suite<'_>) {
-    let programs = ["r1(x) w1(x) c1", "r2(x) w2(x) c2"];
+    let programs = ["r1(x) w1(x) p1 c1", "r2(x) w2(x) p2 c2"];
     explore(
         suite,
         "updates are not lost",
@@ -172,8 +173,32 @@ fn no_phantoms(suite: &Suite<'_>) {
     );
 }
 
+/// Also of a transaction that will not commit: it is aborted rather than told two stories.
+fn repeatable_reads(suite: &Suite<'_>) {
+    let name = "what was read is read again";
+    let readers = [
+        "r1(x) r1(x) s1(x..y) c1",
+        "s1(x..y) r1(x) c1",
+        "s1(x..y) s1(w..z) c1",
+    ];
+    for reader in readers {
+        let programs = [reader, "w2(x) c2"];
+        explore(suite, name, &["x"], &programs, |_, transcript| {
+            let sights = transcript.events.iter().filter_map(|(_, happened)| {
+                let Happened::Saw(what) = happened else {
+                    return None;
+                };
+                Some(what.contains("T2"))
+            });
+            let sights: Vec<bool> = sights.collect();
+            let same = sights.windows(2).all(|pair| pair[0] == pair[1]);
+            assert!(same, "{name}:\n{transcript}");
+        });
+    }
+}
+
 fn phantom_skew(suite: &Suite<'_>) {
-    let programs = ["s1(a..m) w1(p) c1", "s2(n..z) w2(b) c2"];
+    let programs = ["s1(a..m) w1(p) p1 c1", "s2(n..z) w2(b) p2 c2"];
     explore(
         suite,
         "phantoms do not skew",

@@ -157,12 +157,7 @@ fn commit_alone(
 }
 
 /// Checks what a transaction of its own reads.
-fn assert_reads(
-    site: &Arc<dyn Participant>,
-    number: u64,
-    operation: Operation,
-    expected: &Reply,
-) {
+fn assert_reads(site: &Arc<dyn Participant>, number: u64, operation: Operation, expected: &Reply) {
     let client = Client::begin(site, number);
     assert_eq!(client.run(operation).as_ref(), Ok(expected));
     client.commit();

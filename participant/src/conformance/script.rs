@@ -1,7 +1,8 @@
 //! Schedules in textbook notation, run against one site.
 //!
-//! `r1(x)` reads, `w1(x)` writes, `d1(x)` deletes, `i1(x)` increments, `s1(a..z)` scans, `c1` asks for the
-//! vote and commits on YES, `a1` aborts. The number names the transaction and is its age. A transaction
+//! `r1(x)` reads, `w1(x)` writes, `d1(x)` deletes, `i1(x)` increments, `s1(a..z)` scans, `p1` asks for the
+//! vote, `c1` asks for it if `p1` did not and commits on YES, `a1` aborts. Between `p1` and `c1` the
+//! transaction is in doubt. The number names the transaction and is its age. A transaction
 //! whose operation waits, or whose vote is withheld, does nothing until that ends; its later steps follow
 //! then, in order. What became of each step is the [`Transcript`].
 
@@ -26,6 +27,7 @@ pub struct Step {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Act {
     Run(Operation),
+    Prepare,
     Commit,
     Abort,
 }
@@ -57,6 +59,7 @@ impl Step {
                 let (low, high) = range.split_once("..")?;
                 Act::Run(scan(low, high))
             }
+            ('p', None) => Act::Prepare,
             ('c', None) => Act::Commit,
             ('a', None) => Act::Abort,
             _ => return None,
@@ -78,6 +81,8 @@ pub enum Happened {
     Done,
     /// The operation waits for another transaction.
     Waits,
+    /// The vote is YES; the decision comes later.
+    Voted,
     /// The vote is withheld until another transaction is decided.
     Withheld,
     /// The transaction before it in the same line of work waits, so it does too.
@@ -96,6 +101,7 @@ impl fmt::Display for Happened {
             Self::Saw(what) => write!(f, "sees {what}"),
             Self::Done => f.write_str("done"),
             Self::Waits => f.write_str("waits"),
+            Self::Voted => f.write_str("votes"),
             Self::Withheld => f.write_str("vote withheld"),
             Self::Queued => f.write_str("queued"),
             Self::Committed => f.write_str("commits"),
@@ -149,6 +155,8 @@ pub fn run(site: &Arc<dyn Participant>, steps: &[Step]) -> Transcript {
 struct Actor {
     client: Client,
     busy: Option<Busy>,
+    /// What `p1` asked for and `c1` has not used yet.
+    asked: Option<(String, Ballots)>,
     backlog: VecDeque<Step>,
     ended: bool,
 }
@@ -163,6 +171,7 @@ impl Actor {
         Self {
             client,
             busy: None,
+            asked: None,
             backlog: VecDeque::new(),
             ended: false,
         }
@@ -195,6 +204,9 @@ impl Stage {
             return;
         }
         match step.act {
+            Act::Run(_) | Act::Prepare if actor.asked.is_some() => {
+                self.note(&step.text, Happened::Skipped);
+            }
             Act::Run(operation) => {
                 let running = actor.client.start(operation);
                 actor.busy = Some(Busy::Operation(step.text.clone(), running));
@@ -202,8 +214,19 @@ impl Stage {
                     self.note(&step.text, Happened::Waits);
                 }
             }
-            Act::Commit => {
+            Act::Prepare => {
                 let ballots = actor.client.prepare();
+                actor.asked = Some((step.text.clone(), ballots.clone()));
+                match ballots.cast() {
+                    Some(Ballot::Yes { .. }) => self.note(&step.text, Happened::Voted),
+                    None => self.note(&step.text, Happened::Withheld),
+                    // The next round tells.
+                    Some(Ballot::No(_)) => {}
+                }
+            }
+            Act::Commit => {
+                let asked = actor.asked.take().map(|(_, ballots)| ballots);
+                let ballots = asked.unwrap_or_else(|| actor.client.prepare());
                 actor.busy = Some(Busy::Vote(step.text.clone(), ballots));
                 if !self.advance(step.txn) {
                     self.note(&step.text, Happened::Withheld);
@@ -220,6 +243,13 @@ impl Stage {
     /// Ends what the transaction is busy with, if it can end now.
     fn advance(&mut self, txn: u64) -> bool {
         let actor = self.actor(txn);
+        if let Some((step, ballots)) = &actor.asked
+            && let Some(Ballot::No(reason)) = ballots.cast()
+        {
+            let step = step.clone();
+            self.refused(txn, &step, reason);
+            return true;
+        }
         match actor.busy.take() {
             None => false,
             Some(Busy::Operation(step, mut running)) => {
@@ -270,6 +300,7 @@ impl Stage {
         let actor = self.actor(txn);
         actor.ended = true;
         actor.busy = None;
+        actor.asked = None;
     }
 
     /// Lets everybody go on who can, until nobody can.

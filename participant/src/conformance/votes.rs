@@ -1,6 +1,6 @@
 //! Votes, decisions, and what stands between the two.
 
-use co_core::{AbortReason, Gtid, Priority};
+use co_core::{AbortReason, Gtid, Priority, Stamp};
 
 use super::{
     Case, Client, Suite, absent, add, assert_reads, commit_alone, delete, found, get, put, rows,
@@ -17,6 +17,10 @@ pub(super) const CASES: &[Case] = &[
     (
         "nothing ends a voted transaction but its decision",
         voted_stays,
+    ),
+    (
+        "a decision moves the clock of votes",
+        decisions_move_the_clock,
     ),
     ("a withheld vote can be aborted", withheld_abort),
     ("a waiting operation can be aborted", waiting_abort),
@@ -194,6 +198,20 @@ fn voted_stays(suite: &Suite<'_>) {
             assert_reads(site, 60, get("y"), &found("voted"));
         },
     );
+}
+
+fn decisions_move_the_clock(suite: &Suite<'_>) {
+    suite.run("a decision moves the clock of votes", |site| {
+        let far = Client::begin(site, 1);
+        assert!(far.run(put("x", "far")).is_ok());
+        assert!(far.prepare().yes().is_some());
+        // Another site's clock was ahead.
+        let stamp = Stamp(1000);
+        assert_eq!(far.decide(Decision::Commit(stamp)), Ok(()));
+        let next = Client::begin(site, 2);
+        assert_eq!(next.run(get("x")), Ok(found("far")));
+        assert!(next.commit() > stamp, "I6");
+    });
 }
 
 fn withheld_abort(suite: &Suite<'_>) {

@@ -78,7 +78,11 @@ fn ran_as_it_stands(transcript: &Transcript) -> bool {
     transcript.events.iter().all(|(_, happened)| {
         matches!(
             happened,
-            Happened::Saw(_) | Happened::Done | Happened::Committed | Happened::Aborted(None)
+            Happened::Saw(_)
+                | Happened::Done
+                | Happened::Voted
+                | Happened::Committed
+                | Happened::Aborted(None)
         )
     })
 }
@@ -89,7 +93,11 @@ fn executed(transcript: &Transcript) -> String {
     for (step, happened) in &transcript.events {
         let txn = step.trim_start_matches(|letter: char| !letter.is_ascii_digit());
         match happened {
-            Happened::Saw(_) | Happened::Done | Happened::Committed | Happened::Aborted(None) => {
+            Happened::Saw(_)
+            | Happened::Done
+            | Happened::Voted
+            | Happened::Committed
+            | Happened::Aborted(None) => {
                 write!(text, " {step}").unwrap();
             }
             Happened::Aborted(Some(_)) => {
@@ -203,6 +211,7 @@ fn schedules() -> impl Strategy<Value = String> {
         2 => "i[123]\\([nm]\\)",
         1 => "r[123]\\([nm]\\)",
         1 => "s[123]\\((l\\.\\.o|x\\.\\.z|a\\.\\.z)\\)",
+        2 => "p[123]",
         2 => "c[123]",
     ];
     prop::collection::vec(step, 4..24).prop_map(|steps| steps.join(" ") + " c1 c2 c3")

@@ -16,7 +16,7 @@ use participant::{
 use crate::judge::assert_valid;
 
 const THREADS: u64 = 4;
-const COMMITS: u64 = 300;
+const COMMITS: u64 = 1000;
 
 /// SplitMix64.
 struct Random(u64);

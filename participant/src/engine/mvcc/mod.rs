@@ -134,7 +134,11 @@ impl Engine for MultiVersion {
         work.rows_on_top(range, rows)
     }
 
-    async fn change(&self, entry: &Entry<MaybeSnapshot>, change: Change) -> Result<(), OperationError> {
+    async fn change(
+        &self,
+        entry: &Entry<MaybeSnapshot>,
+        change: Change,
+    ) -> Result<(), OperationError> {
         let key = Arc::clone(change.key());
         let asked = {
             let work = entry.active()?;

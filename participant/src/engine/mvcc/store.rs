@@ -183,9 +183,9 @@ impl Versions {
     /// Whether a reader with a mark is undecided, or ended after the snapshot was taken.
     fn is_concurrent(&self, reader: &Txn, snapshot: Option<Snapshot>) -> bool {
         let mut ended = self.retired.iter().filter(|retired| retired.txn == *reader);
-        ended.next().is_none_or(|retired| {
-            snapshot.is_some_and(|snapshot| snapshot.taken < retired.ended)
-        })
+        ended
+            .next()
+            .is_none_or(|retired| snapshot.is_some_and(|snapshot| snapshot.taken < retired.ended))
     }
 
     /// Restores the intent of a writer in doubt, which nobody precedes.
@@ -216,7 +216,9 @@ impl Versions {
     /// Takes the intents of an aborted transaction away.
     pub(super) fn withdraw<'a>(&mut self, txn: &Txn, keys: impl Iterator<Item = &'a Key>) {
         for key in keys {
-            self.change_item(key, |item| item.writers.retain(|writer| writer.txn() != txn));
+            self.change_item(key, |item| {
+                item.writers.retain(|writer| writer.txn() != txn)
+            });
         }
     }
 
@@ -262,14 +264,18 @@ impl Versions {
             if older.next().is_some() {
                 break;
             }
-            let Some(gone) = self.retired.pop_front() else { break };
+            let Some(gone) = self.retired.pop_front() else {
+                break;
+            };
             self.forget(&gone);
         }
     }
 
     fn forget(&mut self, retired: &Retired) {
         for key in &retired.keys {
-            self.change_item(key, |item| item.readers.retain(|reader| *reader != retired.txn));
+            self.change_item(key, |item| {
+                item.readers.retain(|reader| *reader != retired.txn)
+            });
         }
         self.ranges.retain(|(_, reader)| *reader != retired.txn);
     }

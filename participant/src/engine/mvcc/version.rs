@@ -131,9 +131,21 @@ mod tests {
         chain.install(2, Stamp(9), &Change::Increment(key(), 10), None);
         chain.install(3, Stamp(5), &Change::Increment(key(), 1), None);
         chain.install(4, Stamp(11), &Change::Delete(key()), None);
-        let number_at = |stamp| chain.as_of(Stamp(stamp)).map(|value| number::decode(Some(&value)));
+        let number_at = |stamp| {
+            chain
+                .as_of(Stamp(stamp))
+                .map(|value| number::decode(Some(&value)))
+        };
         let seen = [1, 2, 4, 5, 8, 9, 11].map(number_at);
-        let expected = [None, Some(100), Some(100), Some(101), Some(101), Some(111), None];
+        let expected = [
+            None,
+            Some(100),
+            Some(100),
+            Some(101),
+            Some(101),
+            Some(111),
+            None,
+        ];
         assert_eq!(seen, expected);
     }
 
