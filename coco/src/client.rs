@@ -104,10 +104,13 @@ impl Client {
     /// If `uri` is no address, or nobody listens there.
     pub async fn connect_with(uri: &str, options: ClientOptions) -> Result<Self, ClientError> {
         let endpoint = endpoint(uri)?;
-        let channel = endpoint.connect().await.map_err(|source| ClientError::Connect {
-            uri: uri.to_owned(),
-            source,
-        })?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|source| ClientError::Connect {
+                uri: uri.to_owned(),
+                source,
+            })?;
         let coordinator = CoordinatorClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -117,7 +120,9 @@ impl Client {
             coordinator,
             options,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Waits until the coordinator knows all these sites as connected.
@@ -145,7 +150,12 @@ impl Client {
     /// # Errors
     /// If the coordinator cannot be asked.
     pub async fn statistics(&self) -> Result<Statistics, ClientError> {
-        let reply = self.shared.coordinator.clone().statistics(statistics_request()).await;
+        let reply = self
+            .shared
+            .coordinator
+            .clone()
+            .statistics(statistics_request())
+            .await;
         let reply = reply.map_err(ClientError::Coordinator)?;
         Ok(statistics_of(reply.into_inner())?)
     }
@@ -201,7 +211,10 @@ impl Client {
         range: Range,
     ) -> Result<Vec<Row>, ClientError> {
         let timeout = self.shared.options.operation_timeout;
-        self.shared.directory.query(site, stamp, range, timeout).await
+        self.shared
+            .directory
+            .query(site, stamp, range, timeout)
+            .await
     }
 
     /// Asks for the outcome of a commit again; see [`ClientError::OutcomeUnknown`]. Harmless however often:
@@ -210,24 +223,43 @@ impl Client {
     /// # Errors
     /// [`ClientError::OutcomeUnknown`] if it is still not known.
     pub async fn ask_again(&self, unresolved: &Unresolved) -> Result<Commit, ClientError> {
-        self.end(unresolved.clone(), false).await
+        self.end(unresolved.clone(), End::CommitAgain).await
     }
 
-    async fn end(&self, what: Unresolved, rollback: bool) -> Result<Commit, ClientError> {
+    /// Asks for the end of a transaction, for the first time or again.
+    async fn end(&self, what: Unresolved, how: End) -> Result<Commit, ClientError> {
         let mut coordinator = self.shared.coordinator.clone();
         let timeout = self.shared.options.commit_timeout;
-        let answer = if rollback {
-            let request = rollback_request(what.gtid, &what.sites, timeout);
-            coordinator.rollback(request).await.map(|_| CommitAnswer::Aborted {
-                cause: AbortCause::Client,
-            })
-        } else {
-            let request = commit_request(what.gtid, &what.sites, timeout);
-            match coordinator.commit(request).await {
-                Ok(reply) => Ok(answer_of(reply.into_inner())?),
-                Err(status) => Err(status),
+        let answer = match how {
+            End::Rollback => {
+                let request = rollback_request(what.gtid, &what.sites, timeout);
+                let cause = AbortCause::Client;
+                let reply = coordinator.rollback(request).await;
+                reply.map(|_| CommitAnswer::Aborted { cause })
+            }
+            End::Commit | End::CommitAgain => {
+                let request = commit_request(what.gtid, &what.sites, timeout);
+                match coordinator.commit(request).await {
+                    Ok(reply) => Ok(answer_of(reply.into_inner())?),
+                    Err(status) => Err(status),
+                }
             }
         };
-        error::outcome(what, answer)
+        if !matches!(
+            answer,
+            Ok(CommitAnswer::Committed { .. } | CommitAnswer::Aborted { .. })
+        ) {
+            // The coordinator may have started anew: it would not know what it handed out before.
+            self.shared.leases.discard().await;
+        }
+        error::outcome(what, how, answer)
     }
+}
+
+/// What is asked for at the end of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Commit,
+    CommitAgain,
+    Rollback,
 }

@@ -2,10 +2,16 @@
 //!
 //! - [`protocol`]: pure state machines, one for the coordinator and one for each site.
 //! - [`log`]: durable append-only logs, on files and in memory, and the coordinator's records.
+//! - [`service`] (feature `grpc`): the protocol over gRPC, for coordinators and participants.
+//! - [`client`] (feature `grpc`): transactions over several sites.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "grpc")]
+pub mod client;
 pub mod error;
 pub mod log;
 pub mod protocol;
+#[cfg(feature = "grpc")]
+pub mod service;
 
 pub use error::Error;

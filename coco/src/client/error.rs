@@ -3,7 +3,7 @@
 use co_core::Gtid;
 use tonic::{Code, Status};
 
-use super::Commit;
+use super::{Commit, End};
 use crate::protocol::{AbortCause, CommitAnswer};
 use crate::service::{InvalidUri, MalformedWire, Refused};
 
@@ -98,12 +98,18 @@ impl ClientError {
 /// What a commit's or rollback's answer means to the client (K1). The one place that says so.
 pub(super) fn outcome(
     what: Unresolved,
+    how: End,
     answer: Result<CommitAnswer, Status>,
 ) -> Result<Commit, ClientError> {
     let reason = match answer {
         Ok(CommitAnswer::Committed { stamp }) => return Ok(Commit::Committed(stamp)),
         Ok(CommitAnswer::Aborted { cause }) => return Ok(Commit::Aborted(cause)),
         Ok(CommitAnswer::Unknown) => "a site or the log failed while it was decided".to_owned(),
+        // Asked for the first time, a transaction that nobody remembers cannot have committed: this was the
+        // only request that could have made it.
+        Ok(CommitAnswer::Refused(_)) if how != End::CommitAgain => {
+            return Ok(Commit::Aborted(AbortCause::UnknownTransaction));
+        }
         Ok(CommitAnswer::Refused(_)) => "the coordinator does not remember it".to_owned(),
         Err(status) if leaves_open(status.code()) => format!("no answer ({})", status.message()),
         Err(status) => return Err(ClientError::Coordinator(status)),
@@ -114,7 +120,9 @@ pub(super) fn outcome(
 /// Whether a request that ended so may have been carried out. A deadline shows as `Cancelled`.
 pub(super) fn leaves_open(code: Code) -> bool {
     match code {
-        Code::InvalidArgument | Code::Unimplemented | Code::Unauthenticated
+        Code::InvalidArgument
+        | Code::Unimplemented
+        | Code::Unauthenticated
         | Code::PermissionDenied => false,
         Code::Ok
         | Code::Cancelled
@@ -137,32 +145,54 @@ mod tests {
     use co_core::Stamp;
 
     use super::*;
+    use crate::protocol::Refusal;
 
-    fn of(answer: Result<CommitAnswer, Status>) -> Result<Commit, ClientError> {
-        outcome(Unresolved { gtid: Gtid(1), sites: vec!["a".to_owned()] }, answer)
+    fn of(how: End, answer: Result<CommitAnswer, Status>) -> Result<Commit, ClientError> {
+        let sites = vec!["a".to_owned()];
+        let gtid = Gtid(1);
+        outcome(Unresolved { gtid, sites }, how, answer)
     }
 
     #[test]
     fn no_broken_call_is_ever_called_aborted() {
-        for code in [Code::Cancelled, Code::Unavailable, Code::Unknown, Code::DeadlineExceeded] {
-            let result = of(Err(Status::new(code, "gone")));
-            assert!(matches!(result, Err(ClientError::OutcomeUnknown { .. })), "{code:?}");
+        for code in [
+            Code::Cancelled,
+            Code::Unavailable,
+            Code::Unknown,
+            Code::DeadlineExceeded,
+        ] {
+            let result = of(End::Commit, Err(Status::new(code, "gone")));
+            assert!(
+                matches!(result, Err(ClientError::OutcomeUnknown { .. })),
+                "{code:?}"
+            );
         }
-        let refused = of(Err(Status::invalid_argument("no")));
+        let refused = of(End::Commit, Err(Status::invalid_argument("no")));
         assert!(matches!(refused, Err(ClientError::Coordinator(_))));
     }
 
     #[test]
-    fn answers_are_what_they_say_and_a_forgotten_transaction_is_unknown() {
-        let committed = of(Ok(CommitAnswer::Committed { stamp: Stamp(3) }));
-        assert!(matches!(committed, Ok(Commit::Committed(Stamp(3)))));
-        let cause = AbortCause::Timeout;
-        let aborted = of(Ok(CommitAnswer::Aborted { cause }));
-        assert!(matches!(aborted, Ok(Commit::Aborted(AbortCause::Timeout))));
-        for open in
-            [CommitAnswer::Unknown, CommitAnswer::Refused(crate::protocol::Refusal::UnknownGtid)]
-        {
-            assert!(matches!(of(Ok(open)), Err(ClientError::OutcomeUnknown { .. })));
+    fn answers_are_what_they_say() {
+        for how in [End::Commit, End::CommitAgain] {
+            let committed = of(how, Ok(CommitAnswer::Committed { stamp: Stamp(3) }));
+            assert!(matches!(committed, Ok(Commit::Committed(Stamp(3)))));
+            let cause = AbortCause::Timeout;
+            let aborted = of(how, Ok(CommitAnswer::Aborted { cause }));
+            assert!(matches!(aborted, Ok(Commit::Aborted(AbortCause::Timeout))));
+            let open = of(how, Ok(CommitAnswer::Unknown));
+            assert!(matches!(open, Err(ClientError::OutcomeUnknown { .. })));
         }
+    }
+
+    #[test]
+    fn what_nobody_remembers_is_aborted_only_if_it_was_asked_for_once() {
+        let forgotten = Ok(CommitAnswer::Refused(Refusal::UnknownGtid));
+        let once = of(End::Commit, forgotten.clone());
+        assert!(matches!(
+            once,
+            Ok(Commit::Aborted(AbortCause::UnknownTransaction))
+        ));
+        let again = of(End::CommitAgain, forgotten);
+        assert!(matches!(again, Err(ClientError::OutcomeUnknown { .. })));
     }
 }

@@ -43,7 +43,11 @@ impl Leases {
             until: Instant::now(),
             size: 1,
         };
-        Self { coordinator, largest: largest.max(1), present: Mutex::new(lease) }
+        Self {
+            coordinator,
+            largest: largest.max(1),
+            present: Mutex::new(lease),
+        }
     }
 
     /// A fresh transaction.
@@ -51,7 +55,11 @@ impl Leases {
         let mut lease = self.present.lock().await;
         if lease.left == 0 || Instant::now() >= lease.until {
             let used_up = lease.left == 0 && Instant::now() < lease.until;
-            lease.size = if used_up { (lease.size * 2).min(self.largest) } else { 1 };
+            lease.size = if used_up {
+                (lease.size * 2).min(self.largest)
+            } else {
+                1
+            };
             let grant = self.fetch(lease.size, None).await?;
             lease.next = grant.first;
             lease.priority = grant.priority;
@@ -63,6 +71,11 @@ impl Leases {
         lease.priority.0 += 1;
         lease.left -= 1;
         Ok(taken)
+    }
+
+    /// Uses up no more of what was fetched ahead.
+    pub(super) async fn discard(&self) {
+        self.present.lock().await.left = 0;
     }
 
     /// A transaction of a given age.
@@ -79,7 +92,12 @@ impl Leases {
         let mut pause = std::time::Duration::from_millis(2);
         let mut attempt = 1;
         loop {
-            match self.coordinator.clone().begin(begin_request(count, priority)).await {
+            match self
+                .coordinator
+                .clone()
+                .begin(begin_request(count, priority))
+                .await
+            {
                 Ok(reply) => return Ok(begin_grant(reply.into_inner())?),
                 Err(status) if attempt < ATTEMPTS && is_passing(&status) => {
                     attempt += 1;
@@ -93,5 +111,8 @@ impl Leases {
 }
 
 fn is_passing(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown)
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Cancelled | Code::Unknown
+    )
 }

@@ -23,7 +23,13 @@ pub struct LocalTransaction {
 
 impl LocalTransaction {
     pub(super) fn new(client: Client, site: &str, priority: Option<Priority>) -> Self {
-        Self { client, site: site.to_owned(), name: None, priority, open: true }
+        Self {
+            client,
+            site: site.to_owned(),
+            name: None,
+            priority,
+            open: true,
+        }
     }
 
     /// Its age, once it has begun. Give it to [`Client::local_again`] when the transaction was aborted.
@@ -37,7 +43,10 @@ impl LocalTransaction {
     /// # Errors
     /// As [`LocalTransaction::execute`].
     pub async fn get(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, ClientError> {
-        value(self.execute(vec![Operation::Get(key.as_ref().to_vec())]).await?)
+        value(
+            self.execute(vec![Operation::Get(key.as_ref().to_vec())])
+                .await?,
+        )
     }
 
     /// Writes a key.
@@ -58,7 +67,9 @@ impl LocalTransaction {
     /// # Errors
     /// As [`LocalTransaction::execute`].
     pub async fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<(), ClientError> {
-        self.execute(vec![Operation::Delete(key.as_ref().to_vec())]).await.map(drop)
+        self.execute(vec![Operation::Delete(key.as_ref().to_vec())])
+            .await
+            .map(drop)
     }
 
     /// Adds to a number, eight little-endian bytes.
@@ -66,7 +77,9 @@ impl LocalTransaction {
     /// # Errors
     /// As [`LocalTransaction::execute`].
     pub async fn increment(&mut self, key: impl AsRef<[u8]>, by: i64) -> Result<(), ClientError> {
-        self.execute(vec![Operation::Increment(key.as_ref().to_vec(), by)]).await.map(drop)
+        self.execute(vec![Operation::Increment(key.as_ref().to_vec(), by)])
+            .await
+            .map(drop)
     }
 
     /// Reads the keys from `low` up to, not including, `high`.
@@ -78,7 +91,10 @@ impl LocalTransaction {
         low: impl AsRef<[u8]>,
         high: Option<&[u8]>,
     ) -> Result<Vec<Row>, ClientError> {
-        let range = Range { low: low.as_ref().to_vec(), high: high.map(<[u8]>::to_vec) };
+        let range = Range {
+            low: low.as_ref().to_vec(),
+            high: high.map(<[u8]>::to_vec),
+        };
         rows(self.execute(vec![Operation::Scan(range)]).await?)
     }
 
@@ -103,7 +119,11 @@ impl LocalTransaction {
             None => (SiteTxn::NewLocal, self.priority),
         };
         let shared = std::sync::Arc::clone(&self.client.shared);
-        let request = Execute { txn, begin, operations };
+        let request = Execute {
+            txn,
+            begin,
+            operations,
+        };
         let timeout = shared.options.operation_timeout;
         // Until an answer lets it go on, it has ended: the site aborts what nobody waits for.
         self.open = false;
@@ -163,7 +183,10 @@ impl LocalTransaction {
             }
             Err(status) => return Err(self.client.shared.directory.failed(&self.site, status)),
         };
-        Err(ClientError::LocalOutcomeUnknown { site: self.site.clone(), reason })
+        Err(ClientError::LocalOutcomeUnknown {
+            site: self.site.clone(),
+            reason,
+        })
     }
 
     /// Aborts.
@@ -181,8 +204,14 @@ impl LocalTransaction {
 async fn roll_back(client: Client, site: String, name: Option<u64>) -> Result<(), ClientError> {
     let Some(name) = name else { return Ok(()) };
     let directory = &client.shared.directory;
-    let reply = directory.client(&site).await?.rollback_local(local_request(name)).await;
-    reply.map(drop).map_err(|status| directory.failed(&site, status))
+    let reply = directory
+        .client(&site)
+        .await?
+        .rollback_local(local_request(name))
+        .await;
+    reply
+        .map(drop)
+        .map_err(|status| directory.failed(&site, status))
 }
 
 impl Drop for LocalTransaction {
@@ -210,8 +239,9 @@ impl fmt::Debug for LocalTransaction {
     }
 }
 
-const UNFIT: ClientError =
-    ClientError::Malformed(crate::service::MalformedWire::Missing("execute_reply.results"));
+const UNFIT: ClientError = ClientError::Malformed(crate::service::MalformedWire::Missing(
+    "execute_reply.results",
+));
 
 /// The answer to one read.
 pub(super) fn value(replies: Vec<OperationReply>) -> Result<Option<Vec<u8>>, ClientError> {

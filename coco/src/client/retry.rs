@@ -73,7 +73,8 @@ impl Client {
             }
             attempt += 1;
             // Those that met once should not meet again in step: the gtids differ, and so do the pauses.
-            let spread = u32::try_from(gtid.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60).unwrap_or(0);
+            let spread =
+                u32::try_from(gtid.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60).unwrap_or(0);
             tokio::time::sleep(pause / 2 + pause * spread / 16).await;
             pause = (pause * 2).min(how.longest_pause);
             txn = self.begin_again(priority).await?;

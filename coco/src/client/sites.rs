@@ -30,7 +30,10 @@ const POLL: Duration = Duration::from_millis(20);
 
 impl Directory {
     pub(super) fn new(coordinator: CoordinatorClient<Channel>) -> Self {
-        Self { coordinator, known: Mutex::default() }
+        Self {
+            coordinator,
+            known: Mutex::default(),
+        }
     }
 
     pub(super) async fn list(&self) -> Result<Vec<SiteInfo>, ClientError> {
@@ -47,10 +50,15 @@ impl Directory {
         let end = Instant::now() + patience;
         loop {
             let list = self.list().await?;
-            let is_there =
-                |name: &str| list.iter().any(|site| site.connected && site.name.as_str() == name);
-            let missing: Vec<String> =
-                sites.iter().filter(|name| !is_there(name)).map(|&name| name.to_owned()).collect();
+            let is_there = |name: &str| {
+                list.iter()
+                    .any(|site| site.connected && site.name.as_str() == name)
+            };
+            let missing: Vec<String> = sites
+                .iter()
+                .filter(|name| !is_there(name))
+                .map(|&name| name.to_owned())
+                .collect();
             if missing.is_empty() {
                 return Ok(());
             }
@@ -72,7 +80,10 @@ impl Directory {
         let mut client = self.client(site).await?;
         let mut request = Request::new(execute_to_wire(request));
         request.set_timeout(timeout);
-        let reply = client.execute(request).await.map_err(|status| self.failed(site, status))?;
+        let reply = client
+            .execute(request)
+            .await
+            .map_err(|status| self.failed(site, status))?;
         Ok(execute_answer_of(reply.into_inner())?)
     }
 
@@ -85,7 +96,10 @@ impl Directory {
     ) -> Result<Vec<Row>, ClientError> {
         let mut client = self.client(site).await?;
         let request = query_request(stamp, range, timeout);
-        let reply = client.query(request).await.map_err(|status| self.failed(site, status))?;
+        let reply = client
+            .query(request)
+            .await
+            .map_err(|status| self.failed(site, status))?;
         Ok(query_reply_of(reply.into_inner())??)
     }
 
@@ -101,13 +115,22 @@ impl Directory {
         &self,
         site: &str,
     ) -> Result<SiteServiceClient<Channel>, ClientError> {
-        if let Some(client) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(site) {
+        if let Some(client) = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(site)
+        {
             return Ok(client.clone());
         }
         let list = self.list().await?;
-        let found = list.into_iter().find(|info| info.connected && info.name.as_str() == site);
+        let found = list
+            .into_iter()
+            .find(|info| info.connected && info.name.as_str() == site);
         let Some(found) = found else {
-            return Err(ClientError::UnknownSite { site: site.to_owned() });
+            return Err(ClientError::UnknownSite {
+                site: site.to_owned(),
+            });
         };
         let client = SiteServiceClient::new(endpoint(&found.address)?.connect_lazy())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -118,7 +141,13 @@ impl Directory {
 
     /// What a failed call means to a transaction.
     pub(super) fn failed(&self, site: &str, status: Status) -> ClientError {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(site);
-        ClientError::SiteFailed { site: site.to_owned(), status: Box::new(status) }
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(site);
+        ClientError::SiteFailed {
+            site: site.to_owned(),
+            status: Box::new(status),
+        }
     }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 
 use co_core::{Gtid, Priority, Stamp};
 
-use super::{Client, ClientError, Operation, OperationReply, Unresolved};
+use super::{Client, ClientError, End, Operation, OperationReply, Unresolved};
 use crate::protocol::AbortCause;
+use crate::service::RefusedCode;
 use crate::service::site::{Execute, ExecuteOutcome, Range, Row, SiteTxn};
 
 /// How a transaction ended.
@@ -47,7 +48,13 @@ pub struct Transaction {
 
 impl Transaction {
     pub(super) fn new(client: Client, gtid: Gtid, priority: Priority) -> Self {
-        Self { client, gtid, priority, sites: BTreeSet::new(), open: true }
+        Self {
+            client,
+            gtid,
+            priority,
+            sites: BTreeSet::new(),
+            open: true,
+        }
     }
 
     /// Its name at all sites.
@@ -127,7 +134,10 @@ impl Transaction {
         low: impl AsRef<[u8]>,
         high: Option<&[u8]>,
     ) -> Result<Vec<Row>, ClientError> {
-        let range = Range { low: low.as_ref().to_vec(), high: high.map(<[u8]>::to_vec) };
+        let range = Range {
+            low: low.as_ref().to_vec(),
+            high: high.map(<[u8]>::to_vec),
+        };
         super::local::rows(self.execute(site, vec![Operation::Scan(range)]).await?)
     }
 
@@ -154,16 +164,30 @@ impl Transaction {
         let begin = self.sites.insert(site.to_owned()).then_some(self.priority);
         let txn = SiteTxn::Global(self.gtid);
         let timeout = self.client.shared.options.operation_timeout;
-        let mut lost = EndUnlessKept { txn: self, keep: false };
-        let request = Execute { txn, begin, operations };
-        let answer = lost.txn.client.shared.directory.execute(site, request, timeout).await?;
+        let mut lost = EndUnlessKept {
+            txn: self,
+            keep: false,
+        };
+        let request = Execute {
+            txn,
+            begin,
+            operations,
+        };
+        let answer = lost
+            .txn
+            .client
+            .shared
+            .directory
+            .execute(site, request, timeout)
+            .await?;
         match answer.outcome {
             ExecuteOutcome::Results(results) => {
                 lost.keep = true;
                 Ok(results)
             }
             ExecuteOutcome::Refused(refused) => {
-                lost.keep = true;
+                // A site that does not know the transaction has lost it: it cannot commit any more.
+                lost.keep = refused.code != RefusedCode::UnknownTransaction;
                 Err(refused.into())
             }
             ExecuteOutcome::Aborted(cause) => Err(ClientError::Aborted(cause)),
@@ -183,7 +207,7 @@ impl Transaction {
         }
         self.open = false;
         let (client, what) = (self.client.clone(), self.unresolved());
-        client.end(what, false).await
+        client.end(what, End::Commit).await
     }
 
     /// Aborts at all sites.
@@ -196,11 +220,14 @@ impl Transaction {
         }
         self.open = false;
         let (client, what) = (self.client.clone(), self.unresolved());
-        client.end(what, true).await.map(drop)
+        client.end(what, End::Rollback).await.map(drop)
     }
 
     fn unresolved(&self) -> Unresolved {
-        Unresolved { gtid: self.gtid, sites: self.sites.iter().cloned().collect() }
+        Unresolved {
+            gtid: self.gtid,
+            sites: self.sites.iter().cloned().collect(),
+        }
     }
 
     /// Ends it and has it rolled back in the background.
@@ -212,7 +239,7 @@ impl Transaction {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 // An error leaves it to the sites, which give up idle transactions.
-                let _left_to_the_sites = client.end(what, true).await;
+                let _left_to_the_sites = client.end(what, End::Rollback).await;
             });
         }
     }

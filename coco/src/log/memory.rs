@@ -52,7 +52,9 @@ impl MemoryLog {
     /// A log that makes nothing durable before it is told to.
     #[must_use]
     pub fn manual() -> Self {
-        Self { inner: Arc::default() }
+        Self {
+            inner: Arc::default(),
+        }
     }
 
     /// A log whose forced appends are durable at once.
@@ -80,10 +82,16 @@ impl MemoryLog {
         if std::mem::take(&mut inner.fails_next) {
             let error = Arc::new(io::Error::other("injected sync failure"));
             inner.failed = Some(Arc::clone(&error));
-            let dead: Vec<Done> = inner.volatile.iter_mut().filter_map(|(_, it)| it.take()).collect();
+            let dead: Vec<Done> = inner
+                .volatile
+                .iter_mut()
+                .filter_map(|(_, it)| it.take())
+                .collect();
             drop(inner);
             for done in dead {
-                done(Err(LogError::Poisoned { cause: Arc::clone(&error) }));
+                done(Err(LogError::Poisoned {
+                    cause: Arc::clone(&error),
+                }));
             }
             return;
         }
@@ -111,8 +119,11 @@ impl MemoryLog {
         let mut inner = self.lock();
         inner.crashed = true;
         let volatile = std::mem::take(&mut inner.volatile);
-        let late: Vec<Vec<u8>> =
-            volatile.into_iter().take(survivors).map(|(record, _)| record).collect();
+        let late: Vec<Vec<u8>> = volatile
+            .into_iter()
+            .take(survivors)
+            .map(|(record, _)| record)
+            .collect();
         inner.durable.extend(late);
         inner.durable.clone()
     }
@@ -180,7 +191,10 @@ mod tests {
         let told = told.clone();
         log.append(
             record,
-            Box::new(move |result| told.send(result.map_err(|error| error.to_string())).unwrap()),
+            Box::new(move |result| {
+                told.send(result.map_err(|error| error.to_string()))
+                    .unwrap()
+            }),
         );
     }
 
@@ -193,7 +207,10 @@ mod tests {
         append(&log, b"c", &told);
         assert!(hears.try_recv().is_err());
         log.sync();
-        assert_eq!(hears.try_iter().collect::<Vec<_>>(), [Ok(Lsn(1)), Ok(Lsn(3))]);
+        assert_eq!(
+            hears.try_iter().collect::<Vec<_>>(),
+            [Ok(Lsn(1)), Ok(Lsn(3))]
+        );
         assert_eq!((log.pending(), log.syncs()), (0, 1));
     }
 

@@ -56,7 +56,9 @@ pub trait Log: Send + Sync {
 pub enum LogError {
     /// A write or a sync failed, now or earlier. What was appended since the last success may or may
     /// not be on the disk; only a restart, which reads it back, can tell.
-    #[error("the log has failed and takes no more records; restart after mending the disk: {cause}")]
+    #[error(
+        "the log has failed and takes no more records; restart after mending the disk: {cause}"
+    )]
     Poisoned {
         /// The first failure.
         cause: Arc<io::Error>,

@@ -99,10 +99,14 @@ impl Record {
                 let gtid = Gtid(u64::from_le_bytes(reader.array()?));
                 let stamp = Stamp(u64::from_le_bytes(reader.array()?));
                 let count = u16::from_le_bytes(reader.array()?);
-                let sites = (0..count).map(|_| reader.site()).collect::<Result<_, _>>()?;
+                let sites = (0..count)
+                    .map(|_| reader.site())
+                    .collect::<Result<_, _>>()?;
                 Self::Commit { gtid, stamp, sites }
             }
-            END => Self::End { gtid: Gtid(u64::from_le_bytes(reader.array()?)) },
+            END => Self::End {
+                gtid: Gtid(u64::from_le_bytes(reader.array()?)),
+            },
             other => return Err(RecordError::UnknownKind(other)),
         };
         if reader.rest.is_empty() {
@@ -123,16 +127,20 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let (head, rest) =
-            self.rest.split_first_chunk::<N>().ok_or(RecordError::Malformed("too short"))?;
+        let (head, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(RecordError::Malformed("too short"))?;
         self.rest = rest;
         Ok(*head)
     }
 
     fn site(&mut self) -> Result<SiteName, RecordError> {
         let len = usize::from(u16::from_le_bytes(self.array()?));
-        let (name, rest) =
-            self.rest.split_at_checked(len).ok_or(RecordError::Malformed("too short"))?;
+        let (name, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or(RecordError::Malformed("too short"))?;
         self.rest = rest;
         let name = std::str::from_utf8(name)
             .map_err(|_| RecordError::Malformed("a site's name is not UTF-8"))?;
@@ -152,13 +160,16 @@ mod tests {
                 coordinator: CoordinatorId(id),
                 epoch: Epoch::new(epoch).unwrap(),
             }),
-            (any::<u64>(), any::<u64>(), prop::collection::vec(".{0,12}", 0..5)).prop_map(
-                |(gtid, stamp, sites)| Record::Commit {
+            (
+                any::<u64>(),
+                any::<u64>(),
+                prop::collection::vec(".{0,12}", 0..5)
+            )
+                .prop_map(|(gtid, stamp, sites)| Record::Commit {
                     gtid: Gtid(gtid),
                     stamp: Stamp(stamp),
                     sites: sites.iter().map(|name| SiteName::new(name)).collect(),
-                }
-            ),
+                }),
             any::<u64>().prop_map(|gtid| Record::End { gtid: Gtid(gtid) }),
         ]
     }

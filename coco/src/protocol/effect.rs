@@ -148,8 +148,9 @@ pub enum ReleasedVote {
         /// It wrote nothing here.
         read_only: bool,
     },
-    /// The engine cannot commit it, or does not know it
-    /// ([`UnknownTransaction`](AbortCause::UnknownTransaction)).
+    /// The engine cannot commit it, or does not know it. The cause
+    /// [`UnknownTransaction`](AbortCause::UnknownTransaction) means just that: there is nothing to
+    /// undo, and nothing is said about an earlier life.
     No(AbortCause),
 }
 
@@ -157,7 +158,8 @@ pub enum ReleasedVote {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum VoterEffect {
     /// Ask the engine for its vote; it answers with `handle_released`, at once or when the
-    /// predecessors are decided. Every request is followed by exactly one `Apply`.
+    /// predecessors are decided. Every request is followed by one `Apply`, unless the engine says
+    /// that it does not know the transaction.
     RequestVote {
         /// Whose vote.
         gtid: Gtid,

@@ -32,7 +32,11 @@ impl Epoch {
     /// The epoch of this number; `None` above 24 bits.
     #[must_use]
     pub const fn new(number: u32) -> Option<Self> {
-        if number <= Self::LAST.0 { Some(Self(number)) } else { None }
+        if number <= Self::LAST.0 {
+            Some(Self(number))
+        } else {
+            None
+        }
     }
 
     /// The number.
@@ -82,7 +86,16 @@ impl GtidParts {
     pub const fn gtid(self) -> Gtid {
         let [_, e2, e1, e0] = self.epoch.0.to_be_bytes();
         let [c3, c2, c1, c0] = self.counter.to_be_bytes();
-        Gtid(u64::from_be_bytes([self.coordinator.0, e2, e1, e0, c3, c2, c1, c0]))
+        Gtid(u64::from_be_bytes([
+            self.coordinator.0,
+            e2,
+            e1,
+            e0,
+            c3,
+            c2,
+            c1,
+            c0,
+        ]))
     }
 }
 

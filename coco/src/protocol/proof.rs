@@ -8,7 +8,9 @@
 
 use co_core::{Gtid, Stamp};
 
-use super::{Ballot, CommitAnswer, Decision, Durability, Incarnation, SiteName, ToParticipant, Token};
+use super::{
+    Ballot, CommitAnswer, Decision, Durability, Incarnation, SiteName, ToParticipant, Token,
+};
 use crate::log::Record;
 
 /// A commit whose record was handed to the log and is not known to be durable. It may be on the
@@ -31,8 +33,14 @@ impl PendingCommit {
     ///
     /// If the token is another append's: the coordinator's index of tokens is wrong.
     pub(super) fn durable(self, token: Token) -> DurableCommit {
-        assert_eq!(self.token, token, "I1: a commit is proved by its own append");
-        DurableCommit { gtid: self.gtid, stamp: self.stamp }
+        assert_eq!(
+            self.token, token,
+            "I1: a commit is proved by its own append"
+        );
+        DurableCommit {
+            gtid: self.gtid,
+            stamp: self.stamp,
+        }
     }
 }
 
@@ -47,19 +55,29 @@ impl DurableCommit {
     /// Read back from the log; `None` if the record is not a commit.
     pub(super) const fn recovered(record: &Record) -> Option<Self> {
         match record {
-            Record::Commit { gtid, stamp, .. } => Some(Self { gtid: *gtid, stamp: *stamp }),
+            Record::Commit { gtid, stamp, .. } => Some(Self {
+                gtid: *gtid,
+                stamp: *stamp,
+            }),
             Record::Epoch { .. } | Record::End { .. } => None,
         }
     }
 
     /// The record, naming the sites that have not acknowledged.
     pub(super) const fn record(&self, sites: Vec<SiteName>) -> Record {
-        Record::Commit { gtid: self.gtid, stamp: self.stamp, sites }
+        Record::Commit {
+            gtid: self.gtid,
+            stamp: self.stamp,
+            sites,
+        }
     }
 
     /// The decision, for a participant.
     pub(super) const fn decide(&self) -> ToParticipant {
-        ToParticipant::Decide { gtid: self.gtid, decision: Decision::Commit { stamp: self.stamp } }
+        ToParticipant::Decide {
+            gtid: self.gtid,
+            decision: Decision::Commit { stamp: self.stamp },
+        }
     }
 
     /// The answer, for a caller.
@@ -78,7 +96,11 @@ pub(super) struct PendingVote {
 
 impl PendingVote {
     pub(super) const fn new(stamp: Stamp, read_only: bool, token: Token) -> Self {
-        Self { stamp, read_only, token }
+        Self {
+            stamp,
+            read_only,
+            token,
+        }
     }
 
     pub(super) const fn token(&self) -> Token {
@@ -92,7 +114,10 @@ impl PendingVote {
     /// If the token is another append's.
     pub(super) fn durable(self, token: Token) -> ForcedVote {
         assert_eq!(self.token, token, "V1: a vote is proved by its own append");
-        ForcedVote { stamp: self.stamp, read_only: self.read_only }
+        ForcedVote {
+            stamp: self.stamp,
+            read_only: self.read_only,
+        }
     }
 }
 
@@ -123,7 +148,11 @@ impl ForcedVote {
 
     /// The YES.
     pub(super) const fn ballot(&self, incarnation: Incarnation) -> Ballot {
-        Ballot::Yes { stamp: self.stamp, incarnation, read_only: self.read_only }
+        Ballot::Yes {
+            stamp: self.stamp,
+            incarnation,
+            read_only: self.read_only,
+        }
     }
 
     pub(super) const fn is_read_only(&self) -> bool {

@@ -17,7 +17,11 @@ pub(super) struct Recent<V> {
 
 impl<V> Recent<V> {
     pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, order: VecDeque::new(), values: BTreeMap::new() }
+        Self {
+            limit,
+            order: VecDeque::new(),
+            values: BTreeMap::new(),
+        }
     }
 
     /// Remembers `value`, in place of what was remembered of the same transaction.
@@ -54,7 +58,10 @@ mod tests {
         assert_eq!(recent.get(Gtid(1)), Some(&'c'));
         recent.insert(Gtid(3), 'd');
         assert_eq!(recent.get(Gtid(1)), None);
-        assert_eq!((recent.get(Gtid(2)), recent.get(Gtid(3))), (Some(&'b'), Some(&'d')));
+        assert_eq!(
+            (recent.get(Gtid(2)), recent.get(Gtid(3))),
+            (Some(&'b'), Some(&'d'))
+        );
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl Timers {
 
 /// `base` doubled `times` times, at most `limit`.
 pub(super) fn backoff(base: Duration, times: u32, limit: Duration) -> Duration {
-    base.saturating_mul(1u32.checked_shl(times).unwrap_or(u32::MAX)).min(limit.max(base))
+    base.saturating_mul(1u32.checked_shl(times).unwrap_or(u32::MAX))
+        .min(limit.max(base))
 }
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ use super::transport::{MAX_MESSAGE_BYTES, serve};
 use super::wire;
 use crate::log::{Log, Record, RecordError};
 use crate::protocol::{
-    CommitAnswer, CoordinatorConfig, CoordinatorId, CoordinatorStats, Incarnation, Note,
-    RecoverError, SiteName, ToCoordinator,
+    CommitAnswer, CoordinatorConfig, CoordinatorId, CoordinatorStats, Incarnation, RecoverError,
+    SiteName, ToCoordinator,
 };
 
 /// Requests that wait for the driver before callers have to wait to give theirs.
@@ -49,8 +49,8 @@ pub struct CoordinatorOptions {
     pub id: CoordinatorId,
     /// Its patience and bounds.
     pub config: CoordinatorConfig,
-    /// Called with oddities that were survived, for the operator's log.
-    pub on_note: Box<dyn Fn(&Note) + Send>,
+    /// Called with what an operator wants to see: oddities that were survived, a log that failed.
+    pub on_event: Box<dyn Fn(&str) + Send>,
 }
 
 impl Default for CoordinatorOptions {
@@ -58,7 +58,7 @@ impl Default for CoordinatorOptions {
         Self {
             id: CoordinatorId(0),
             config: CoordinatorConfig::default(),
-            on_note: Box::new(|_| {}),
+            on_event: Box::new(|_| {}),
         }
     }
 }
@@ -169,7 +169,9 @@ impl CoordinatorServer {
         if !is_ready.await.unwrap_or(false) {
             return Err(StartError::LogFailed);
         }
-        let adapter = Adapter { inbox: inbox.clone() };
+        let adapter = Adapter {
+            inbox: inbox.clone(),
+        };
         let service = wire::coordinator_server::CoordinatorServer::new(adapter)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -180,7 +182,13 @@ impl CoordinatorServer {
         };
         let (address, server) = serve(listener, Routes::new(service), stopped)?;
         let server = AbortOnDrop(tokio::spawn(server));
-        Ok(Self { address, inbox, stop, driver, server })
+        Ok(Self {
+            address,
+            inbox,
+            stop,
+            driver,
+            server,
+        })
     }
 
     /// Where it listens.
@@ -196,7 +204,12 @@ impl CoordinatorServer {
     pub async fn shutdown(mut self) -> Result<(), tonic::transport::Error> {
         // Errors below mean that the task in question has ended by itself already.
         let _server_ended = self.stop.send(());
-        let _driver_ended = self.inbox.send(Input::Shutdown { grace: SHUTDOWN_GRACE }).await;
+        let _driver_ended = self
+            .inbox
+            .send(Input::Shutdown {
+                grace: SHUTDOWN_GRACE,
+            })
+            .await;
         let _driver_ended = (&mut self.driver.0).await;
         drop(self.inbox);
         match tokio::time::timeout(SHUTDOWN_GRACE, &mut self.server.0).await {
@@ -230,7 +243,10 @@ impl Adapter {
     /// Gives the driver an input that it answers.
     async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Status> {
         let (reply, answer) = oneshot::channel();
-        self.inbox.send(input(reply)).await.map_err(|_| stopping())?;
+        self.inbox
+            .send(input(reply))
+            .await
+            .map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
     }
 }
@@ -248,7 +264,13 @@ impl wire::coordinator_server::Coordinator for Adapter {
         let request = request.into_inner();
         let count = request.count.clamp(1, MAX_LEASE);
         let priority = request.priority.map(Priority);
-        let grant = self.ask(|reply| Input::Begin { count, priority, reply }).await?;
+        let grant = self
+            .ask(|reply| Input::Begin {
+                count,
+                priority,
+                reply,
+            })
+            .await?;
         let grant = grant.map_err(begin_refused)?;
         Ok(Response::new(grant_to_wire(&grant)))
     }
@@ -259,8 +281,9 @@ impl wire::coordinator_server::Coordinator for Adapter {
     ) -> Result<Response<wire::CommitReply>, Status> {
         let request = request.into_inner();
         let (gtid, sites) = (Gtid(request.gtid), names_of(request.sites)?);
-        let answer: CommitAnswer =
-            self.ask(|reply| Input::Commit { gtid, sites, reply }).await?;
+        let answer: CommitAnswer = self
+            .ask(|reply| Input::Commit { gtid, sites, reply })
+            .await?;
         Ok(Response::new(answer_to_wire(answer)))
     }
 
@@ -270,7 +293,8 @@ impl wire::coordinator_server::Coordinator for Adapter {
     ) -> Result<Response<wire::RollbackReply>, Status> {
         let request = request.into_inner();
         let (gtid, sites) = (Gtid(request.gtid), names_of(request.sites)?);
-        self.ask(|reply| Input::Rollback { gtid, sites, reply }).await?;
+        self.ask(|reply| Input::Rollback { gtid, sites, reply })
+            .await?;
         Ok(Response::new(wire::RollbackReply {}))
     }
 
@@ -298,12 +322,19 @@ impl wire::coordinator_server::Coordinator for Adapter {
     ) -> Result<Response<DownFrames>, Status> {
         let mut up = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, up.message());
-        let first = first.await.map_err(|_| Status::from(MalformedWire::NoHello))??;
+        let first = first
+            .await
+            .map_err(|_| Status::from(MalformedWire::NoHello))??;
         let first = first.ok_or(MalformedWire::NoHello)?;
         let (site, messages) = hello(first)?;
         let linked = {
             let site = site.clone();
-            self.ask(|reply| Input::Link { site, messages, reply }).await?
+            self.ask(|reply| Input::Link {
+                site,
+                messages,
+                reply,
+            })
+            .await?
         };
         let (id, frames) = linked?;
         tokio::spawn(receive(up, site, id, self.inbox.clone()));
@@ -339,9 +370,20 @@ async fn receive(
     id: LinkId,
     inbox: mpsc::Sender<Input>,
 ) {
-    while let Ok(Some(frame)) = up.message().await {
-        let messages = frame.messages.into_iter().map(|message| of_site(message, &site));
-        let Ok(messages) = messages.collect::<Result<Vec<_>, _>>() else { break };
+    loop {
+        let frame = tokio::select! {
+            frame = up.message() => frame,
+            // The driver has ended: a peer that goes on talking must not hold up the server's end.
+            () = inbox.closed() => return,
+        };
+        let Ok(Some(frame)) = frame else { break };
+        let messages = frame
+            .messages
+            .into_iter()
+            .map(|message| of_site(message, &site));
+        let Ok(messages) = messages.collect::<Result<Vec<_>, _>>() else {
+            break;
+        };
         if inbox.send(Input::Messages { id, messages }).await.is_err() {
             return;
         }

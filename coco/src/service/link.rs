@@ -108,13 +108,21 @@ async fn run(
 ) -> Option<String> {
     let (sender, messages) = mpsc::unbounded_channel();
     // The server answers when it has seen the hello, and only the owner can say it.
-    if events.send(LinkEvent::Up(LinkSender(sender))).await.is_err() {
+    if events
+        .send(LinkEvent::Up(LinkSender(sender)))
+        .await
+        .is_err()
+    {
         return None;
     }
     let mut client = CoordinatorClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let frames = UpFrames { site: site.clone(), messages, taken: Vec::new() };
+    let frames = UpFrames {
+        site: site.clone(),
+        messages,
+        taken: Vec::new(),
+    };
     let mut down = match client.link(frames).await {
         Ok(response) => response.into_inner(),
         Err(status) => return Some(status.message().to_owned()),
@@ -126,7 +134,11 @@ async fn run(
             Ok(None) => return Some("the coordinator closed the link".to_owned()),
             Err(status) => return Some(status.message().to_owned()),
         };
-        let messages = frame.messages.into_iter().map(down_of).collect::<Result<_, _>>();
+        let messages = frame
+            .messages
+            .into_iter()
+            .map(down_of)
+            .collect::<Result<_, _>>();
         let messages = match messages {
             Ok(messages) => messages,
             Err(error) => return Some(error.to_string()),
@@ -159,11 +171,18 @@ impl Stream for UpFrames {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<wire::UpFrame>> {
         let this = self.get_mut();
-        let taken = ready!(this.messages.poll_recv_many(context, &mut this.taken, MAX_FRAME));
+        let taken = ready!(
+            this.messages
+                .poll_recv_many(context, &mut this.taken, MAX_FRAME)
+        );
         if taken == 0 {
             return Poll::Ready(None);
         }
-        let messages = this.taken.drain(..).map(|message| up_to_wire(&this.site, message)).collect();
+        let messages = this
+            .taken
+            .drain(..)
+            .map(|message| up_to_wire(&this.site, message))
+            .collect();
         Poll::Ready(Some(wire::UpFrame { messages }))
     }
 }

@@ -11,6 +11,7 @@
 mod convert;
 pub mod coordinator;
 pub mod link;
+pub mod process;
 pub mod site;
 mod transport;
 mod wire;
@@ -27,3 +28,6 @@ pub(crate) use transport::endpoint;
 pub(crate) use wire::{
     coordinator_client::CoordinatorClient, site_service_client::SiteServiceClient,
 };
+
+#[cfg(test)]
+mod tests;

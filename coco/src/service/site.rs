@@ -175,7 +175,11 @@ impl SiteServer {
             let _stopped_or_dropped = stopped.await;
         };
         let (address, server) = serve(listener, Routes::new(service), stopped)?;
-        Ok(Self { address, stop, task: tokio::spawn(server) })
+        Ok(Self {
+            address,
+            stop,
+            task: tokio::spawn(server),
+        })
     }
 
     /// Where it listens.
@@ -243,7 +247,9 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
             Ok(rows) => wire::query_reply::Outcome::Rows(rows_to_wire(rows)),
             Err(refused) => wire::query_reply::Outcome::Refused(refused.into()),
         };
-        Ok(Response::new(wire::QueryReply { outcome: Some(outcome) }))
+        Ok(Response::new(wire::QueryReply {
+            outcome: Some(outcome),
+        }))
     }
 
     async fn site_statistics(

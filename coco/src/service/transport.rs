@@ -36,13 +36,22 @@ pub struct InvalidUri {
 
 /// How to connect to `uri`.
 pub(crate) fn endpoint(uri: &str) -> Result<Endpoint, InvalidUri> {
-    let full = if uri.contains("://") { uri.to_owned() } else { format!("http://{uri}") };
-    let endpoint = Endpoint::from_shared(full)
-        .map_err(|source| InvalidUri { uri: uri.to_owned(), source })?;
+    let full = if uri.contains("://") {
+        uri.to_owned()
+    } else {
+        format!("http://{uri}")
+    };
+    let endpoint = Endpoint::from_shared(full).map_err(|source| InvalidUri {
+        uri: uri.to_owned(),
+        source,
+    })?;
     if endpoint.uri().authority().is_none() {
         let source = Endpoint::from_shared(Vec::new()).err();
         if let Some(source) = source {
-            return Err(InvalidUri { uri: uri.to_owned(), source });
+            return Err(InvalidUri {
+                uri: uri.to_owned(),
+                source,
+            });
         }
     }
     Ok(endpoint
@@ -58,7 +67,10 @@ pub(crate) fn serve(
     listener: TcpListener,
     routes: Routes,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<(SocketAddr, impl Future<Output = Result<(), tonic::transport::Error>> + Send)> {
+) -> io::Result<(
+    SocketAddr,
+    impl Future<Output = Result<(), tonic::transport::Error>> + Send,
+)> {
     let address = listener.local_addr()?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()

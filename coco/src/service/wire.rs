@@ -5,6 +5,7 @@
     unused_qualifications,
     unnameable_types,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     clippy::str_to_string,
     clippy::wildcard_enum_match_arm,

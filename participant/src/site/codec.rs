@@ -123,7 +123,13 @@ impl SiteRecord {
                 out.number(incarnation.0);
                 out.number(clock.0);
             }
-            Self::Prepared { gtid, priority, stamp, read_only, prepared } => {
+            Self::Prepared {
+                gtid,
+                priority,
+                stamp,
+                read_only,
+                prepared,
+            } => {
                 out.byte(PREPARED);
                 out.number(gtid.0);
                 out.number(priority.0);
@@ -140,7 +146,11 @@ impl SiteRecord {
                 out.number(gtid.0);
                 out.decision(*decision);
             }
-            Self::OnePhase { gtid, stamp, changes } => {
+            Self::OnePhase {
+                gtid,
+                stamp,
+                changes,
+            } => {
                 out.byte(ONE_PHASE);
                 out.number(gtid.0);
                 out.number(stamp.0);
@@ -182,9 +192,10 @@ impl SiteRecord {
                     scans: reader.list(Reader::range)?,
                 },
             },
-            DECISION => {
-                Self::Decision { gtid: Gtid(reader.number()?), decision: reader.decision()? }
-            }
+            DECISION => Self::Decision {
+                gtid: Gtid(reader.number()?),
+                decision: reader.decision()?,
+            },
             ONE_PHASE => Self::OnePhase {
                 gtid: Gtid(reader.number()?),
                 stamp: Stamp(reader.number()?),
@@ -196,7 +207,11 @@ impl SiteRecord {
             },
             other => return Err(SiteRecordError::UnknownKind(other)),
         };
-        if reader.0.is_empty() { Ok(record) } else { Err(SiteRecordError::Malformed("bytes left over")) }
+        if reader.0.is_empty() {
+            Ok(record)
+        } else {
+            Err(SiteRecordError::Malformed("bytes left over"))
+        }
     }
 
     /// How long the record of a prepared transaction is.
@@ -228,7 +243,8 @@ impl Writer {
     }
 
     fn count(&mut self, count: usize) {
-        let count = u32::try_from(count).expect("a site's limits keep lists and values far below 2^32");
+        let count =
+            u32::try_from(count).expect("a site's limits keep lists and values far below 2^32");
         self.0.extend_from_slice(&count.to_le_bytes());
     }
 
@@ -287,15 +303,19 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], SiteRecordError> {
-        let (head, rest) =
-            self.0.split_at_checked(len).ok_or(SiteRecordError::Malformed("too short"))?;
+        let (head, rest) = self
+            .0
+            .split_at_checked(len)
+            .ok_or(SiteRecordError::Malformed("too short"))?;
         self.0 = rest;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], SiteRecordError> {
-        let (head, rest) =
-            self.0.split_first_chunk::<N>().ok_or(SiteRecordError::Malformed("too short"))?;
+        let (head, rest) = self
+            .0
+            .split_first_chunk::<N>()
+            .ok_or(SiteRecordError::Malformed("too short"))?;
         self.0 = rest;
         Ok(*head)
     }
@@ -328,7 +348,11 @@ impl<'a> Reader<'a> {
 
     fn range(&mut self) -> Result<KeyRange, SiteRecordError> {
         let low = self.key()?;
-        let high = if self.flag()? { Some(self.key()?) } else { None };
+        let high = if self.flag()? {
+            Some(self.key()?)
+        } else {
+            None
+        };
         Ok(KeyRange { low, high })
     }
 
@@ -336,7 +360,10 @@ impl<'a> Reader<'a> {
         match self.byte()? {
             1 => Ok(Change::Put(self.key()?, self.key()?)),
             2 => Ok(Change::Delete(self.key()?)),
-            3 => Ok(Change::Increment(self.key()?, i64::from_le_bytes(self.array()?))),
+            3 => Ok(Change::Increment(
+                self.key()?,
+                i64::from_le_bytes(self.array()?),
+            )),
             _ => Err(SiteRecordError::Malformed("an unknown kind of change")),
         }
     }
@@ -356,7 +383,9 @@ impl<'a> Reader<'a> {
 
     fn decision(&mut self) -> Result<Decision, SiteRecordError> {
         if self.flag()? {
-            return Ok(Decision::Commit { stamp: Stamp(self.number()?) });
+            return Ok(Decision::Commit {
+                stamp: Stamp(self.number()?),
+            });
         }
         let place = usize::from(self.byte()?).checked_sub(1);
         let cause = place.and_then(|place| CAUSES.get(place));

@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use co_core::Gtid;
 use coco::protocol::{
-    AbortCause, Decision as Decided, ReleasedVote, Time, Token, VoterEffect, Wait,
+    AbortCause, Decision as Decided, ReleasedVote, Time, ToParticipant, Token, VoterEffect, Wait,
 };
 
 use super::inbox::Event;
-use super::{
-    Input, MAX_SITE_RECORD_BYTES, REMEMBERED_ABORTS, Site, SiteRecord, State, cause_of,
-};
+use super::{Input, MAX_SITE_RECORD_BYTES, REMEMBERED_ABORTS, Site, SiteRecord, State, cause_of};
 use crate::participant::{Ballot, Blocked, Decision, Participant, Prepared, TxnName};
 
 impl Site {
     pub(super) fn take(&self, state: &mut State, input: Input, now: Time) {
         let mut effects = Vec::new();
+        let told = match &input {
+            Input::Message(ToParticipant::Decide {
+                gtid,
+                decision: Decided::Abort { cause },
+            }) => Some((*gtid, *cause)),
+            Input::Message(_) | Input::LinkUp | Input::LinkDown | Input::Tick => None,
+        };
         match input {
             Input::Message(message) => state.voter.handle_message(now, message, &mut effects),
             Input::LinkUp if !state.alive => state.link_waits = true,
@@ -31,6 +36,13 @@ impl Site {
             }
         }
         self.perform(state, effects);
+        // The voter says "unknown" of what it was not asked about; the coordinator's word says more to
+        // the client that waits.
+        if let Some((gtid, cause)) = told
+            && let Some(remembered) = state.aborted.get_mut(&gtid)
+        {
+            *remembered = cause;
+        }
     }
 
     /// Handles events until none is left: doing what one asks for may bring the next.
@@ -102,7 +114,12 @@ impl Site {
         for effect in effects {
             match effect {
                 VoterEffect::RequestVote { gtid } => self.request_vote(state, gtid),
-                VoterEffect::AppendPrepared { gtid, stamp, read_only, token } => {
+                VoterEffect::AppendPrepared {
+                    gtid,
+                    stamp,
+                    read_only,
+                    token,
+                } => {
                     let priority = state.priorities.get(&gtid).copied();
                     let record = SiteRecord::Prepared {
                         gtid,
@@ -115,9 +132,20 @@ impl Site {
                 }
                 VoterEffect::AppendOnePhase { gtid, stamp, token } => {
                     let changes = take_prepared(state, gtid).changes;
-                    self.append(&SiteRecord::OnePhase { gtid, stamp, changes }, token);
+                    self.append(
+                        &SiteRecord::OnePhase {
+                            gtid,
+                            stamp,
+                            changes,
+                        },
+                        token,
+                    );
                 }
-                VoterEffect::AppendDecision { gtid, decision, token } => {
+                VoterEffect::AppendDecision {
+                    gtid,
+                    decision,
+                    token,
+                } => {
                     self.append(&SiteRecord::Decision { gtid, decision }, token);
                 }
                 VoterEffect::AppendDecisionLazy { gtid, decision } => {
@@ -169,11 +197,18 @@ impl Site {
 }
 
 fn wait(blocked: Blocked) -> Wait {
-    Wait { gtid: blocked.gtid, priority: blocked.priority, by: blocked.by }
+    Wait {
+        gtid: blocked.gtid,
+        priority: blocked.priority,
+        by: blocked.by,
+    }
 }
 
 fn take_prepared(state: &mut State, gtid: Gtid) -> Prepared {
-    state.prepared.remove(&gtid).expect("S2: what a durable site votes for was taken with the vote")
+    state
+        .prepared
+        .remove(&gtid)
+        .expect("S2: what a durable site votes for was taken with the vote")
 }
 
 pub(super) fn remember_abort(state: &mut State, gtid: Gtid, cause: AbortCause) {

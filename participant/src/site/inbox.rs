@@ -41,7 +41,10 @@ struct Queue {
 
 impl Inbox {
     pub(super) fn new(wake: Wake) -> Self {
-        Self { queue: Mutex::default(), wake }
+        Self {
+            queue: Mutex::default(),
+            wake,
+        }
     }
 
     pub(super) fn push(&self, event: Event) {

@@ -33,11 +33,15 @@ impl Site {
     pub(super) fn start_local(&self, state: &mut State, name: u64, done: OnLocal) {
         if state.log_failed {
             self.end_local(state, name, Decision::Abort);
-            done(LocalOutcome::Aborted { cause: AbortCause::LogFailure });
+            done(LocalOutcome::Aborted {
+                cause: AbortCause::LogFailure,
+            });
             return;
         }
         if !state.ending.insert(TxnName::Local(name)) {
-            done(LocalOutcome::Aborted { cause: AbortCause::UnknownTransaction });
+            done(LocalOutcome::Aborted {
+                cause: AbortCause::UnknownTransaction,
+            });
             return;
         }
         let inbox = Arc::clone(&self.inbox);
@@ -58,7 +62,9 @@ impl Site {
             Ballot::Yes { stamp, read_only } => (stamp, read_only),
             Ballot::No(reason) => {
                 self.end_local(state, name, Decision::Abort);
-                done(LocalOutcome::Aborted { cause: cause_of(reason) });
+                done(LocalOutcome::Aborted {
+                    cause: cause_of(reason),
+                });
                 return;
             }
         };
@@ -71,10 +77,15 @@ impl Site {
         let fits = SiteRecord::prepared_len(&prepared) <= MAX_SITE_RECORD_BYTES;
         if state.log_failed || !fits {
             self.end_local(state, name, Decision::Abort);
-            done(LocalOutcome::Aborted { cause: AbortCause::LogFailure });
+            done(LocalOutcome::Aborted {
+                cause: AbortCause::LogFailure,
+            });
             return;
         }
-        let record = SiteRecord::Local { stamp, changes: prepared.changes };
+        let record = SiteRecord::Local {
+            stamp,
+            changes: prepared.changes,
+        };
         let inbox = Arc::clone(&self.inbox);
         self.log.append(
             &record.encode(),

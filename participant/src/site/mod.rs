@@ -31,14 +31,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use co_core::{AbortReason, Gtid, Priority, Stamp};
+use co_core::{AbortReason, Gtid, Priority};
 use coco::log::Log;
 use coco::protocol::{
     AbortCause, Incarnation, SiteName, Time, ToCoordinator, ToParticipant, Voter, VoterConfig,
     VoterStats,
 };
 
-use self::inbox::{Event, Inbox};
+use self::inbox::Inbox;
 use crate::error::OperationError;
 use crate::participant::{Begin, Decision, Participant, Prepared, TxnName};
 use crate::sync::Mutex;
@@ -182,6 +182,9 @@ impl Site {
 
     /// Aborts a transaction whose client is gone or gives up, for this cause. Says whether it did: a
     /// transaction whose vote was asked for is left to its decision (S2).
+    ///
+    /// # Panics
+    /// If the engine refuses to abort before the vote, against its contract.
     pub fn abandon(&self, name: TxnName, cause: AbortCause) -> bool {
         let mut state = self.state.lock();
         if state.ending.contains(&name) {
@@ -245,14 +248,18 @@ impl Site {
 
 impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Site")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let engine = self.participant.engine();
-        f.debug_struct("Parts").field("engine", &engine).finish_non_exhaustive()
+        f.debug_struct("Parts")
+            .field("engine", &engine)
+            .finish_non_exhaustive()
     }
 }
 
@@ -267,3 +274,6 @@ pub fn cause_of(reason: AbortReason) -> AbortCause {
         AbortReason::Requested => AbortCause::Client,
     }
 }
+
+#[cfg(test)]
+mod tests;

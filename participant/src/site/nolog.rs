@@ -15,7 +15,9 @@ impl NoLog {
     /// A log without a disk.
     #[must_use]
     pub const fn new() -> Self {
-        Self { appended: AtomicU64::new(0) }
+        Self {
+            appended: AtomicU64::new(0),
+        }
     }
 
     fn next(&self) -> Lsn {

@@ -68,8 +68,11 @@ pub(super) fn open(
 ) -> Result<Site, RecoverError> {
     let durable = config.voter.durability == Durability::Durable;
     let replayed = replay(&*parts.participant, records)?;
-    let incarnation =
-        if durable { Incarnation(replayed.lives.0 + 1) } else { config.incarnation };
+    let incarnation = if durable {
+        Incarnation(replayed.lives.0 + 1)
+    } else {
+        config.incarnation
+    };
     let clock = if incarnation.0 > 1 && durable {
         Stamp(replayed.clock.0.saturating_add(CLOCK_STEP))
     } else {
@@ -80,11 +83,20 @@ pub(super) fn open(
     let mut priorities = BTreeMap::new();
     let mut in_doubt = Vec::new();
     for (gtid, doubt) in replayed.in_doubt {
-        let Doubt { priority, stamp, read_only, prepared } = doubt;
+        let Doubt {
+            priority,
+            stamp,
+            read_only,
+            prepared,
+        } = doubt;
         parts.participant.recover(gtid, priority, stamp, prepared);
         ending.insert(TxnName::Global(gtid));
         priorities.insert(gtid, priority);
-        in_doubt.push(InDoubt { gtid, stamp, read_only });
+        in_doubt.push(InDoubt {
+            gtid,
+            stamp,
+            read_only,
+        });
     }
     let voter = Voter::recover(config.voter, incarnation, now, in_doubt, replayed.one_phase);
     let state = State {
@@ -130,9 +142,20 @@ fn replay(participant: &dyn Participant, records: &[Vec<u8>]) -> Result<Replayed
                 replayed.lives = replayed.lives.max(incarnation);
                 replayed.clock = replayed.clock.max(clock);
             }
-            SiteRecord::Prepared { gtid, priority, stamp, read_only, prepared } => {
+            SiteRecord::Prepared {
+                gtid,
+                priority,
+                stamp,
+                read_only,
+                prepared,
+            } => {
                 replayed.clock = replayed.clock.max(stamp);
-                let doubt = Doubt { priority, stamp, read_only, prepared };
+                let doubt = Doubt {
+                    priority,
+                    stamp,
+                    read_only,
+                    prepared,
+                };
                 replayed.in_doubt.insert(gtid, doubt);
             }
             SiteRecord::Decision { gtid, decision } => {
@@ -148,7 +171,11 @@ fn replay(participant: &dyn Participant, records: &[Vec<u8>]) -> Result<Replayed
                     (Decision::Abort { .. }, _) => {}
                 }
             }
-            SiteRecord::OnePhase { gtid, stamp, changes } => {
+            SiteRecord::OnePhase {
+                gtid,
+                stamp,
+                changes,
+            } => {
                 replayed.clock = replayed.clock.max(stamp);
                 participant.restore(stamp, changes);
                 replayed.one_phase.push((gtid, stamp));

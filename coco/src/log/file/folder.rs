@@ -124,15 +124,25 @@ impl DiskFolder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { path: path.to_path_buf() });
+                return Err(OpenError::InUse {
+                    path: path.to_path_buf(),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(fail(source)),
         }
         // The folder itself must survive a crash as well as what is in it.
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(fail)?;
+        if let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(fail)?;
         }
-        Ok(Self { path: path.to_path_buf(), _lock: lock })
+        Ok(Self {
+            path: path.to_path_buf(),
+            _lock: lock,
+        })
     }
 }
 

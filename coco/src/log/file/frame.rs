@@ -58,7 +58,10 @@ impl Header {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_BYTES];
         let name = self.owner.name.as_bytes();
-        assert!(name.len() <= NAME_BYTES, "an owner's name is checked when the log is opened");
+        assert!(
+            name.len() <= NAME_BYTES,
+            "an owner's name is checked when the log is opened"
+        );
         bytes[..8].copy_from_slice(&MAGIC);
         put(&mut bytes, AT_VERSION, &VERSION.to_le_bytes());
         put(&mut bytes, AT_FIRST, &self.first.0.to_le_bytes());
@@ -99,8 +102,16 @@ impl Header {
         ) else {
             return Err(BadHeader::Damaged);
         };
-        let owner = Owner { kind, name: name.to_owned() };
-        Ok(Self { owner, first: Lsn(first), segment_bytes, salt })
+        let owner = Owner {
+            kind,
+            name: name.to_owned(),
+        };
+        Ok(Self {
+            owner,
+            first: Lsn(first),
+            segment_bytes,
+            salt,
+        })
     }
 }
 
@@ -145,7 +156,11 @@ impl<'a> Frame<'a> {
             return None;
         }
         let crc = crc32c::crc32c_append(salt, &bytes[4..FRAME_BYTES + payload_len]);
-        (Some(crc) == u32_at(bytes, 0)).then_some(Self { lsn, batch, payload })
+        (Some(crc) == u32_at(bytes, 0)).then_some(Self {
+            lsn,
+            batch,
+            payload,
+        })
     }
 }
 
@@ -166,8 +181,16 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        let owner = Owner { kind: OwnerKind::Participant, name: "bank-é".to_owned() };
-        Header { owner, first: Lsn(77), segment_bytes: 1 << 20, salt: 0xdead_beef }
+        let owner = Owner {
+            kind: OwnerKind::Participant,
+            name: "bank-é".to_owned(),
+        };
+        Header {
+            owner,
+            first: Lsn(77),
+            segment_bytes: 1 << 20,
+            salt: 0xdead_beef,
+        }
     }
 
     #[test]
@@ -191,7 +214,10 @@ mod tests {
         bytes[AT_VERSION] = 2;
         assert_eq!(Header::decode(&bytes), Err(BadHeader::Newer(2)));
         assert_eq!(Header::decode(b"something else"), Err(BadHeader::NotALog));
-        assert_eq!(Header::decode(&header().encode()[..100]), Err(BadHeader::Damaged));
+        assert_eq!(
+            Header::decode(&header().encode()[..100]),
+            Err(BadHeader::Damaged)
+        );
     }
 
     #[test]
@@ -200,8 +226,16 @@ mod tests {
         put_frame(&mut buffer, 5, Lsn(3), Lsn(2), b"");
         put_frame(&mut buffer, 5, Lsn(4), Lsn(2), b"123456789");
         assert_eq!(buffer.len(), frame_len(0) + frame_len(9));
-        let first = Frame { lsn: Lsn(3), batch: Lsn(2), payload: b"" };
-        let second = Frame { lsn: Lsn(4), batch: Lsn(2), payload: b"123456789" };
+        let first = Frame {
+            lsn: Lsn(3),
+            batch: Lsn(2),
+            payload: b"",
+        };
+        let second = Frame {
+            lsn: Lsn(4),
+            batch: Lsn(2),
+            payload: b"123456789",
+        };
         assert_eq!(Frame::at(&buffer, 0, 5), Some(first));
         assert_eq!(Frame::at(&buffer, frame_len(0), 5), Some(second));
         assert_eq!(Frame::at(&buffer, 0, 6), None);

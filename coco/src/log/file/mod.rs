@@ -61,7 +61,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 4 << 20, queue_bytes: 16 << 20 }
+        Self {
+            segment_bytes: 4 << 20,
+            queue_bytes: 16 << 20,
+        }
     }
 }
 
@@ -78,13 +81,19 @@ impl Owner {
     /// A coordinator of this name.
     #[must_use]
     pub fn coordinator(name: &str) -> Self {
-        Self { kind: OwnerKind::Coordinator, name: name.to_owned() }
+        Self {
+            kind: OwnerKind::Coordinator,
+            name: name.to_owned(),
+        }
     }
 
     /// A participant of this name.
     #[must_use]
     pub fn participant(name: &str) -> Self {
-        Self { kind: OwnerKind::Participant, name: name.to_owned() }
+        Self {
+            kind: OwnerKind::Participant,
+            name: name.to_owned(),
+        }
     }
 }
 
@@ -129,7 +138,9 @@ impl OwnerKind {
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process, or another value in this one, has it open.
-    #[error("{path:?} is in use; stop the process that has this log open, or choose another folder")]
+    #[error(
+        "{path:?} is in use; stop the process that has this log open, or choose another folder"
+    )]
     InUse {
         /// The folder.
         path: PathBuf,
@@ -221,7 +232,10 @@ pub enum OpenError {
         name: String,
     },
     /// Segments of this size hold nothing.
-    #[error("segments of {segment_bytes} bytes are too small (at least {})", MIN_SEGMENT_BYTES)]
+    #[error(
+        "segments of {segment_bytes} bytes are too small (at least {})",
+        MIN_SEGMENT_BYTES
+    )]
     SegmentTooSmall {
         /// The size.
         segment_bytes: u64,
@@ -236,7 +250,10 @@ impl OpenError {
         use io::ErrorKind as Kind;
         let path = path.to_path_buf();
         let kind = source.kind();
-        if matches!(kind, Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge) {
+        if matches!(
+            kind,
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge
+        ) {
             Self::NoSpace { path, source }
         } else if matches!(kind, Kind::PermissionDenied | Kind::ReadOnlyFilesystem) {
             Self::NotWritable { path, source }
@@ -284,9 +301,14 @@ impl FileLog {
         owner: &Owner,
         options: Options,
     ) -> Result<(Self, Vec<Vec<u8>>), OpenError> {
-        let Options { segment_bytes, queue_bytes } = options;
+        let Options {
+            segment_bytes,
+            queue_bytes,
+        } = options;
         if owner.name.len() > NAME_BYTES {
-            return Err(OpenError::NameTooLong { name: owner.name.clone() });
+            return Err(OpenError::NameTooLong {
+                name: owner.name.clone(),
+            });
         }
         if segment_bytes < MIN_SEGMENT_BYTES {
             return Err(OpenError::SegmentTooSmall { segment_bytes });
@@ -306,10 +328,19 @@ impl FileLog {
             .spawn(move || writer.run())
             .map_err(|source| OpenError::io(&path, source))?;
         let room = segment_bytes - (HEADER_BYTES + FRAME_BYTES) as u64;
-        let max_record = usize::try_from(room).unwrap_or(usize::MAX).min(u32::MAX as usize / 2);
+        let max_record = usize::try_from(room)
+            .unwrap_or(usize::MAX)
+            .min(u32::MAX as usize / 2);
         // Padding never makes a record of this size overflow the segment.
         let max_record = max_record & !(frame::ALIGN - 1);
-        Ok((Self { shared, writer: Some(thread), max_record }, found.records))
+        Ok((
+            Self {
+                shared,
+                writer: Some(thread),
+                max_record,
+            },
+            found.records,
+        ))
     }
 
     /// The largest record that it takes.
@@ -327,7 +358,12 @@ impl FileLog {
     /// What it has done since it was opened.
     #[must_use]
     pub fn stats(&self) -> FileLogStats {
-        let segments = self.shared.segments.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let segments = self
+            .shared
+            .segments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len();
         FileLogStats {
             appended: self.shared.appended.load(Ordering::Relaxed),
             syncs: self.shared.syncs.load(Ordering::Relaxed),
@@ -342,7 +378,11 @@ impl FileLog {
     ///
     /// If a file cannot be removed. The log is not harmed.
     pub fn cut_before(&self, lsn: Lsn) -> io::Result<()> {
-        let mut segments = self.shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut segments = self
+            .shared
+            .segments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // A segment ends where the next one starts; the last one stays. Oldest first and each made
         // durable, so that a crash in between leaves no gap.
         while let [oldest, following, ..] = segments[..]
@@ -358,7 +398,10 @@ impl FileLog {
     fn push(&self, record: &[u8], done: Option<Done>) {
         if record.len() > self.max_record {
             if let Some(done) = done {
-                done(Err(LogError::TooLarge { len: record.len(), max: self.max_record }));
+                done(Err(LogError::TooLarge {
+                    len: record.len(),
+                    max: self.max_record,
+                }));
             }
             return;
         }
@@ -380,7 +423,9 @@ impl Log for FileLog {
 impl Drop for FileLog {
     fn drop(&mut self) {
         self.shared.close();
-        let Some(writer) = self.writer.take() else { return };
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
         // The last owner may be a completion, which runs on the writer: it must not wait for itself.
         if !self.shared.is_writer() {
             // A panic of the writer was a completion's, has been reported and has failed the log.

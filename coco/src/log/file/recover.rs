@@ -57,7 +57,11 @@ pub(super) fn create_segment(folder: &dyn Folder, header: Header) -> io::Result<
     media.sync()?;
     folder.rename(UNFINISHED, &file_name(header.first))?;
     folder.sync()?;
-    Ok(Segment { header, media, end: HEADER_BYTES as u64 })
+    Ok(Segment {
+        header,
+        media,
+        end: HEADER_BYTES as u64,
+    })
 }
 
 /// Reads the folder; makes the first segment if there is none.
@@ -72,22 +76,50 @@ pub(super) fn open(
     if names.iter().any(|name| name == UNFINISHED) {
         folder.remove(UNFINISHED).map_err(fail)?;
     }
-    let mut names: Vec<String> = names.into_iter().filter(|name| name.ends_with(SUFFIX)).collect();
+    let mut names: Vec<String> = names
+        .into_iter()
+        .filter(|name| name.ends_with(SUFFIX))
+        .collect();
     names.sort_unstable();
     let Some(last) = names.pop() else {
-        let header = Header { owner: owner.clone(), first: Lsn(1), segment_bytes, salt };
+        let header = Header {
+            owner: owner.clone(),
+            first: Lsn(1),
+            segment_bytes,
+            salt,
+        };
         let current = create_segment(folder, header).map_err(fail)?;
-        return Ok(Found { records: Vec::new(), current, next: Lsn(1), segments: vec![Lsn(1)] });
+        return Ok(Found {
+            records: Vec::new(),
+            current,
+            next: Lsn(1),
+            segments: vec![Lsn(1)],
+        });
     };
-    let mut reader = Reader { folder, owner, records: Vec::new(), next: None, segments: Vec::new() };
+    let mut reader = Reader {
+        folder,
+        owner,
+        records: Vec::new(),
+        next: None,
+        segments: Vec::new(),
+    };
     for name in &names {
         reader.read(name)?;
     }
     let scan = reader.read(&last)?;
     let media = clean_tail(folder, &last, &scan).map_err(fail)?;
     let next = reader.next.unwrap_or(scan.header.first);
-    let current = Segment { header: scan.header, media, end: scan.end as u64 };
-    Ok(Found { records: reader.records, current, next, segments: reader.segments })
+    let current = Segment {
+        header: scan.header,
+        media,
+        end: scan.end as u64,
+    };
+    Ok(Found {
+        records: reader.records,
+        current,
+        next,
+        segments: reader.segments,
+    })
 }
 
 /// What one segment holds.
@@ -111,28 +143,49 @@ impl Reader<'_> {
     /// Reads one segment; refuses it if it does not continue the ones before.
     fn read(&mut self, name: &str) -> Result<Scan, OpenError> {
         let path = || self.folder.path().join(name);
-        let bytes = self.folder.read(name).map_err(|source| OpenError::io(&path(), source))?;
+        let bytes = self
+            .folder
+            .read(name)
+            .map_err(|source| OpenError::io(&path(), source))?;
         let header = Header::decode(&bytes).map_err(|bad| match bad {
             BadHeader::NotALog => OpenError::NotALog { path: path() },
-            BadHeader::Newer(found) => {
-                OpenError::NewerVersion { path: path(), found, supported: VERSION }
-            }
-            BadHeader::Damaged => OpenError::Corrupt { path: path(), offset: 0, lsn: None },
+            BadHeader::Newer(found) => OpenError::NewerVersion {
+                path: path(),
+                found,
+                supported: VERSION,
+            },
+            BadHeader::Damaged => OpenError::Corrupt {
+                path: path(),
+                offset: 0,
+                lsn: None,
+            },
         })?;
         if header.owner != *self.owner {
             let (found, expected) = (header.owner, self.owner.clone());
-            return Err(OpenError::NotOurs { path: path(), found, expected });
+            return Err(OpenError::NotOurs {
+                path: path(),
+                found,
+                expected,
+            });
         }
         let next = *self.next.get_or_insert(header.first);
         if header.first != next || file_name(header.first) != name {
             // The segment before ends early, or one is missing: this one proves that all records
             // before it were durable.
-            return Err(OpenError::Gap { path: path(), expected: next, found: header.first });
+            return Err(OpenError::Gap {
+                path: path(),
+                expected: next,
+                found: header.first,
+            });
         }
         self.segments.push(header.first);
         let (end, next) = self.read_frames(&bytes, header.salt, next);
         if has_later_batch(&bytes, end, header.salt, next) {
-            return Err(OpenError::Corrupt { path: path(), offset: end as u64, lsn: Some(next) });
+            return Err(OpenError::Corrupt {
+                path: path(),
+                offset: end as u64,
+                lsn: Some(next),
+            });
         }
         self.next = Some(next);
         Ok(Scan { header, bytes, end })
@@ -162,7 +215,10 @@ fn has_later_batch(bytes: &[u8], end: usize, salt: u32, next: Lsn) -> bool {
 fn clean_tail(folder: &dyn Folder, name: &str, scan: &Scan) -> io::Result<Box<dyn Media>> {
     let mut media = folder.open(name)?;
     let full = usize::try_from(scan.header.segment_bytes).unwrap_or(usize::MAX);
-    let dirty = scan.bytes.get(scan.end..).is_some_and(|tail| tail.iter().any(|&byte| byte != 0));
+    let dirty = scan
+        .bytes
+        .get(scan.end..)
+        .is_some_and(|tail| tail.iter().any(|&byte| byte != 0));
     if dirty || scan.bytes.len() < full {
         let zeros = vec![0; full.saturating_sub(scan.end)];
         write_all_at(&mut *media, scan.end as u64, &zeros)?;

@@ -52,7 +52,11 @@ impl SimFolder {
         let folder = Self::default();
         let mut state = folder.lock();
         for (id, (name, bytes)) in files.iter().enumerate() {
-            let file = SimFile { live: bytes.clone(), durable: bytes.clone(), unsynced: Vec::new() };
+            let file = SimFile {
+                live: bytes.clone(),
+                durable: bytes.clone(),
+                unsynced: Vec::new(),
+            };
             state.files.insert(id, file);
             state.names.insert(name.clone(), id);
         }
@@ -64,7 +68,11 @@ impl SimFolder {
     /// The files as a process sees them now.
     pub(super) fn files(&self) -> Vec<(String, Vec<u8>)> {
         let state = self.lock();
-        state.names.iter().map(|(name, id)| (name.clone(), state.files[id].live.clone())).collect()
+        state
+            .names
+            .iter()
+            .map(|(name, id)| (name.clone(), state.files[id].live.clone()))
+            .collect()
     }
 
     /// Lets the operation with this number (from 0, counted from now on) go wrong.
@@ -93,7 +101,9 @@ impl SimFolder {
         let mut names = &state.durable_names;
         if !state.unsynced_names.is_empty() {
             let kept = usize::try_from(random() % (state.unsynced_names.len() as u64 + 1)).unwrap();
-            names = kept.checked_sub(1).map_or(names, |last| &state.unsynced_names[last]);
+            names = kept
+                .checked_sub(1)
+                .map_or(names, |last| &state.unsynced_names[last]);
         }
         let files: Vec<(String, Vec<u8>)> = names
             .iter()
@@ -110,7 +120,9 @@ impl SimFolder {
         state.operations += 1;
         match state.fault {
             Some((at, Fault::Once(kind))) if number == at => Err(kind.into()),
-            Some((at, Fault::Death)) if number >= at => Err(io::Error::other("the machine is dead")),
+            Some((at, Fault::Death)) if number >= at => {
+                Err(io::Error::other("the machine is dead"))
+            }
             _ => Ok(state),
         }
     }
@@ -128,7 +140,7 @@ impl SimFile {
             while at < written.len() {
                 let to_sector_end = SECTOR - (offset + at) % SECTOR;
                 let end = written.len().min(at + to_sector_end);
-                if random() % 2 == 0 {
+                if random().is_multiple_of(2) {
                     put(&mut bytes, offset + at, &written[at..end]);
                 }
                 at = end;
@@ -147,7 +159,10 @@ fn put(bytes: &mut Vec<u8>, offset: usize, written: &[u8]) {
 
 impl State {
     fn id(&self, name: &str) -> io::Result<usize> {
-        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names
+            .get(name)
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn names_changed(&mut self) {
@@ -176,12 +191,18 @@ impl Folder for SimFolder {
         state.files.insert(id, SimFile::default());
         state.names.insert(name.to_owned(), id);
         state.names_changed();
-        Ok(Box::new(SimMedia { folder: self.clone(), id }))
+        Ok(Box::new(SimMedia {
+            folder: self.clone(),
+            id,
+        }))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn Media>> {
         let id = self.step()?.id(name)?;
-        Ok(Box::new(SimMedia { folder: self.clone(), id }))
+        Ok(Box::new(SimMedia {
+            folder: self.clone(),
+            id,
+        }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -73,7 +73,9 @@ impl Shared {
         let mut queue = self.lock();
         loop {
             let refusal = match &queue.failure {
-                Some(cause) => Some(LogError::Poisoned { cause: Arc::clone(cause) }),
+                Some(cause) => Some(LogError::Poisoned {
+                    cause: Arc::clone(cause),
+                }),
                 None if queue.closing => Some(LogError::Closed),
                 None => None,
             };
@@ -87,11 +89,17 @@ impl Shared {
             if fits || queue.writer == Some(thread::current().id()) {
                 break;
             }
-            queue = self.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .room
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         queue.forced += usize::from(done.is_some());
         queue.batch.bytes.extend_from_slice(record);
-        queue.batch.entries.push(Entry { len: record.len(), done });
+        queue.batch.entries.push(Entry {
+            len: record.len(),
+            done,
+        });
         if self.is_due(&queue) {
             self.work.notify_one();
         }
@@ -120,7 +128,10 @@ impl Shared {
     fn take(&self) -> Option<Batch> {
         let mut queue = self.lock();
         while !self.is_due(&queue) {
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .work
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         queue.forced = 0;
         let batch = std::mem::take(&mut queue.batch);
@@ -136,7 +147,12 @@ impl Shared {
         self.room.notify_all();
         drop(queue);
         for entry in written.into_iter().chain(queued) {
-            complete(entry.done, Err(LogError::Poisoned { cause: Arc::clone(&cause) }));
+            complete(
+                entry.done,
+                Err(LogError::Poisoned {
+                    cause: Arc::clone(&cause),
+                }),
+            );
         }
     }
 
@@ -159,7 +175,10 @@ struct FailOnPanic {
 impl Drop for FailOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.shared.fail(Vec::new(), io::Error::other("a completion of the log panicked"));
+            self.shared.fail(
+                Vec::new(),
+                io::Error::other("a completion of the log panicked"),
+            );
         }
     }
 }
@@ -177,7 +196,9 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs until the log is closed or fails.
     pub(super) fn run(mut self) {
-        let _guard = FailOnPanic { shared: Arc::clone(&self.shared) };
+        let _guard = FailOnPanic {
+            shared: Arc::clone(&self.shared),
+        };
         self.shared.lock().writer = Some(thread::current().id());
         while let Some(batch) = self.shared.take() {
             let first = self.next;
@@ -191,7 +212,7 @@ impl Writer {
             let mut panicked = None;
             for (entry, lsn) in batch.entries.into_iter().zip(first.0..) {
                 let told = catch_unwind(AssertUnwindSafe(|| complete(entry.done, Ok(Lsn(lsn)))));
-                panicked = panicked.or(told.err());
+                panicked = panicked.or_else(|| told.err());
             }
             if let Some(panic) = panicked {
                 resume_unwind(panic);
@@ -242,7 +263,11 @@ impl Writer {
             salt: super::new_salt(),
         };
         self.current = create_segment(&*self.shared.folder, header)?;
-        let mut segments = self.shared.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut segments = self
+            .shared
+            .segments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         segments.push(self.next);
         Ok(())
     }

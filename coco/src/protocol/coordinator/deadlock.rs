@@ -33,7 +33,9 @@ impl Waits {
             return false;
         }
         let sites = self.reports.entry(waiter).or_default();
-        let before = sites.insert(site.clone(), blockers.clone()).unwrap_or_default();
+        let before = sites
+            .insert(site.clone(), blockers.clone())
+            .unwrap_or_default();
         blockers.iter().any(|blocker| !before.contains(blocker))
     }
 
@@ -60,12 +62,21 @@ impl Waits {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = WaitView<'_>> {
         self.reports.iter().flat_map(|(&waiter, sites)| {
-            sites.iter().map(move |(site, blockers)| WaitView { waiter, site, blockers })
+            sites.iter().map(move |(site, blockers)| WaitView {
+                waiter,
+                site,
+                blockers,
+            })
         })
     }
 
     fn blockers(&self, waiter: Gtid) -> impl Iterator<Item = Gtid> {
-        self.reports.get(&waiter).into_iter().flat_map(BTreeMap::values).flatten().copied()
+        self.reports
+            .get(&waiter)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .flatten()
+            .copied()
     }
 
     /// A cycle of waits through `start`, over transactions that `counts` lets pass; `start` first.
@@ -113,12 +124,21 @@ impl Coordinator {
         if !self.is_undecided(gtid) {
             return;
         }
-        if self.transactions.get(&gtid).is_some_and(|it| matches!(it.phase, Phase::Active)) {
+        if self
+            .transactions
+            .get(&gtid)
+            .is_some_and(|it| matches!(it.phase, Phase::Active))
+        {
             // Its client waits with it: a sign of life.
             self.timers.set(gtid, now + self.config.idle_timeout);
         }
-        let own = by.iter().map(|&(blocker, _)| blocker).filter(|&blocker| blocker != gtid);
-        let own: BTreeSet<Gtid> = own.filter(|&it| self.transactions.contains_key(&it)).collect();
+        let own = by
+            .iter()
+            .map(|&(blocker, _)| blocker)
+            .filter(|&blocker| blocker != gtid);
+        let own: BTreeSet<Gtid> = own
+            .filter(|&it| self.transactions.contains_key(&it))
+            .collect();
         let grew = self.waits.replace(gtid, from, own.into_iter().collect());
         if grew && self.config.detect_deadlocks {
             while let Some(cycle) = self.find_cycle(gtid) {
@@ -139,11 +159,15 @@ impl Coordinator {
                 | Phase::Forcing(_)
                 | Phase::Committed(_),
             ) => false,
-            None if self.knows(gtid) => {
-                !matches!(self.recent.get(gtid), Some(Ended::Committed(_) | Ended::OnePhase(_)))
-            }
+            None if self.knows(gtid) => !matches!(
+                self.recent.get(gtid),
+                Some(Ended::Committed(_) | Ended::OnePhase(_))
+            ),
             None => {
-                let note = Note::ForeignGtid { from: at.clone(), gtid };
+                let note = Note::ForeignGtid {
+                    from: at.clone(),
+                    gtid,
+                };
                 out.push(CoordinatorEffect::Note(note));
                 false
             }
@@ -155,7 +179,11 @@ impl Coordinator {
 
     /// Whether the transaction can still be aborted by this coordinator's word (D1).
     fn is_undecided(&self, gtid: Gtid) -> bool {
-        match self.transactions.get(&gtid).map(|transaction| &transaction.phase) {
+        match self
+            .transactions
+            .get(&gtid)
+            .map(|transaction| &transaction.phase)
+        {
             Some(Phase::Active | Phase::Voting(_)) => true,
             // An abort that was asked for is on its way; nothing better can be done about it.
             Some(Phase::OnePhase(one_phase)) => one_phase.abort_requested.is_none(),

@@ -24,12 +24,7 @@ pub(super) struct Forcing {
 
 impl Forcing {
     /// One more caller waits for the outcome.
-    pub(super) fn join(
-        &mut self,
-        caller: CallerId,
-        gtid: Gtid,
-        out: &mut Vec<CoordinatorEffect>,
-    ) {
+    pub(super) fn join(&mut self, caller: CallerId, gtid: Gtid, out: &mut Vec<CoordinatorEffect>) {
         if self.failed {
             out.push(answer(caller, gtid, CommitAnswer::Unknown));
         } else {
@@ -63,7 +58,11 @@ pub(super) struct Committed {
 
 impl Committed {
     pub(super) const fn new(proof: DurableCommit, unacknowledged: BTreeSet<SiteName>) -> Self {
-        Self { proof, unacknowledged, resends: 0 }
+        Self {
+            proof,
+            unacknowledged,
+            resends: 0,
+        }
     }
 
     pub(super) const fn decide(&self) -> ToParticipant {
@@ -76,7 +75,8 @@ impl Committed {
 
     /// The record that makes a restarted coordinator remember it.
     pub(super) fn record(&self) -> Record {
-        self.proof.record(self.unacknowledged.iter().cloned().collect())
+        self.proof
+            .record(self.unacknowledged.iter().cloned().collect())
     }
 
     pub(super) const fn unacknowledged(&self) -> &BTreeSet<SiteName> {
@@ -93,14 +93,24 @@ impl Coordinator {
         out: &mut Vec<CoordinatorEffect>,
     ) {
         let token = self.new_token();
-        let transaction = self.transactions.get_mut(&gtid).expect("the caller has seen it voting");
+        let transaction = self
+            .transactions
+            .get_mut(&gtid)
+            .expect("the caller has seen it voting");
         let Phase::Voting(voting) = std::mem::replace(&mut transaction.phase, Phase::Active) else {
             unreachable!("the caller has seen this transaction voting");
         };
-        assert!(voting.votes.values().all(Option::is_some), "I1: all sites have voted YES");
+        assert!(
+            voting.votes.values().all(Option::is_some),
+            "I1: all sites have voted YES"
+        );
         assert!(!self.log_failed, "a failed log has aborted what was voting");
         let sites: BTreeSet<SiteName> = voting.votes.into_keys().collect();
-        let record = Record::Commit { gtid, stamp, sites: sites.iter().cloned().collect() };
+        let record = Record::Commit {
+            gtid,
+            stamp,
+            sites: sites.iter().cloned().collect(),
+        };
         out.push(CoordinatorEffect::Append { record, token });
         transaction.phase = Phase::Forcing(Forcing {
             callers: voting.callers,
@@ -124,7 +134,11 @@ impl Coordinator {
         out: &mut Vec<CoordinatorEffect>,
     ) {
         let known = self.transactions.remove(&gtid);
-        let Some(Transaction { priority, phase: Phase::Forcing(forcing) }) = known else {
+        let Some(Transaction {
+            priority,
+            phase: Phase::Forcing(forcing),
+        }) = known
+        else {
             unreachable!("the index of tokens names transactions that are being forced");
         };
         let proof = forcing.pending.durable(token);
@@ -136,7 +150,8 @@ impl Coordinator {
             self.send(site, proof.decide(), out);
         }
         let phase = Phase::Committed(Committed::new(proof, forcing.sites));
-        self.transactions.insert(gtid, Transaction { priority, phase });
+        self.transactions
+            .insert(gtid, Transaction { priority, phase });
         self.timers.set(gtid, now + self.config.resend_after);
     }
 
@@ -147,7 +162,10 @@ impl Coordinator {
         gtid: Gtid,
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        let phase = self.transactions.get_mut(&gtid).map(|transaction| &mut transaction.phase);
+        let phase = self
+            .transactions
+            .get_mut(&gtid)
+            .map(|transaction| &mut transaction.phase);
         let Some(Phase::Committed(committed)) = phase else {
             return;
         };
@@ -156,25 +174,28 @@ impl Coordinator {
             let proof = committed.proof.clone();
             self.forget(gtid, Ended::Committed(proof));
             if !self.log_failed {
-                out.push(CoordinatorEffect::AppendLazy { record: Record::End { gtid } });
+                out.push(CoordinatorEffect::AppendLazy {
+                    record: Record::End { gtid },
+                });
             }
         }
     }
 
     /// No acknowledgement for long: says it again to whoever is connected.
-    pub(super) fn resend_timer(
-        &mut self,
-        now: Time,
-        gtid: Gtid,
-        out: &mut Vec<CoordinatorEffect>,
-    ) {
-        let phase = self.transactions.get_mut(&gtid).map(|transaction| &mut transaction.phase);
+    pub(super) fn resend_timer(&mut self, now: Time, gtid: Gtid, out: &mut Vec<CoordinatorEffect>) {
+        let phase = self
+            .transactions
+            .get_mut(&gtid)
+            .map(|transaction| &mut transaction.phase);
         let Some(Phase::Committed(committed)) = phase else {
             unreachable!("the caller has seen this transaction committed");
         };
         committed.resends = committed.resends.saturating_add(1);
-        let delay =
-            backoff(self.config.resend_after, committed.resends, self.config.resend_limit);
+        let delay = backoff(
+            self.config.resend_after,
+            committed.resends,
+            self.config.resend_limit,
+        );
         let message = committed.decide();
         let silent: Vec<SiteName> = committed.unacknowledged.iter().cloned().collect();
         self.timers.set(gtid, now + delay);

@@ -39,11 +39,24 @@ impl Coordinator {
         in_doubt: &[Gtid],
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        if self.sites.get(from).is_some_and(|site| site.incarnation > incarnation) {
-            out.push(CoordinatorEffect::Note(Note::StaleHello { from: from.clone() }));
+        if self
+            .sites
+            .get(from)
+            .is_some_and(|site| site.incarnation > incarnation)
+        {
+            out.push(CoordinatorEffect::Note(Note::StaleHello {
+                from: from.clone(),
+            }));
             return;
         }
-        self.sites.insert(from.clone(), Site { incarnation, address, connected: true });
+        self.sites.insert(
+            from.clone(),
+            Site {
+                incarnation,
+                address,
+                connected: true,
+            },
+        );
         // The site reports its waits anew.
         self.waits.forget_site(from);
         let in_doubt: BTreeSet<Gtid> = in_doubt.iter().copied().collect();
@@ -61,7 +74,10 @@ impl Coordinator {
                 Catchup::Decide(message) => self.resend(from, message, out),
                 Catchup::AskAgain => self.ask_again(from, gtid, out),
                 Catchup::Abort => {
-                    let note = Note::VoteLost { from: from.clone(), gtid };
+                    let note = Note::VoteLost {
+                        from: from.clone(),
+                        gtid,
+                    };
                     out.push(CoordinatorEffect::Note(note));
                     self.abort(gtid, AbortCause::UnknownTransaction, None, out);
                 }
@@ -69,7 +85,9 @@ impl Coordinator {
         }
         for gtid in in_doubt {
             if !matches!(
-                self.transactions.get(&gtid).map(|transaction| &transaction.phase),
+                self.transactions
+                    .get(&gtid)
+                    .map(|transaction| &transaction.phase),
                 Some(Phase::Committed(_))
             ) {
                 self.resolve(from, gtid, out);

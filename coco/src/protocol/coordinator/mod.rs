@@ -136,7 +136,9 @@ impl Coordinator {
             return Err(BeginRefused::Starting);
         }
         if self.transactions.len() >= self.config.max_in_flight {
-            return Err(BeginRefused::Busy { limit: self.config.max_in_flight });
+            return Err(BeginRefused::Busy {
+                limit: self.config.max_in_flight,
+            });
         }
         let Some(counter) = self.counter else {
             let next = self.epoch.next().ok_or(BeginRefused::EpochsExhausted)?;
@@ -144,10 +146,21 @@ impl Coordinator {
             return Err(BeginRefused::Starting);
         };
         self.counter = counter.checked_add(1);
-        let gtid = GtidParts { coordinator: self.id, epoch: self.epoch, counter }.gtid();
+        let gtid = GtidParts {
+            coordinator: self.id,
+            epoch: self.epoch,
+            counter,
+        }
+        .gtid();
         // Without the coordinator's bits a gtid is an age: it grows with every begin and restart.
         let priority = priority.unwrap_or(Priority(gtid.0 & ((1 << 56) - 1)));
-        let before = self.transactions.insert(gtid, Transaction { priority, phase: Phase::Active });
+        let before = self.transactions.insert(
+            gtid,
+            Transaction {
+                priority,
+                phase: Phase::Active,
+            },
+        );
         assert!(before.is_none(), "I4: no gtid is handed out twice");
         self.timers.set(gtid, now + self.config.idle_timeout);
         self.stats.begun += 1;
@@ -165,9 +178,15 @@ impl Coordinator {
         sites: &[SiteName],
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        match self.transactions.get_mut(&gtid).map(|transaction| &mut transaction.phase) {
+        match self
+            .transactions
+            .get_mut(&gtid)
+            .map(|transaction| &mut transaction.phase)
+        {
             Some(Phase::Active) => self.start_commit(now, caller, gtid, sites, out),
-            Some(Phase::Voting(Voting { callers, .. }) | Phase::OnePhase(OnePhase { callers, .. })) => {
+            Some(
+                Phase::Voting(Voting { callers, .. }) | Phase::OnePhase(OnePhase { callers, .. }),
+            ) => {
                 callers.push(caller);
             }
             Some(Phase::Forcing(forcing)) => forcing.join(caller, gtid, out),
@@ -191,7 +210,11 @@ impl Coordinator {
         sites: &[SiteName],
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        match self.transactions.get_mut(&gtid).map(|transaction| &mut transaction.phase) {
+        match self
+            .transactions
+            .get_mut(&gtid)
+            .map(|transaction| &mut transaction.phase)
+        {
             Some(Phase::Active) => {
                 self.count_abort(AbortCause::Client);
                 self.end(caller, gtid, Ended::Aborted(AbortCause::Client), sites, out);
@@ -219,7 +242,11 @@ impl Coordinator {
         out: &mut Vec<CoordinatorEffect>,
     ) {
         match message {
-            ToCoordinator::Hello { incarnation, address, in_doubt } => {
+            ToCoordinator::Hello {
+                incarnation,
+                address,
+                in_doubt,
+            } => {
                 self.handle_hello(from, incarnation, address, &in_doubt, out);
             }
             ToCoordinator::Vote { gtid, ballot } => self.handle_vote(from, gtid, ballot, out),
@@ -253,7 +280,11 @@ impl Coordinator {
         }
         let gtids: Vec<Gtid> = self.transactions.keys().copied().collect();
         for gtid in gtids {
-            match self.transactions.get_mut(&gtid).map(|transaction| &mut transaction.phase) {
+            match self
+                .transactions
+                .get_mut(&gtid)
+                .map(|transaction| &mut transaction.phase)
+            {
                 Some(Phase::Active) => self.doom(now, gtid, AbortCause::LogFailure, out),
                 Some(Phase::Voting(_)) => self.abort(gtid, AbortCause::LogFailure, None, out),
                 Some(Phase::Forcing(forcing)) => {
@@ -374,7 +405,10 @@ impl Coordinator {
 
     fn send(&self, to: &SiteName, message: ToParticipant, out: &mut Vec<CoordinatorEffect>) {
         if self.is_connected(to) {
-            out.push(CoordinatorEffect::Send { to: to.clone(), message });
+            out.push(CoordinatorEffect::Send {
+                to: to.clone(),
+                message,
+            });
         }
     }
 
@@ -386,10 +420,12 @@ impl Coordinator {
         out: &mut Vec<CoordinatorEffect>,
     ) {
         debug_assert!(
-            self.transactions.get(&gtid).is_none_or(|transaction| !matches!(
-                transaction.phase,
-                Phase::Forcing(_) | Phase::Committed(_)
-            )),
+            self.transactions
+                .get(&gtid)
+                .is_none_or(|transaction| !matches!(
+                    transaction.phase,
+                    Phase::Forcing(_) | Phase::Committed(_)
+                )),
             "I3: a commit that may be in the log is not aborted"
         );
         for site in sites {
@@ -419,7 +455,11 @@ impl Coordinator {
 }
 
 const fn answer(caller: CallerId, gtid: Gtid, answer: CommitAnswer) -> CoordinatorEffect {
-    CoordinatorEffect::Answer { caller, gtid, answer }
+    CoordinatorEffect::Answer {
+        caller,
+        gtid,
+        answer,
+    }
 }
 
 #[cfg(test)]

@@ -55,13 +55,19 @@ impl Coordinator {
         gtid: Gtid,
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        let phase = self.transactions.get_mut(&gtid).map(|transaction| &mut transaction.phase);
+        let phase = self
+            .transactions
+            .get_mut(&gtid)
+            .map(|transaction| &mut transaction.phase);
         let Some(Phase::OnePhase(one_phase)) = phase else {
             unreachable!("the caller has seen this transaction in one phase");
         };
         one_phase.asked_once = false;
         let message = match one_phase.abort_requested {
-            Some(cause) => ToParticipant::Decide { gtid, decision: Decision::Abort { cause } },
+            Some(cause) => ToParticipant::Decide {
+                gtid,
+                decision: Decision::Abort { cause },
+            },
             None => ToParticipant::CommitOnePhase { gtid },
         };
         self.resend(from, message, out);
@@ -75,7 +81,10 @@ impl Coordinator {
         cause: AbortCause,
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        let phase = self.transactions.get_mut(&gtid).map(|transaction| &mut transaction.phase);
+        let phase = self
+            .transactions
+            .get_mut(&gtid)
+            .map(|transaction| &mut transaction.phase);
         let Some(Phase::OnePhase(one_phase)) = phase else {
             unreachable!("the caller has seen this transaction in one phase");
         };
@@ -92,24 +101,29 @@ impl Coordinator {
         decision: Decision,
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        let phase = self.transactions.get(&gtid).map(|transaction| &transaction.phase);
+        let phase = self
+            .transactions
+            .get(&gtid)
+            .map(|transaction| &transaction.phase);
         let Some(Phase::OnePhase(one_phase)) = phase else {
             return;
         };
         if one_phase.site != *from {
             return;
         }
-        let same_life =
-            self.sites.get(from).is_some_and(|site| site.incarnation == one_phase.asked_in);
+        let same_life = self
+            .sites
+            .get(from)
+            .is_some_and(|site| site.incarnation == one_phase.asked_in);
         match decision {
             Decision::Commit { stamp } => {
                 self.stats.one_phase_commits += 1;
                 self.stats.commits += 1;
                 self.end_one_phase(gtid, Ended::OnePhase(stamp), out);
             }
-            Decision::Abort { cause: AbortCause::UnknownTransaction }
-                if !(one_phase.asked_once && same_life) =>
-            {
+            Decision::Abort {
+                cause: AbortCause::UnknownTransaction,
+            } if !(one_phase.asked_once && same_life) => {
                 self.end_one_phase(gtid, Ended::Unknown, out);
             }
             Decision::Abort { cause } => {
@@ -120,8 +134,10 @@ impl Coordinator {
     }
 
     fn end_one_phase(&mut self, gtid: Gtid, ended: Ended, out: &mut Vec<CoordinatorEffect>) {
-        let Some(Phase::OnePhase(one_phase)) =
-            self.transactions.get(&gtid).map(|transaction| transaction.phase.clone())
+        let Some(Phase::OnePhase(one_phase)) = self
+            .transactions
+            .get(&gtid)
+            .map(|transaction| transaction.phase.clone())
         else {
             unreachable!("the caller has seen this transaction in one phase");
         };

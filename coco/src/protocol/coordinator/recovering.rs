@@ -75,7 +75,10 @@ impl Coordinator {
         for record in records {
             coordinator.replay(record)?;
         }
-        let next = coordinator.epoch.next().ok_or(RecoverError::EpochsExhausted)?;
+        let next = coordinator
+            .epoch
+            .next()
+            .ok_or(RecoverError::EpochsExhausted)?;
         coordinator.start_epoch(next, out);
         Ok(coordinator)
     }
@@ -86,7 +89,10 @@ impl Coordinator {
             Record::Epoch { coordinator, epoch } => {
                 self.expect_own(coordinator)?;
                 if epoch <= self.epoch {
-                    return Err(RecoverError::EpochOutOfOrder { found: epoch, after: self.epoch });
+                    return Err(RecoverError::EpochOutOfOrder {
+                        found: epoch,
+                        after: self.epoch,
+                    });
                 }
                 self.epoch = epoch;
             }
@@ -95,8 +101,15 @@ impl Coordinator {
                 let proof = proof.expect("the record is a commit");
                 let committed = Committed::new(proof, sites.into_iter().collect());
                 let phase = Phase::Committed(committed);
-                self.transactions.insert(gtid, Transaction { priority: Priority(0), phase });
-                self.timers.set(gtid, Time::default() + self.config.resend_after);
+                self.transactions.insert(
+                    gtid,
+                    Transaction {
+                        priority: Priority(0),
+                        phase,
+                    },
+                );
+                self.timers
+                    .set(gtid, Time::default() + self.config.resend_after);
             }
             Record::End { gtid } => {
                 self.expect_known(gtid)?;
@@ -111,7 +124,10 @@ impl Coordinator {
         if found == self.id {
             Ok(())
         } else {
-            Err(RecoverError::OtherCoordinator { found, expected: self.id })
+            Err(RecoverError::OtherCoordinator {
+                found,
+                expected: self.id,
+            })
         }
     }
 
@@ -119,7 +135,10 @@ impl Coordinator {
         let parts = GtidParts::of(gtid);
         self.expect_own(parts.coordinator)?;
         if parts.epoch > self.epoch {
-            return Err(RecoverError::EpochOutOfOrder { found: parts.epoch, after: self.epoch });
+            return Err(RecoverError::EpochOutOfOrder {
+                found: parts.epoch,
+                after: self.epoch,
+            });
         }
         Ok(())
     }
@@ -131,7 +150,10 @@ impl Coordinator {
         self.epoch = epoch;
         self.counter = Some(0);
         self.epoch_token = Some(token);
-        let record = Record::Epoch { coordinator: self.id, epoch };
+        let record = Record::Epoch {
+            coordinator: self.id,
+            epoch,
+        };
         out.push(CoordinatorEffect::Append { record, token });
     }
 
@@ -140,17 +162,21 @@ impl Coordinator {
     /// log is not among them; right after `recover` there is none.
     #[must_use]
     pub fn live_records(&self) -> Vec<Record> {
-        let epoch = Record::Epoch { coordinator: self.id, epoch: self.epoch };
-        let commits = self.transactions.values().filter_map(|transaction| {
-            match &transaction.phase {
-                Phase::Committed(committed) => Some(committed.record()),
-                Phase::Active
-                | Phase::Voting(_)
-                | Phase::OnePhase(_)
-                | Phase::Forcing(_)
-                | Phase::Doomed(_) => None,
-            }
-        });
+        let epoch = Record::Epoch {
+            coordinator: self.id,
+            epoch: self.epoch,
+        };
+        let commits =
+            self.transactions
+                .values()
+                .filter_map(|transaction| match &transaction.phase {
+                    Phase::Committed(committed) => Some(committed.record()),
+                    Phase::Active
+                    | Phase::Voting(_)
+                    | Phase::OnePhase(_)
+                    | Phase::Forcing(_)
+                    | Phase::Doomed(_) => None,
+                });
         std::iter::once(epoch).chain(commits).collect()
     }
 }

@@ -95,17 +95,29 @@ impl Coordinator {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         let undecided = |phase: &Phase| !matches!(phase, Phase::Committed(_) | Phase::Doomed(_));
-        self.transactions.values().filter(|transaction| undecided(&transaction.phase)).count()
+        self.transactions
+            .values()
+            .filter(|transaction| undecided(&transaction.phase))
+            .count()
     }
 
     /// The sites that have ever said hello, by name.
     pub fn sites(&self) -> impl Iterator<Item = SiteView<'_>> {
-        self.sites.iter().map(|(name, Site { incarnation, address, connected })| SiteView {
-            name,
-            address,
-            incarnation: *incarnation,
-            connected: *connected,
-        })
+        self.sites.iter().map(
+            |(
+                name,
+                Site {
+                    incarnation,
+                    address,
+                    connected,
+                },
+            )| SiteView {
+                name,
+                address,
+                incarnation: *incarnation,
+                connected: *connected,
+            },
+        )
     }
 
     /// The transactions that are not yet forgotten, oldest gtid first.
@@ -119,18 +131,22 @@ impl Coordinator {
                         missing: missing.map(|(site, _)| site.clone()).collect(),
                     }
                 }
-                Phase::OnePhase(one_phase) => {
-                    TransactionState::OnePhase { site: one_phase.site.clone() }
-                }
-                Phase::Forcing(forcing) => {
-                    TransactionState::Forcing { sites: forcing.sites().iter().cloned().collect() }
-                }
+                Phase::OnePhase(one_phase) => TransactionState::OnePhase {
+                    site: one_phase.site.clone(),
+                },
+                Phase::Forcing(forcing) => TransactionState::Forcing {
+                    sites: forcing.sites().iter().cloned().collect(),
+                },
                 Phase::Committed(committed) => TransactionState::Committed {
                     unacknowledged: committed.unacknowledged().iter().cloned().collect(),
                 },
                 &Phase::Doomed(cause) => TransactionState::Doomed { cause },
             };
-            TransactionView { gtid, priority: transaction.priority, state }
+            TransactionView {
+                gtid,
+                priority: transaction.priority,
+                state,
+            }
         })
     }
 

@@ -35,15 +35,24 @@ impl Coordinator {
             self.send(site, ToParticipant::Prepare { gtid }, out);
         }
         let votes = sites.into_iter().map(|site| (site, None)).collect();
-        let voting = Voting { callers: vec![caller], votes, since: now };
+        let voting = Voting {
+            callers: vec![caller],
+            votes,
+            since: now,
+        };
         self.enter_waiting(now, gtid, Phase::Voting(voting));
     }
 
     /// From now on the transaction waits for its sites: its age counts and its timer runs.
     pub(super) fn enter_waiting(&mut self, now: Time, gtid: Gtid, phase: Phase) {
-        let transaction =
-            self.transactions.get_mut(&gtid).expect("a commit starts from a known transaction");
-        assert!(matches!(transaction.phase, Phase::Active), "a commit starts once");
+        let transaction = self
+            .transactions
+            .get_mut(&gtid)
+            .expect("a commit starts from a known transaction");
+        assert!(
+            matches!(transaction.phase, Phase::Active),
+            "a commit starts once"
+        );
         transaction.phase = phase;
         let priority = transaction.priority;
         self.ages.insert((priority, gtid));
@@ -59,8 +68,12 @@ impl Coordinator {
         };
         let spread = u128::from(newest.0 - oldest.0);
         let older_by = u128::from(newest.0.saturating_sub(priority.0));
-        let bias = (base.as_micros() * older_by).checked_div(spread).unwrap_or(0);
-        base.saturating_add(Duration::from_micros(u64::try_from(bias).unwrap_or(u64::MAX)))
+        let bias = (base.as_micros() * older_by)
+            .checked_div(spread)
+            .unwrap_or(0);
+        base.saturating_add(Duration::from_micros(
+            u64::try_from(bias).unwrap_or(u64::MAX),
+        ))
     }
 
     pub(super) fn handle_vote(
@@ -70,10 +83,19 @@ impl Coordinator {
         ballot: Ballot,
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        let unexpected = Note::UnexpectedVote { from: from.clone(), gtid };
-        match self.transactions.get(&gtid).map(|transaction| &transaction.phase) {
+        let unexpected = Note::UnexpectedVote {
+            from: from.clone(),
+            gtid,
+        };
+        match self
+            .transactions
+            .get(&gtid)
+            .map(|transaction| &transaction.phase)
+        {
             Some(Phase::Voting(voting)) if voting.votes.contains_key(from) => match ballot {
-                Ballot::Yes { stamp, incarnation, .. } => {
+                Ballot::Yes {
+                    stamp, incarnation, ..
+                } => {
                     self.vote_yes(from, gtid, stamp, incarnation, out);
                 }
                 Ballot::No { cause } => self.abort(gtid, cause, Some(from), out),
@@ -99,12 +121,18 @@ impl Coordinator {
         out: &mut Vec<CoordinatorEffect>,
     ) {
         // A vote of another life than the site last announced: what it promised may be gone.
-        if self.sites.get(from).is_none_or(|site| site.incarnation != incarnation) {
+        if self
+            .sites
+            .get(from)
+            .is_none_or(|site| site.incarnation != incarnation)
+        {
             self.abort(gtid, AbortCause::UnknownTransaction, None, out);
             return;
         }
-        let Some(Phase::Voting(voting)) =
-            self.transactions.get_mut(&gtid).map(|transaction| &mut transaction.phase)
+        let Some(Phase::Voting(voting)) = self
+            .transactions
+            .get_mut(&gtid)
+            .map(|transaction| &mut transaction.phase)
         else {
             unreachable!("the caller has seen this transaction voting");
         };
@@ -123,14 +151,19 @@ impl Coordinator {
         knows_already: Option<&SiteName>,
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        let Some(Phase::Voting(voting)) =
-            self.transactions.get(&gtid).map(|transaction| transaction.phase.clone())
+        let Some(Phase::Voting(voting)) = self
+            .transactions
+            .get(&gtid)
+            .map(|transaction| transaction.phase.clone())
         else {
             unreachable!("only a transaction that is voting is aborted here");
         };
         self.count_abort(cause);
         self.forget(gtid, Ended::Aborted(cause));
-        let to_tell = voting.votes.keys().filter(|site| Some(*site) != knows_already);
+        let to_tell = voting
+            .votes
+            .keys()
+            .filter(|site| Some(*site) != knows_already);
         self.send_abort(gtid, cause, to_tell, out);
         for caller in voting.callers {
             out.push(answer(caller, gtid, CommitAnswer::Aborted { cause }));
@@ -146,9 +179,14 @@ impl Coordinator {
         cause: AbortCause,
         out: &mut Vec<CoordinatorEffect>,
     ) {
-        let transaction =
-            self.transactions.get_mut(&gtid).expect("only a known transaction is doomed");
-        assert!(matches!(transaction.phase, Phase::Active), "doom is for the active");
+        let transaction = self
+            .transactions
+            .get_mut(&gtid)
+            .expect("only a known transaction is doomed");
+        assert!(
+            matches!(transaction.phase, Phase::Active),
+            "doom is for the active"
+        );
         transaction.phase = Phase::Doomed(cause);
         self.count_abort(cause);
         let sites = self.waits.sites_of(gtid);
@@ -159,12 +197,7 @@ impl Coordinator {
 
     /// The vote timer has come due. The allowance is measured against those that wait now, so that
     /// an older transaction gains time by the arrival of younger ones.
-    pub(super) fn vote_timer(
-        &mut self,
-        now: Time,
-        gtid: Gtid,
-        out: &mut Vec<CoordinatorEffect>,
-    ) {
+    pub(super) fn vote_timer(&mut self, now: Time, gtid: Gtid, out: &mut Vec<CoordinatorEffect>) {
         let transaction = &self.transactions[&gtid];
         let Phase::Voting(voting) = &transaction.phase else {
             unreachable!("the caller has seen this transaction voting");
@@ -178,7 +211,11 @@ impl Coordinator {
             .votes
             .iter()
             .any(|(site, vote)| vote.is_none() && !self.is_connected(site));
-        let cause = if cut_off { AbortCause::SiteUnreachable } else { AbortCause::Timeout };
+        let cause = if cut_off {
+            AbortCause::SiteUnreachable
+        } else {
+            AbortCause::Timeout
+        };
         if self.find_cycle(gtid).is_some() {
             self.stats.deadlocks_by_timeout += 1;
         }
@@ -186,14 +223,16 @@ impl Coordinator {
     }
 
     /// Says to a site what became of a transaction, if that is known or can be presumed (I2).
-    pub(super) fn resolve(
-        &self,
-        from: &SiteName,
-        gtid: Gtid,
-        out: &mut Vec<CoordinatorEffect>,
-    ) {
-        let abort = |cause| ToParticipant::Decide { gtid, decision: Decision::Abort { cause } };
-        let message = match self.transactions.get(&gtid).map(|transaction| &transaction.phase) {
+    pub(super) fn resolve(&self, from: &SiteName, gtid: Gtid, out: &mut Vec<CoordinatorEffect>) {
+        let abort = |cause| ToParticipant::Decide {
+            gtid,
+            decision: Decision::Abort { cause },
+        };
+        let message = match self
+            .transactions
+            .get(&gtid)
+            .map(|transaction| &transaction.phase)
+        {
             Some(Phase::Committed(committed)) => committed.decide(),
             Some(&Phase::Doomed(cause)) => abort(cause),
             // Undecided, or perhaps decided: no answer can be right yet.
@@ -207,7 +246,10 @@ impl Coordinator {
                     abort(AbortCause::UnknownTransaction)
                 }
                 Some(Ended::OnePhase(_) | Ended::Unknown) | None => {
-                    let note = Note::ForeignGtid { from: from.clone(), gtid };
+                    let note = Note::ForeignGtid {
+                        from: from.clone(),
+                        gtid,
+                    };
                     out.push(CoordinatorEffect::Note(note));
                     return;
                 }

@@ -57,13 +57,20 @@ impl Voter {
         }
         let mut before = std::mem::take(&mut self.reports.waiting);
         for wait in waits {
+            // What has ended since the snapshot was taken waits for nobody and blocks nobody.
+            let ended = |gtid: Gtid| self.recent.get(gtid).is_some();
             let mut by = wait.by.clone();
+            by.retain(|&(blocker, _)| !ended(blocker));
             by.sort_unstable();
             by.dedup();
-            if by.is_empty() {
+            if by.is_empty() || ended(wait.gtid) {
                 continue;
             }
-            let fresh = || Waiting { since: now, priority: wait.priority, reported: Vec::new() };
+            let fresh = || Waiting {
+                since: now,
+                priority: wait.priority,
+                reported: Vec::new(),
+            };
             let mut waiting = before.remove(&wait.gtid).unwrap_or_else(fresh);
             let lasted = now.since(waiting.since) >= self.config.report_after;
             if lasted && waiting.reported != by {
@@ -125,11 +132,11 @@ mod tests {
         let mut out = Vec::new();
         voter.handle_blocked(Time(ms * 1000), &waits, &mut out);
         out.into_iter()
-            .map(|effect| match effect {
-                VoterEffect::Send(ToCoordinator::Blocked { gtid, by, .. }) => {
-                    (gtid.0, by.into_iter().map(|(it, _)| it.0).collect())
-                }
-                other => panic!("{other:?}"),
+            .map(|effect| {
+                let VoterEffect::Send(ToCoordinator::Blocked { gtid, by, .. }) = effect else {
+                    panic!("{effect:?}")
+                };
+                (gtid.0, by.into_iter().map(|(it, _)| it.0).collect())
             })
             .collect()
     }

@@ -8,14 +8,10 @@ use crate::protocol::{AbortCause, Decision, Durability, ToCoordinator, VoterEffe
 impl Voter {
     /// The coordinator has decided to commit.
     ///
-    /// Asserts that this site has not ended the transaction otherwise: a durable site that did has
-    /// broken its YES, and going on would spread the damage.
-    pub(super) fn handle_commit(
-        &mut self,
-        gtid: Gtid,
-        stamp: Stamp,
-        out: &mut Vec<VoterEffect>,
-    ) {
+    /// What is not known here was committed in an earlier life or long ago: its decision was in the
+    /// log, or it would have been found in doubt. What is known as ended otherwise is a broken YES;
+    /// going on would spread the damage, so a durable site stops.
+    pub(super) fn handle_commit(&mut self, gtid: Gtid, stamp: Stamp, out: &mut Vec<VoterEffect>) {
         let decision = Decision::Commit { stamp };
         match self.transactions.get(&gtid) {
             Some(Phase::Voted { .. }) => {
@@ -26,16 +22,19 @@ impl Voter {
             }
             // The acknowledgement follows the record.
             Some(Phase::Applied { .. }) => return,
-            Some(Phase::Requested { .. } | Phase::Preparing(_) | Phase::Committing { .. }) => {
-                self.assert_volatile(gtid);
-            }
+            // A request that was repeated after the transaction had ended in an earlier life: the
+            // engine is about to say that it does not know it.
+            Some(Phase::Requested { .. }) => {}
+            Some(Phase::Preparing(_) | Phase::Committing { .. }) => self.assert_volatile(gtid),
             None => match self.recent.get(gtid).map(|ended| ended.decision) {
+                Some(Decision::Abort {
+                    cause: AbortCause::UnknownTransaction,
+                })
+                | None => {}
                 Some(Decision::Abort { .. }) => self.assert_volatile(gtid),
                 Some(before @ Decision::Commit { .. }) => {
                     assert_eq!(before, decision, "a transaction is decided once");
                 }
-                // Ended so long ago that it is forgotten.
-                None => {}
             },
         }
         self.send(ToCoordinator::Ack { gtid }, out);
@@ -57,7 +56,11 @@ impl Voter {
                 // coordinator remembers, and a restart learns it again.
                 if !self.log_failed {
                     let token = self.new_token(gtid);
-                    out.push(VoterEffect::AppendDecision { gtid, decision, token });
+                    out.push(VoterEffect::AppendDecision {
+                        gtid,
+                        decision,
+                        token,
+                    });
                 }
                 self.transactions.insert(gtid, Phase::Applied { stamp });
                 out.push(VoterEffect::Apply { gtid, decision });
@@ -74,11 +77,18 @@ impl Voter {
     ) {
         let decision = Decision::Abort { cause };
         match self.transactions.get(&gtid) {
-            Some(Phase::Requested { phases: Phases::One, .. }) => {
+            Some(Phase::Requested {
+                phases: Phases::One,
+                ..
+            }) => {
                 self.transactions.remove(&gtid);
+                out.push(VoterEffect::Apply { gtid, decision });
                 self.end_one_phase(gtid, decision, out);
             }
-            Some(Phase::Requested { phases: Phases::Two, .. }) => {
+            Some(Phase::Requested {
+                phases: Phases::Two,
+                ..
+            }) => {
                 self.transactions.remove(&gtid);
                 self.abort(gtid, cause, out);
             }
@@ -96,9 +106,15 @@ impl Voter {
                     self.send(ToCoordinator::OnePhaseDone { gtid, decision }, out);
                 }
                 Some(_) => {}
-                // Never asked about, or forgotten. If the engine works for it, it ends; what was
-                // asked of it in an earlier life is not known here, and the cause says so.
-                None => self.abort(gtid, AbortCause::UnknownTransaction, out),
+                // Never asked about, or forgotten. If the engine works for it, it ends. But what was
+                // decided here alone in an earlier life is not known, so whoever asks for that is
+                // told that the transaction is unknown, not that it was aborted.
+                None => {
+                    let unknown = AbortCause::UnknownTransaction;
+                    self.stats.aborts += 1;
+                    self.remember(gtid, Phases::Two, Decision::Abort { cause: unknown });
+                    out.push(VoterEffect::Apply { gtid, decision });
+                }
             },
         }
     }

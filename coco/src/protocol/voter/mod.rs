@@ -9,9 +9,9 @@
 //!   none.
 //! - (V2) After its YES a transaction is ended by the coordinator's decision alone; no time, no lost
 //!   link and no failed log of this site ends it.
-//! - (V3) Every `RequestVote` is followed by at most one `Apply`, and so is every recovered
-//!   transaction in doubt; exactly one, unless the log fails. Further `Apply`s are aborts of
-//!   transactions that the engine was never asked about.
+//! - (V3) Every `RequestVote` is followed by one `Apply`, and so is every recovered transaction in
+//!   doubt; none if the engine says that it does not know the transaction, or if the log fails.
+//!   Further `Apply`s are aborts of transactions that the engine was never asked about.
 //! - (V4) A commit is acknowledged when its decision is in the site's log, not before: the
 //!   coordinator forgets what is acknowledged. The read-only ones too: if the site forgot such a
 //!   decision in a crash it would not find its clock where the commit's stamp had put it.
@@ -97,7 +97,11 @@ enum Phases {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     /// The engine was asked for its vote.
-    Requested { phases: Phases, since: Time, inquiry: Inquiry },
+    Requested {
+        phases: Phases,
+        since: Time,
+        inquiry: Inquiry,
+    },
     /// The vote is on its way to the disk.
     Preparing(PendingVote),
     /// The commit of a one-phase transaction is on its way to the disk.
@@ -159,9 +163,20 @@ impl Voter {
         };
         for (gtid, stamp) in one_phase {
             let decision = Decision::Commit { stamp };
-            voter.recent.insert(gtid, Ended { phases: Phases::One, decision });
+            voter.recent.insert(
+                gtid,
+                Ended {
+                    phases: Phases::One,
+                    decision,
+                },
+            );
         }
-        for InDoubt { gtid, stamp, read_only } in in_doubt {
+        for InDoubt {
+            gtid,
+            stamp,
+            read_only,
+        } in in_doubt
+        {
             voter.enter_voted(now, gtid, ForcedVote::recovered(stamp, read_only));
         }
         voter
@@ -179,10 +194,16 @@ impl Voter {
             ToParticipant::CommitOnePhase { gtid } => {
                 self.handle_commit_one_phase(now, gtid, out);
             }
-            ToParticipant::Decide { gtid, decision: Decision::Commit { stamp } } => {
+            ToParticipant::Decide {
+                gtid,
+                decision: Decision::Commit { stamp },
+            } => {
                 self.handle_commit(gtid, stamp, out);
             }
-            ToParticipant::Decide { gtid, decision: Decision::Abort { cause } } => {
+            ToParticipant::Decide {
+                gtid,
+                decision: Decision::Abort { cause },
+            } => {
                 self.handle_abort(gtid, cause, out);
             }
         }
@@ -199,7 +220,9 @@ impl Voter {
                 self.vote_yes(now, gtid, pending.durable(token), out);
             }
             Some(Phase::Committing { stamp }) => {
-                self.end_one_phase(gtid, Decision::Commit { stamp }, out);
+                let decision = Decision::Commit { stamp };
+                out.push(VoterEffect::Apply { gtid, decision });
+                self.end_one_phase(gtid, decision, out);
             }
             Some(Phase::Applied { stamp }) => {
                 self.remember(gtid, Phases::Two, Decision::Commit { stamp });
@@ -269,7 +292,11 @@ impl Voter {
     pub fn handle_tick(&mut self, now: Time, out: &mut Vec<VoterEffect>) {
         while let Some(gtid) = self.timers.pop_due(now) {
             let inquiry = match self.transactions.get_mut(&gtid) {
-                Some(&mut Phase::Requested { phases, since, ref mut inquiry }) => {
+                Some(&mut Phase::Requested {
+                    phases,
+                    since,
+                    ref mut inquiry,
+                }) => {
                     let patience = self.config.vote_wait_timeout;
                     if patience.is_some_and(|patience| now >= since + patience) {
                         self.refuse(gtid, phases, AbortCause::Timeout, out);
@@ -303,7 +330,10 @@ impl Voter {
     /// The transactions in doubt: voted YES, decision unknown.
     pub fn in_doubt(&self) -> impl Iterator<Item = Gtid> {
         let voted = |phase: &Phase| matches!(phase, Phase::Voted { .. });
-        self.transactions.iter().filter(move |(_, phase)| voted(phase)).map(|(&gtid, _)| gtid)
+        self.transactions
+            .iter()
+            .filter(move |(_, phase)| voted(phase))
+            .map(|(&gtid, _)| gtid)
     }
 
     /// How many transactions the coordinator has asked about and that have not ended here.
@@ -337,9 +367,15 @@ impl Voter {
     }
 
     fn remember(&mut self, gtid: Gtid, phases: Phases, decision: Decision) {
-        assert!(!self.transactions.contains_key(&gtid), "what is remembered has ended");
+        assert!(
+            !self.transactions.contains_key(&gtid),
+            "what is remembered has ended"
+        );
         self.timers.cancel(gtid);
         self.reports.forget(gtid);
         self.recent.insert(gtid, Ended { phases, decision });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,16 +49,17 @@ impl Voter {
         }
     }
 
-    fn request_vote(
-        &mut self,
-        now: Time,
-        gtid: Gtid,
-        phases: Phases,
-        out: &mut Vec<VoterEffect>,
-    ) {
+    fn request_vote(&mut self, now: Time, gtid: Gtid, phases: Phases, out: &mut Vec<VoterEffect>) {
         out.push(VoterEffect::RequestVote { gtid });
         let inquiry = self.first_inquiry(now);
-        self.transactions.insert(gtid, Phase::Requested { phases, since: now, inquiry });
+        self.transactions.insert(
+            gtid,
+            Phase::Requested {
+                phases,
+                since: now,
+                inquiry,
+            },
+        );
         if self.log_failed {
             self.refuse(gtid, phases, AbortCause::LogFailure, out);
         } else {
@@ -105,7 +106,12 @@ impl Voter {
         }
         self.timers.cancel(gtid);
         let token = self.new_token(gtid);
-        out.push(VoterEffect::AppendPrepared { gtid, stamp, read_only, token });
+        out.push(VoterEffect::AppendPrepared {
+            gtid,
+            stamp,
+            read_only,
+            token,
+        });
         let pending = PendingVote::new(stamp, read_only, token);
         self.transactions.insert(gtid, Phase::Preparing(pending));
     }
@@ -126,7 +132,8 @@ impl Voter {
 
     pub(super) fn enter_voted(&mut self, now: Time, gtid: Gtid, vote: ForcedVote) {
         let inquiry = self.first_inquiry(now);
-        self.transactions.insert(gtid, Phase::Voted { vote, inquiry });
+        self.transactions
+            .insert(gtid, Phase::Voted { vote, inquiry });
         self.set_timer(gtid);
     }
 
@@ -140,8 +147,10 @@ impl Voter {
     ) {
         self.timers.cancel(gtid);
         if read_only || self.config.durability == Durability::Volatile {
+            let decision = Decision::Commit { stamp };
             self.transactions.remove(&gtid);
-            self.end_one_phase(gtid, Decision::Commit { stamp }, out);
+            out.push(VoterEffect::Apply { gtid, decision });
+            self.end_one_phase(gtid, decision, out);
         } else {
             let token = self.new_token(gtid);
             out.push(VoterEffect::AppendOnePhase { gtid, stamp, token });
@@ -149,7 +158,7 @@ impl Voter {
         }
     }
 
-    /// Ends a one-phase transaction: applies and reports what this site has decided.
+    /// Ends a one-phase transaction: reports what this site has decided.
     pub(super) fn end_one_phase(
         &mut self,
         gtid: Gtid,
@@ -161,7 +170,6 @@ impl Voter {
             Decision::Abort { .. } => self.stats.aborts += 1,
         }
         self.remember(gtid, Phases::One, decision);
-        out.push(VoterEffect::Apply { gtid, decision });
         self.send(ToCoordinator::OnePhaseDone { gtid, decision }, out);
     }
 
@@ -180,33 +188,52 @@ impl Voter {
         );
         *self.stats.votes_no.entry(cause).or_default() += 1;
         let decision = Decision::Abort { cause };
+        // An engine that does not know it has nothing to undo; it may even have committed it in an
+        // earlier life.
+        if cause != AbortCause::UnknownTransaction {
+            out.push(VoterEffect::Apply { gtid, decision });
+        }
         match phases {
             Phases::One => self.end_one_phase(gtid, decision, out),
             Phases::Two => {
                 self.stats.aborts += 1;
                 self.remember(gtid, Phases::Two, decision);
-                out.push(VoterEffect::Apply { gtid, decision });
-                self.send(ToCoordinator::Vote { gtid, ballot: Ballot::No { cause } }, out);
+                self.send(
+                    ToCoordinator::Vote {
+                        gtid,
+                        ballot: Ballot::No { cause },
+                    },
+                    out,
+                );
             }
         }
     }
 
     /// Says NO for a vote that the log has failed to write.
     pub(super) fn say_log_failed(&self, gtid: Gtid, out: &mut Vec<VoterEffect>) {
-        let ballot = Ballot::No { cause: AbortCause::LogFailure };
+        let ballot = Ballot::No {
+            cause: AbortCause::LogFailure,
+        };
         self.send(ToCoordinator::Vote { gtid, ballot }, out);
     }
 
     fn first_inquiry(&self, now: Time) -> Inquiry {
-        Inquiry { at: now + self.config.inquire_after, asked: 0 }
+        Inquiry {
+            at: now + self.config.inquire_after,
+            asked: 0,
+        }
     }
 
     /// Sets the timer of a transaction that waits for somebody else; others have none.
     pub(super) fn set_timer(&mut self, gtid: Gtid) {
         match self.transactions.get(&gtid) {
             Some(&Phase::Requested { since, inquiry, .. }) => {
-                let give_up = self.config.vote_wait_timeout.map(|patience| since + patience);
-                self.timers.set(gtid, give_up.unwrap_or(inquiry.at).min(inquiry.at));
+                let give_up = self
+                    .config
+                    .vote_wait_timeout
+                    .map(|patience| since + patience);
+                self.timers
+                    .set(gtid, give_up.unwrap_or(inquiry.at).min(inquiry.at));
             }
             Some(Phase::Voted { inquiry, .. }) => self.timers.set(gtid, inquiry.at),
             Some(Phase::Preparing(_) | Phase::Committing { .. } | Phase::Applied { .. }) | None => {

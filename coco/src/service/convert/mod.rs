@@ -82,14 +82,15 @@ pub enum RefusedCode {
     Other(String),
 }
 
-const CODES: [(RefusedCode, &str); 7] = [
-    (RefusedCode::UnknownTransaction, "unknown-transaction"),
-    (RefusedCode::DuplicateBegin, "duplicate-begin"),
-    (RefusedCode::AlreadyEnded, "already-ended"),
-    (RefusedCode::Busy, "busy"),
-    (RefusedCode::InvalidOperation, "invalid-operation"),
-    (RefusedCode::Unsupported, "unsupported"),
-    (RefusedCode::LogFailed, "log-failed"),
+/// The codes that this version knows.
+const CODES: [RefusedCode; 7] = [
+    RefusedCode::UnknownTransaction,
+    RefusedCode::DuplicateBegin,
+    RefusedCode::AlreadyEnded,
+    RefusedCode::Busy,
+    RefusedCode::InvalidOperation,
+    RefusedCode::Unsupported,
+    RefusedCode::LogFailed,
 ];
 
 impl RefusedCode {
@@ -98,23 +99,33 @@ impl RefusedCode {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Other(other) => other,
-            known => CODES.iter().find(|(code, _)| code == known).map_or("", |(_, text)| text),
+            Self::UnknownTransaction => "unknown-transaction",
+            Self::DuplicateBegin => "duplicate-begin",
+            Self::AlreadyEnded => "already-ended",
+            Self::Busy => "busy",
+            Self::InvalidOperation => "invalid-operation",
+            Self::Unsupported => "unsupported",
+            Self::LogFailed => "log-failed",
         }
     }
 }
 
 impl From<wire::Refused> for Refused {
     fn from(refused: wire::Refused) -> Self {
-        let known = CODES.iter().find(|(_, text)| *text == refused.code);
-        let code = known.map(|(code, _)| code.clone());
-        let code = code.unwrap_or_else(|| RefusedCode::Other(refused.code));
-        Self { code, message: refused.message }
+        let code = CODES.into_iter().find(|code| code.as_str() == refused.code);
+        Self {
+            code: code.unwrap_or(RefusedCode::Other(refused.code)),
+            message: refused.message,
+        }
     }
 }
 
 impl From<Refused> for wire::Refused {
     fn from(refused: Refused) -> Self {
-        Self { code: refused.code.as_str().to_owned(), message: refused.message }
+        Self {
+            code: refused.code.as_str().to_owned(),
+            message: refused.message,
+        }
     }
 }
 
@@ -149,19 +160,21 @@ pub(crate) fn cause_to_wire(cause: AbortCause) -> i32 {
 
 pub(super) fn cause_of(value: i32, field: &'static str) -> Result<AbortCause, MalformedWire> {
     let unknown = MalformedWire::UnknownValue { field, value };
-    Ok(match wire::AbortCause::try_from(value).map_err(|_| unknown)? {
-        wire::AbortCause::Unspecified => return Err(unknown),
-        wire::AbortCause::Client => AbortCause::Client,
-        wire::AbortCause::LocalCycle => AbortCause::LocalCycle,
-        wire::AbortCause::VotingDeadlock => AbortCause::VotingDeadlock,
-        wire::AbortCause::StaleRead => AbortCause::StaleRead,
-        wire::AbortCause::WriteConflict => AbortCause::WriteConflict,
-        wire::AbortCause::Cascade => AbortCause::Cascade,
-        wire::AbortCause::Timeout => AbortCause::Timeout,
-        wire::AbortCause::UnknownTransaction => AbortCause::UnknownTransaction,
-        wire::AbortCause::SiteUnreachable => AbortCause::SiteUnreachable,
-        wire::AbortCause::LogFailure => AbortCause::LogFailure,
-    })
+    Ok(
+        match wire::AbortCause::try_from(value).map_err(|_| unknown)? {
+            wire::AbortCause::Unspecified => return Err(unknown),
+            wire::AbortCause::Client => AbortCause::Client,
+            wire::AbortCause::LocalCycle => AbortCause::LocalCycle,
+            wire::AbortCause::VotingDeadlock => AbortCause::VotingDeadlock,
+            wire::AbortCause::StaleRead => AbortCause::StaleRead,
+            wire::AbortCause::WriteConflict => AbortCause::WriteConflict,
+            wire::AbortCause::Cascade => AbortCause::Cascade,
+            wire::AbortCause::Timeout => AbortCause::Timeout,
+            wire::AbortCause::UnknownTransaction => AbortCause::UnknownTransaction,
+            wire::AbortCause::SiteUnreachable => AbortCause::SiteUnreachable,
+            wire::AbortCause::LogFailure => AbortCause::LogFailure,
+        },
+    )
 }
 
 fn decision_to_wire(decision: Decision) -> wire::Decision {
@@ -169,22 +182,35 @@ fn decision_to_wire(decision: Decision) -> wire::Decision {
         Decision::Commit { stamp } => wire::decision::Outcome::CommitStamp(stamp.0),
         Decision::Abort { cause } => wire::decision::Outcome::Abort(cause_to_wire(cause)),
     };
-    wire::Decision { outcome: Some(outcome) }
+    wire::Decision {
+        outcome: Some(outcome),
+    }
 }
 
 fn decision_of(decision: Option<wire::Decision>) -> Result<Decision, MalformedWire> {
     let missing = MalformedWire::Missing("decision");
-    Ok(match decision.and_then(|decision| decision.outcome).ok_or(missing)? {
-        wire::decision::Outcome::CommitStamp(stamp) => Decision::Commit { stamp: Stamp(stamp) },
-        wire::decision::Outcome::Abort(cause) => {
-            Decision::Abort { cause: cause_of(cause, "decision.abort")? }
-        }
-    })
+    Ok(
+        match decision
+            .and_then(|decision| decision.outcome)
+            .ok_or(missing)?
+        {
+            wire::decision::Outcome::CommitStamp(stamp) => Decision::Commit {
+                stamp: Stamp(stamp),
+            },
+            wire::decision::Outcome::Abort(cause) => Decision::Abort {
+                cause: cause_of(cause, "decision.abort")?,
+            },
+        },
+    )
 }
 
 fn ballot_to_wire(ballot: Ballot) -> wire::vote::Ballot {
     match ballot {
-        Ballot::Yes { stamp, incarnation, read_only } => wire::vote::Ballot::Yes(wire::Yes {
+        Ballot::Yes {
+            stamp,
+            incarnation,
+            read_only,
+        } => wire::vote::Ballot::Yes(wire::Yes {
             stamp: stamp.0,
             incarnation: incarnation.0,
             read_only,
@@ -200,7 +226,9 @@ fn ballot_of(ballot: Option<wire::vote::Ballot>) -> Result<Ballot, MalformedWire
             incarnation: Incarnation(yes.incarnation),
             read_only: yes.read_only,
         },
-        wire::vote::Ballot::No(cause) => Ballot::No { cause: cause_of(cause, "vote.no")? },
+        wire::vote::Ballot::No(cause) => Ballot::No {
+            cause: cause_of(cause, "vote.no")?,
+        },
     })
 }
 
@@ -211,28 +239,44 @@ fn ballot_of(ballot: Option<wire::vote::Ballot>) -> Result<Ballot, MalformedWire
 pub(super) fn up_to_wire(site: &SiteName, message: ToCoordinator) -> wire::ToCoordinator {
     use wire::to_coordinator::Message;
     let message = match message {
-        ToCoordinator::Hello { incarnation, address, in_doubt } => Message::Hello(wire::Hello {
+        ToCoordinator::Hello {
+            incarnation,
+            address,
+            in_doubt,
+        } => Message::Hello(wire::Hello {
             site: site.as_str().to_owned(),
             incarnation: incarnation.0,
             address,
             in_doubt: in_doubt.into_iter().map(|gtid| gtid.0).collect(),
         }),
-        ToCoordinator::Vote { gtid, ballot } => {
-            Message::Vote(wire::Vote { gtid: gtid.0, ballot: Some(ballot_to_wire(ballot)) })
-        }
+        ToCoordinator::Vote { gtid, ballot } => Message::Vote(wire::Vote {
+            gtid: gtid.0,
+            ballot: Some(ballot_to_wire(ballot)),
+        }),
         ToCoordinator::Blocked { gtid, priority, by } => {
-            let blocker =
-                |(gtid, priority): (Gtid, Priority)| wire::Blocker { gtid: gtid.0, priority: priority.0 };
+            let blocker = |(gtid, priority): (Gtid, Priority)| wire::Blocker {
+                gtid: gtid.0,
+                priority: priority.0,
+            };
             let by = by.into_iter().map(blocker).collect();
-            Message::Blocked(wire::Blocked { gtid: gtid.0, priority: priority.0, by })
+            Message::Blocked(wire::Blocked {
+                gtid: gtid.0,
+                priority: priority.0,
+                by,
+            })
         }
-        ToCoordinator::OnePhaseDone { gtid, decision } => Message::OnePhaseDone(
-            wire::OnePhaseDone { gtid: gtid.0, decision: Some(decision_to_wire(decision)) },
-        ),
+        ToCoordinator::OnePhaseDone { gtid, decision } => {
+            Message::OnePhaseDone(wire::OnePhaseDone {
+                gtid: gtid.0,
+                decision: Some(decision_to_wire(decision)),
+            })
+        }
         ToCoordinator::Ack { gtid } => Message::AckGtid(gtid.0),
         ToCoordinator::Inquire { gtid } => Message::InquireGtid(gtid.0),
     };
-    wire::ToCoordinator { message: Some(message) }
+    wire::ToCoordinator {
+        message: Some(message),
+    }
 }
 
 /// A message from below, and the site's name if it is a hello.
@@ -240,7 +284,9 @@ pub(super) fn up_of(
     message: wire::ToCoordinator,
 ) -> Result<(Option<SiteName>, ToCoordinator), MalformedWire> {
     use wire::to_coordinator::Message;
-    let message = message.message.ok_or(MalformedWire::Missing("to_coordinator.message"))?;
+    let message = message
+        .message
+        .ok_or(MalformedWire::Missing("to_coordinator.message"))?;
     Ok(match message {
         Message::Hello(hello) => {
             if hello.site.is_empty() {
@@ -255,16 +301,32 @@ pub(super) fn up_of(
         }
         Message::Vote(vote) => {
             let ballot = ballot_of(vote.ballot)?;
-            (None, ToCoordinator::Vote { gtid: Gtid(vote.gtid), ballot })
+            (
+                None,
+                ToCoordinator::Vote {
+                    gtid: Gtid(vote.gtid),
+                    ballot,
+                },
+            )
         }
         Message::Blocked(blocked) => {
-            let by = blocked.by.iter().map(|by| (Gtid(by.gtid), Priority(by.priority))).collect();
+            let by = blocked
+                .by
+                .iter()
+                .map(|by| (Gtid(by.gtid), Priority(by.priority)))
+                .collect();
             let (gtid, priority) = (Gtid(blocked.gtid), Priority(blocked.priority));
             (None, ToCoordinator::Blocked { gtid, priority, by })
         }
         Message::OnePhaseDone(done) => {
             let decision = decision_of(done.decision)?;
-            (None, ToCoordinator::OnePhaseDone { gtid: Gtid(done.gtid), decision })
+            (
+                None,
+                ToCoordinator::OnePhaseDone {
+                    gtid: Gtid(done.gtid),
+                    decision,
+                },
+            )
         }
         Message::AckGtid(gtid) => (None, ToCoordinator::Ack { gtid: Gtid(gtid) }),
         Message::InquireGtid(gtid) => (None, ToCoordinator::Inquire { gtid: Gtid(gtid) }),
@@ -281,12 +343,16 @@ pub(super) fn down_to_wire(message: ToParticipant) -> wire::ToParticipant {
             decision: Some(decision_to_wire(decision)),
         }),
     };
-    wire::ToParticipant { message: Some(message) }
+    wire::ToParticipant {
+        message: Some(message),
+    }
 }
 
 pub(super) fn down_of(message: wire::ToParticipant) -> Result<ToParticipant, MalformedWire> {
     use wire::to_participant::Message;
-    let message = message.message.ok_or(MalformedWire::Missing("to_participant.message"))?;
+    let message = message
+        .message
+        .ok_or(MalformedWire::Missing("to_participant.message"))?;
     Ok(match message {
         Message::PrepareGtid(gtid) => ToParticipant::Prepare { gtid: Gtid(gtid) },
         Message::CommitOnePhaseGtid(gtid) => ToParticipant::CommitOnePhase { gtid: Gtid(gtid) },
@@ -304,9 +370,9 @@ pub(crate) fn answer_to_wire(answer: CommitAnswer) -> wire::CommitReply {
     use wire::commit_reply::Outcome;
     let outcome = match answer {
         CommitAnswer::Committed { stamp } => Outcome::Committed(wire::Committed { stamp: stamp.0 }),
-        CommitAnswer::Aborted { cause } => {
-            Outcome::Aborted(wire::Aborted { cause: cause_to_wire(cause) })
-        }
+        CommitAnswer::Aborted { cause } => Outcome::Aborted(wire::Aborted {
+            cause: cause_to_wire(cause),
+        }),
         CommitAnswer::Unknown => Outcome::Unknown(wire::Unknown {
             message: "the outcome cannot be told before a site or the coordinator has recovered"
                 .to_owned(),
@@ -316,20 +382,29 @@ pub(crate) fn answer_to_wire(answer: CommitAnswer) -> wire::CommitReply {
             message: "the coordinator does not know the transaction, or not any more".to_owned(),
         }),
     };
-    wire::CommitReply { outcome: Some(outcome) }
+    wire::CommitReply {
+        outcome: Some(outcome),
+    }
 }
 
 /// A refusal of a commit has one meaning whatever its code: nobody remembers the transaction.
 pub(crate) fn answer_of(reply: wire::CommitReply) -> Result<CommitAnswer, MalformedWire> {
     use wire::commit_reply::Outcome;
-    Ok(match reply.outcome.ok_or(MalformedWire::Missing("commit_reply.outcome"))? {
-        Outcome::Committed(committed) => CommitAnswer::Committed { stamp: Stamp(committed.stamp) },
-        Outcome::Aborted(aborted) => {
-            CommitAnswer::Aborted { cause: cause_of(aborted.cause, "aborted.cause")? }
-        }
-        Outcome::Unknown(_) => CommitAnswer::Unknown,
-        Outcome::Refused(_) => CommitAnswer::Refused(Refusal::UnknownGtid),
-    })
+    Ok(
+        match reply
+            .outcome
+            .ok_or(MalformedWire::Missing("commit_reply.outcome"))?
+        {
+            Outcome::Committed(committed) => CommitAnswer::Committed {
+                stamp: Stamp(committed.stamp),
+            },
+            Outcome::Aborted(aborted) => CommitAnswer::Aborted {
+                cause: cause_of(aborted.cause, "aborted.cause")?,
+            },
+            Outcome::Unknown(_) => CommitAnswer::Unknown,
+            Outcome::Refused(_) => CommitAnswer::Refused(Refusal::UnknownGtid),
+        },
+    )
 }
 
 pub(super) fn names_of(sites: Vec<String>) -> Result<Vec<SiteName>, MalformedWire> {
@@ -367,7 +442,9 @@ pub(super) fn sites_to_wire(sites: Vec<SiteInfo>) -> wire::SitesReply {
         connected: site.connected,
         incarnation: site.incarnation.0,
     };
-    wire::SitesReply { sites: sites.into_iter().map(site).collect() }
+    wire::SitesReply {
+        sites: sites.into_iter().map(site).collect(),
+    }
 }
 
 pub(crate) fn site_infos(reply: wire::SitesReply) -> Result<Vec<SiteInfo>, MalformedWire> {
@@ -424,7 +501,9 @@ pub(crate) fn statistics_of(
         ..Default::default()
     };
     for count in reply.aborts {
-        counters.aborts.insert(cause_of(count.cause, "aborts.cause")?, count.count);
+        counters
+            .aborts
+            .insert(cause_of(count.cause, "aborts.cause")?, count.count);
     }
     Ok(Statistics {
         counters,

@@ -11,7 +11,10 @@ use crate::service::site::{Range, Row};
 use crate::service::wire;
 
 pub(crate) fn begin_request(count: u32, priority: Option<Priority>) -> wire::BeginRequest {
-    wire::BeginRequest { count, priority: priority.map(|priority| priority.0) }
+    wire::BeginRequest {
+        count,
+        priority: priority.map(|priority| priority.0),
+    }
 }
 
 pub(crate) fn commit_request(
@@ -19,7 +22,10 @@ pub(crate) fn commit_request(
     sites: &[String],
     timeout: Duration,
 ) -> Request<wire::CommitRequest> {
-    let mut request = Request::new(wire::CommitRequest { gtid: gtid.0, sites: sites.to_vec() });
+    let mut request = Request::new(wire::CommitRequest {
+        gtid: gtid.0,
+        sites: sites.to_vec(),
+    });
     request.set_timeout(timeout);
     request
 }
@@ -29,7 +35,10 @@ pub(crate) fn rollback_request(
     sites: &[String],
     timeout: Duration,
 ) -> Request<wire::RollbackRequest> {
-    let mut request = Request::new(wire::RollbackRequest { gtid: gtid.0, sites: sites.to_vec() });
+    let mut request = Request::new(wire::RollbackRequest {
+        gtid: gtid.0,
+        sites: sites.to_vec(),
+    });
     request.set_timeout(timeout);
     request
 }
@@ -52,7 +61,10 @@ pub(crate) fn query_request(
     timeout: Duration,
 ) -> Request<wire::QueryRequest> {
     let range = Some(range_to_wire(range));
-    let mut request = Request::new(wire::QueryRequest { stamp: stamp.0, range });
+    let mut request = Request::new(wire::QueryRequest {
+        stamp: stamp.0,
+        range,
+    });
     request.set_timeout(timeout);
     request
 }
@@ -61,8 +73,13 @@ pub(crate) fn query_reply_of(
     reply: wire::QueryReply,
 ) -> Result<Result<Vec<Row>, Refused>, MalformedWire> {
     use wire::query_reply::Outcome;
-    Ok(match reply.outcome.ok_or(MalformedWire::Missing("query_reply.outcome"))? {
-        Outcome::Rows(rows) => Ok(rows_of(rows)),
-        Outcome::Refused(refused) => Err(refused.into()),
-    })
+    Ok(
+        match reply
+            .outcome
+            .ok_or(MalformedWire::Missing("query_reply.outcome"))?
+        {
+            Outcome::Rows(rows) => Ok(rows_of(rows)),
+            Outcome::Refused(refused) => Err(refused.into()),
+        },
+    )
 }

@@ -19,13 +19,20 @@ pub(crate) fn execute_to_wire(request: Execute) -> wire::ExecuteRequest {
     wire::ExecuteRequest {
         txn: Some(txn),
         begin_priority: request.begin.map(|priority| priority.0),
-        operations: request.operations.into_iter().map(operation_to_wire).collect(),
+        operations: request
+            .operations
+            .into_iter()
+            .map(operation_to_wire)
+            .collect(),
     }
 }
 
 pub(crate) fn execute_of(request: wire::ExecuteRequest) -> Result<Execute, MalformedWire> {
     use wire::execute_request::Txn;
-    let txn = match request.txn.ok_or(MalformedWire::Missing("execute_request.txn"))? {
+    let txn = match request
+        .txn
+        .ok_or(MalformedWire::Missing("execute_request.txn"))?
+    {
         Txn::Gtid(gtid) => SiteTxn::Global(Gtid(gtid)),
         Txn::Local(name) => SiteTxn::Local(name),
         Txn::NewLocal(true) => SiteTxn::NewLocal,
@@ -34,7 +41,11 @@ pub(crate) fn execute_of(request: wire::ExecuteRequest) -> Result<Execute, Malfo
     Ok(Execute {
         txn,
         begin: request.begin_priority.map(Priority),
-        operations: request.operations.into_iter().map(operation_of).collect::<Result<_, _>>()?,
+        operations: request
+            .operations
+            .into_iter()
+            .map(operation_of)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -47,26 +58,39 @@ fn operation_to_wire(operation: Operation) -> wire::Operation {
         Operation::Scan(range) => Wire::Scan(range_to_wire(range)),
         Operation::Increment(key, by) => Wire::Increment(wire::Increment { key, by }),
     };
-    wire::Operation { operation: Some(operation) }
+    wire::Operation {
+        operation: Some(operation),
+    }
 }
 
 fn operation_of(operation: wire::Operation) -> Result<Operation, MalformedWire> {
     use wire::operation::Operation as Wire;
-    Ok(match operation.operation.ok_or(MalformedWire::Missing("operation"))? {
-        Wire::Get(key) => Operation::Get(key),
-        Wire::Put(wire::KeyValue { key, value }) => Operation::Put(key, value),
-        Wire::Delete(key) => Operation::Delete(key),
-        Wire::Scan(range) => Operation::Scan(range_of(range)),
-        Wire::Increment(wire::Increment { key, by }) => Operation::Increment(key, by),
-    })
+    Ok(
+        match operation
+            .operation
+            .ok_or(MalformedWire::Missing("operation"))?
+        {
+            Wire::Get(key) => Operation::Get(key),
+            Wire::Put(wire::KeyValue { key, value }) => Operation::Put(key, value),
+            Wire::Delete(key) => Operation::Delete(key),
+            Wire::Scan(range) => Operation::Scan(range_of(range)),
+            Wire::Increment(wire::Increment { key, by }) => Operation::Increment(key, by),
+        },
+    )
 }
 
 pub(crate) fn range_to_wire(range: Range) -> wire::KeyRange {
-    wire::KeyRange { low: range.low, high: range.high }
+    wire::KeyRange {
+        low: range.low,
+        high: range.high,
+    }
 }
 
 pub(crate) fn range_of(range: wire::KeyRange) -> Range {
-    Range { low: range.low, high: range.high }
+    Range {
+        low: range.low,
+        high: range.high,
+    }
 }
 
 pub(crate) fn execute_answer_to_wire(answer: ExecuteAnswer) -> wire::ExecuteReply {
@@ -76,9 +100,9 @@ pub(crate) fn execute_answer_to_wire(answer: ExecuteAnswer) -> wire::ExecuteRepl
             let results = results.into_iter().map(result_to_wire).collect();
             Outcome::Results(wire::Results { results })
         }
-        ExecuteOutcome::Aborted(cause) => {
-            Outcome::Aborted(wire::Aborted { cause: cause_to_wire(cause) })
-        }
+        ExecuteOutcome::Aborted(cause) => Outcome::Aborted(wire::Aborted {
+            cause: cause_to_wire(cause),
+        }),
         ExecuteOutcome::Refused(refused) => Outcome::Refused(refused.into()),
     };
     wire::ExecuteReply {
@@ -90,9 +114,16 @@ pub(crate) fn execute_answer_to_wire(answer: ExecuteAnswer) -> wire::ExecuteRepl
 
 pub(crate) fn execute_answer_of(reply: wire::ExecuteReply) -> Result<ExecuteAnswer, MalformedWire> {
     use wire::execute_reply::Outcome;
-    let outcome = match reply.outcome.ok_or(MalformedWire::Missing("execute_reply.outcome"))? {
+    let outcome = match reply
+        .outcome
+        .ok_or(MalformedWire::Missing("execute_reply.outcome"))?
+    {
         Outcome::Results(results) => {
-            let results = results.results.into_iter().map(result_of).collect::<Result<_, _>>()?;
+            let results = results
+                .results
+                .into_iter()
+                .map(result_of)
+                .collect::<Result<_, _>>()?;
             ExecuteOutcome::Results(results)
         }
         Outcome::Aborted(aborted) => {
@@ -115,29 +146,43 @@ fn result_to_wire(reply: OperationReply) -> wire::OperationResult {
         OperationReply::Rows(rows) => Wire::Rows(rows_to_wire(rows)),
         OperationReply::Done => Wire::Done(true),
     };
-    wire::OperationResult { result: Some(result) }
+    wire::OperationResult {
+        result: Some(result),
+    }
 }
 
 fn result_of(result: wire::OperationResult) -> Result<OperationReply, MalformedWire> {
     use wire::operation_result::Result as Wire;
-    Ok(match result.result.ok_or(MalformedWire::Missing("operation_result"))? {
-        Wire::Value(value) => OperationReply::Value(value.value),
-        Wire::Rows(rows) => OperationReply::Rows(rows_of(rows)),
-        Wire::Done(_) => OperationReply::Done,
-    })
+    Ok(
+        match result
+            .result
+            .ok_or(MalformedWire::Missing("operation_result"))?
+        {
+            Wire::Value(value) => OperationReply::Value(value.value),
+            Wire::Rows(rows) => OperationReply::Rows(rows_of(rows)),
+            Wire::Done(_) => OperationReply::Done,
+        },
+    )
 }
 
 pub(crate) fn rows_to_wire(rows: Vec<Row>) -> wire::Rows {
     let row = |(key, value)| wire::KeyValue { key, value };
-    wire::Rows { rows: rows.into_iter().map(row).collect() }
+    wire::Rows {
+        rows: rows.into_iter().map(row).collect(),
+    }
 }
 
 pub(crate) fn rows_of(rows: wire::Rows) -> Vec<Row> {
-    rows.rows.into_iter().map(|row| (row.key, row.value)).collect()
+    rows.rows
+        .into_iter()
+        .map(|row| (row.key, row.value))
+        .collect()
 }
 
 pub(crate) fn query_of(request: wire::QueryRequest) -> Result<(Stamp, Range), MalformedWire> {
-    let range = request.range.ok_or(MalformedWire::Missing("query_request.range"))?;
+    let range = request
+        .range
+        .ok_or(MalformedWire::Missing("query_request.range"))?;
     Ok((Stamp(request.stamp), range_of(range)))
 }
 

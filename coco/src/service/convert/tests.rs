@@ -27,7 +27,9 @@ fn cause() -> impl Strategy<Value = AbortCause> {
 
 fn decision() -> impl Strategy<Value = Decision> {
     prop_oneof![
-        any::<u64>().prop_map(|stamp| Decision::Commit { stamp: Stamp(stamp) }),
+        any::<u64>().prop_map(|stamp| Decision::Commit {
+            stamp: Stamp(stamp)
+        }),
         cause().prop_map(|cause| Decision::Abort { cause }),
     ]
 }
@@ -38,7 +40,11 @@ fn up() -> impl Strategy<Value = ToCoordinator> {
     let by = prop::collection::vec((gtid(), any::<u64>().prop_map(Priority)), 0..4);
     prop_oneof![
         (any::<u64>(), ".{0,9}", gtids).prop_map(|(life, address, in_doubt)| {
-            ToCoordinator::Hello { incarnation: Incarnation(life), address, in_doubt }
+            ToCoordinator::Hello {
+                incarnation: Incarnation(life),
+                address,
+                in_doubt,
+            }
         }),
         (gtid(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
             |(gtid, stamp, life, read_only)| ToCoordinator::Vote {
@@ -50,8 +56,10 @@ fn up() -> impl Strategy<Value = ToCoordinator> {
                 },
             }
         ),
-        (gtid(), cause())
-            .prop_map(|(gtid, cause)| ToCoordinator::Vote { gtid, ballot: Ballot::No { cause } }),
+        (gtid(), cause()).prop_map(|(gtid, cause)| ToCoordinator::Vote {
+            gtid,
+            ballot: Ballot::No { cause }
+        }),
         (gtid(), any::<u64>(), by).prop_map(|(gtid, priority, by)| ToCoordinator::Blocked {
             gtid,
             priority: Priority(priority),
@@ -97,7 +105,7 @@ fn reply() -> impl Strategy<Value = OperationReply> {
 }
 
 fn refused() -> impl Strategy<Value = Refused> {
-    let mut codes: Vec<_> = CODES.iter().map(|(code, _)| code.clone()).collect();
+    let mut codes = CODES.to_vec();
     codes.push(RefusedCode::Other("from-the-future".to_owned()));
     (prop::sample::select(codes), ".{0,9}").prop_map(|(code, message)| Refused { code, message })
 }
@@ -182,13 +190,21 @@ fn commit_answers_arrive() {
 
 #[test]
 fn statistics_sites_and_grants_arrive() {
-    let mut statistics = Statistics { in_flight: 3, epoch: 2, serving: true, ..Statistics::default() };
+    let mut statistics = Statistics {
+        in_flight: 3,
+        epoch: 2,
+        serving: true,
+        ..Statistics::default()
+    };
     statistics.counters.begun = 9;
     statistics.counters.commits = 5;
     statistics.counters.aborts.insert(AbortCause::Timeout, 2);
     statistics.counters.expired = 1;
     statistics.counters.deadlocks_by_search = 4;
-    assert_eq!(statistics_of(through(&statistics_to_wire(&statistics))), Ok(statistics));
+    assert_eq!(
+        statistics_of(through(&statistics_to_wire(&statistics))),
+        Ok(statistics)
+    );
 
     let site = SiteInfo {
         name: SiteName::new("a"),
@@ -196,10 +212,18 @@ fn statistics_sites_and_grants_arrive() {
         connected: true,
         incarnation: Incarnation(4),
     };
-    assert_eq!(site_infos(through(&sites_to_wire(vec![site.clone()]))), Ok(vec![site]));
+    assert_eq!(
+        site_infos(through(&sites_to_wire(vec![site.clone()]))),
+        Ok(vec![site])
+    );
 
     let (first, priority) = (Gtid(5), Priority(6));
-    let grant = BeginGrant { first, count: 2, priority, lease: Duration::from_millis(70) };
+    let grant = BeginGrant {
+        first,
+        count: 2,
+        priority,
+        lease: Duration::from_millis(70),
+    };
     assert_eq!(begin_grant(through(&grant_to_wire(&grant))), Ok(grant));
 }
 
@@ -210,23 +234,48 @@ fn every_missing_part_is_named() {
     use wire::to_participant::Message as Down;
     let up = |message| up_of(wire::ToCoordinator { message }).unwrap_err();
     assert_eq!(up(None), Missing("to_coordinator.message"));
-    let hello = wire::Hello { site: String::new(), ..Default::default() };
+    let hello = wire::Hello {
+        site: String::new(),
+        ..Default::default()
+    };
     assert_eq!(up(Some(Up::Hello(hello))), Empty("hello.site"));
-    let vote = wire::Vote { gtid: 1, ballot: None };
+    let vote = wire::Vote {
+        gtid: 1,
+        ballot: None,
+    };
     assert_eq!(up(Some(Up::Vote(vote))), Missing("vote.ballot"));
     for value in [0, 99, -1] {
-        let vote = wire::Vote { gtid: 1, ballot: Some(wire::vote::Ballot::No(value)) };
-        assert_eq!(up(Some(Up::Vote(vote))), UnknownValue { field: "vote.no", value });
+        let vote = wire::Vote {
+            gtid: 1,
+            ballot: Some(wire::vote::Ballot::No(value)),
+        };
+        assert_eq!(
+            up(Some(Up::Vote(vote))),
+            UnknownValue {
+                field: "vote.no",
+                value
+            }
+        );
     }
-    let done = wire::OnePhaseDone { gtid: 1, decision: None };
+    let done = wire::OnePhaseDone {
+        gtid: 1,
+        decision: None,
+    };
     assert_eq!(up(Some(Up::OnePhaseDone(done))), Missing("decision"));
 
     let down = |message| down_of(wire::ToParticipant { message }).unwrap_err();
     assert_eq!(down(None), Missing("to_participant.message"));
-    let decide = wire::Decide { gtid: 1, decision: Some(wire::Decision { outcome: None }) };
+    let decide = wire::Decide {
+        gtid: 1,
+        decision: Some(wire::Decision { outcome: None }),
+    };
     assert_eq!(down(Some(Down::Decide(decide))), Missing("decision"));
 
-    let none = wire::ExecuteRequest { txn: None, begin_priority: None, operations: Vec::new() };
+    let none = wire::ExecuteRequest {
+        txn: None,
+        begin_priority: None,
+        operations: Vec::new(),
+    };
     assert_eq!(execute_of(none), Err(Missing("execute_request.txn")));
     let empty = wire::ExecuteRequest {
         txn: Some(wire::execute_request::Txn::Gtid(1)),
@@ -234,9 +283,15 @@ fn every_missing_part_is_named() {
         operations: vec![wire::Operation { operation: None }],
     };
     assert_eq!(execute_of(empty), Err(Missing("operation")));
-    assert_eq!(answer_of(wire::CommitReply { outcome: None }), Err(Missing("commit_reply.outcome")));
+    assert_eq!(
+        answer_of(wire::CommitReply { outcome: None }),
+        Err(Missing("commit_reply.outcome"))
+    );
     assert_eq!(names_of(vec![String::new()]), Err(Empty("sites")));
-    assert_eq!(begin_grant(wire::BeginReply::default()), Err(Empty("begin_reply.count")));
+    assert_eq!(
+        begin_grant(wire::BeginReply::default()),
+        Err(Empty("begin_reply.count"))
+    );
 }
 
 #[test]
@@ -244,7 +299,16 @@ fn each_refused_begin_has_its_status() {
     let code = |refused| begin_refused(refused).code();
     assert_eq!(code(BeginRefused::Starting), Code::Unavailable);
     assert_eq!(code(BeginRefused::LogFailed), Code::FailedPrecondition);
-    assert_eq!(code(BeginRefused::Busy { limit: 1 }), Code::ResourceExhausted);
-    assert_eq!(code(BeginRefused::EpochsExhausted), Code::FailedPrecondition);
-    assert_eq!(Status::from(MalformedWire::NoHello).code(), Code::InvalidArgument);
+    assert_eq!(
+        code(BeginRefused::Busy { limit: 1 }),
+        Code::ResourceExhausted
+    );
+    assert_eq!(
+        code(BeginRefused::EpochsExhausted),
+        Code::FailedPrecondition
+    );
+    assert_eq!(
+        Status::from(MalformedWire::NoHello).code(),
+        Code::InvalidArgument
+    );
 }

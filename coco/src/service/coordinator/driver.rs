@@ -19,7 +19,7 @@ use tonic::Status;
 
 use super::queue::{DownFrames, QUEUE};
 use super::{BeginGrant, CoordinatorOptions, SiteInfo, StartError, Statistics};
-use crate::log::{Log, Record};
+use crate::log::{Log, LogError, Record};
 use crate::protocol::{
     BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, Incarnation, SiteName,
     Time, ToCoordinator, ToParticipant, Token,
@@ -41,19 +41,42 @@ pub(super) enum Input {
         priority: Option<Priority>,
         reply: oneshot::Sender<Result<BeginGrant, BeginRefused>>,
     },
-    Commit { gtid: Gtid, sites: Vec<SiteName>, reply: oneshot::Sender<CommitAnswer> },
-    Rollback { gtid: Gtid, sites: Vec<SiteName>, reply: oneshot::Sender<CommitAnswer> },
-    Sites { reply: oneshot::Sender<Vec<SiteInfo>> },
-    Statistics { reply: oneshot::Sender<Statistics> },
+    Commit {
+        gtid: Gtid,
+        sites: Vec<SiteName>,
+        reply: oneshot::Sender<CommitAnswer>,
+    },
+    Rollback {
+        gtid: Gtid,
+        sites: Vec<SiteName>,
+        reply: oneshot::Sender<CommitAnswer>,
+    },
+    Sites {
+        reply: oneshot::Sender<Vec<SiteInfo>>,
+    },
+    Statistics {
+        reply: oneshot::Sender<Statistics>,
+    },
     /// A site has connected; the first message is its hello.
-    Link { site: SiteName, messages: Vec<ToCoordinator>, reply: oneshot::Sender<Linked> },
-    Messages { id: LinkId, messages: Vec<ToCoordinator> },
-    LinkEnded { id: LinkId },
-    Shutdown { grace: Duration },
+    Link {
+        site: SiteName,
+        messages: Vec<ToCoordinator>,
+        reply: oneshot::Sender<Linked>,
+    },
+    Messages {
+        id: LinkId,
+        messages: Vec<ToCoordinator>,
+    },
+    LinkEnded {
+        id: LinkId,
+    },
+    Shutdown {
+        grace: Duration,
+    },
 }
 
 /// What became of a forced append; from the log's thread.
-type Written = Result<Token, ()>;
+type Written = Result<Token, LogError>;
 
 struct LinkOut {
     id: LinkId,
@@ -64,7 +87,8 @@ pub(super) struct Driver {
     machine: Coordinator,
     lease: Duration,
     log: Arc<dyn Log>,
-    on_note: Box<dyn Fn(&crate::protocol::Note) + Send>,
+    on_event: Box<dyn Fn(&str) + Send>,
+    log_failed: bool,
     /// Time zero of the machine.
     start: Instant,
     effects: Vec<CoordinatorEffect>,
@@ -97,7 +121,8 @@ impl Driver {
             machine,
             lease,
             log,
-            on_note: options.on_note,
+            on_event: options.on_event,
+            log_failed: false,
             start: Instant::now(),
             effects,
             callers: HashMap::new(),
@@ -134,7 +159,11 @@ impl Driver {
             tokio::task::yield_now().await;
             self.gather(&mut inputs);
             let now = self.now();
-            if self.machine.next_deadline().is_some_and(|deadline| deadline <= now) {
+            if self
+                .machine
+                .next_deadline()
+                .is_some_and(|deadline| deadline <= now)
+            {
                 self.machine.handle_tick(now, &mut self.effects);
             }
         }
@@ -160,7 +189,8 @@ impl Driver {
     fn next_wake(&self) -> Option<Instant> {
         let timer = self.machine.next_deadline();
         // One microsecond more, so that the timer is due when the sleep has ended.
-        let timer = timer.map(|at| self.start + at.since(Time::default()) + Duration::from_micros(1));
+        let timer =
+            timer.map(|at| self.start + at.since(Time::default()) + Duration::from_micros(1));
         match (timer, self.end_at) {
             (Some(timer), Some(end)) => Some(timer.min(end)),
             (timer, end) => timer.or(end),
@@ -168,14 +198,20 @@ impl Driver {
     }
 
     fn has_ended(&self) -> bool {
-        self.end_at.is_some_and(|end| self.callers.is_empty() || Instant::now() >= end)
+        self.end_at
+            .is_some_and(|end| self.callers.is_empty() || Instant::now() >= end)
     }
 
     fn handle_written(&mut self, written: Written) {
         let now = self.now();
         match written {
             Ok(token) => self.machine.handle_durable(now, token, &mut self.effects),
-            Err(()) => self.machine.handle_log_failed(now, &mut self.effects),
+            Err(error) => {
+                if !std::mem::replace(&mut self.log_failed, true) {
+                    (self.on_event)(&format!("takes no new transactions: {error}"));
+                }
+                self.machine.handle_log_failed(now, &mut self.effects);
+            }
         }
         if let Some(ready) = self.ready.take() {
             // An error means that nobody waits for the start any more.
@@ -186,21 +222,31 @@ impl Driver {
     fn handle(&mut self, input: Input) {
         let now = self.now();
         match input {
-            Input::Begin { count, priority, reply } => {
+            Input::Begin {
+                count,
+                priority,
+                reply,
+            } => {
                 let grant = self.begin(now, count, priority);
                 answer(reply, grant);
             }
             Input::Commit { gtid, sites, reply } => {
                 let caller = self.caller(reply);
-                self.machine.handle_commit(now, caller, gtid, &sites, &mut self.effects);
+                self.machine
+                    .handle_commit(now, caller, gtid, &sites, &mut self.effects);
             }
             Input::Rollback { gtid, sites, reply } => {
                 let caller = self.caller(reply);
-                self.machine.handle_rollback(now, caller, gtid, &sites, &mut self.effects);
+                self.machine
+                    .handle_rollback(now, caller, gtid, &sites, &mut self.effects);
             }
             Input::Sites { reply } => answer(reply, self.site_infos()),
             Input::Statistics { reply } => answer(reply, self.statistics()),
-            Input::Link { site, messages, reply } => {
+            Input::Link {
+                site,
+                messages,
+                reply,
+            } => {
                 let linked = self.link(now, site, messages);
                 answer(reply, linked);
             }
@@ -208,7 +254,8 @@ impl Driver {
                 // The messages of a link that was replaced are late repetitions at best.
                 if let Some(site) = self.sites.get(&id).cloned() {
                     for message in messages {
-                        self.machine.handle_message(now, &site, message, &mut self.effects);
+                        self.machine
+                            .handle_message(now, &site, message, &mut self.effects);
                     }
                 }
             }
@@ -231,19 +278,30 @@ impl Driver {
         count: u32,
         priority: Option<Priority>,
     ) -> Result<BeginGrant, BeginRefused> {
-        let first = self.machine.handle_begin(now, priority, &mut self.effects)?;
+        let first = self
+            .machine
+            .handle_begin(now, priority, &mut self.effects)?;
         let mut begun = 1;
         while begun < count {
             match self.machine.handle_begin(now, priority, &mut self.effects) {
                 Ok(next) => {
-                    assert_eq!(next.gtid.0, first.gtid.0 + u64::from(begun), "one epoch counts up");
+                    assert_eq!(
+                        next.gtid.0,
+                        first.gtid.0 + u64::from(begun),
+                        "one epoch counts up"
+                    );
                     begun += 1;
                 }
                 Err(_) => break,
             }
         }
         let lease = self.lease;
-        Ok(BeginGrant { first: first.gtid, count: begun, priority: first.priority, lease })
+        Ok(BeginGrant {
+            first: first.gtid,
+            count: begun,
+            priority: first.priority,
+            lease,
+        })
     }
 
     fn site_infos(&self) -> Vec<SiteInfo> {
@@ -280,13 +338,20 @@ impl Driver {
         self.next_link += 1;
         let id = LinkId(self.next_link);
         let (sender, receiver) = mpsc::channel(QUEUE);
-        if let Some(before) = self.links.insert(site.clone(), LinkOut { id, messages: sender }) {
+        if let Some(before) = self.links.insert(
+            site.clone(),
+            LinkOut {
+                id,
+                messages: sender,
+            },
+        ) {
             self.sites.remove(&before.id);
             self.machine.handle_link_down(now, &site, &mut self.effects);
         }
         self.sites.insert(id, site.clone());
         for message in messages {
-            self.machine.handle_message(now, &site, message, &mut self.effects);
+            self.machine
+                .handle_message(now, &site, message, &mut self.effects);
         }
         Ok((id, DownFrames::new(receiver)))
     }
@@ -309,7 +374,7 @@ impl Driver {
                         &record.encode(),
                         Box::new(move |written| {
                             // An error means that the driver has ended: nobody wants to know.
-                            let _ended = writing.send(written.map(|_lsn| token).map_err(|_| ()));
+                            let _ended = writing.send(written.map(|_lsn| token));
                         }),
                     );
                 }
@@ -321,12 +386,16 @@ impl Driver {
                         broken.push(link.id);
                     }
                 }
-                CoordinatorEffect::Answer { caller, answer: said, .. } => {
+                CoordinatorEffect::Answer {
+                    caller,
+                    answer: said,
+                    ..
+                } => {
                     if let Some(reply) = self.callers.remove(&caller) {
                         answer(reply, said);
                     }
                 }
-                CoordinatorEffect::Note(note) => (self.on_note)(&note),
+                CoordinatorEffect::Note(note) => (self.on_event)(&format!("survived: {note:?}")),
             }
         }
         let now = self.now();

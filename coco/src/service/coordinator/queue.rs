@@ -18,14 +18,17 @@ pub(super) const QUEUE: usize = 64 * 1024;
 
 /// The frames for one site: each takes what is there and waits for no more. Ends when the driver drops its
 /// end of the queue.
-pub struct DownFrames {
+pub(crate) struct DownFrames {
     messages: mpsc::Receiver<ToParticipant>,
     taken: Vec<ToParticipant>,
 }
 
 impl DownFrames {
     pub(super) fn new(messages: mpsc::Receiver<ToParticipant>) -> Self {
-        Self { messages, taken: Vec::new() }
+        Self {
+            messages,
+            taken: Vec::new(),
+        }
     }
 }
 
@@ -34,7 +37,10 @@ impl Stream for DownFrames {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let taken = ready!(this.messages.poll_recv_many(context, &mut this.taken, MAX_FRAME));
+        let taken = ready!(
+            this.messages
+                .poll_recv_many(context, &mut this.taken, MAX_FRAME)
+        );
         if taken == 0 {
             return Poll::Ready(None);
         }

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(2..=1000))]
     pub(crate) accounts: u32,
     /// How many of each shared thing there are; fewer are hotter.
-    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) hot: u32,
     /// Selects what the clients ask for; the same seed asks for the same.
     #[arg(long, default_value_t = 1)]

@@ -17,8 +17,16 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 
 fn prepared() -> impl Strategy<Value = Prepared> {
     let range = (bytes(), prop::option::of(bytes())).prop_map(|(low, high)| KeyRange { low, high });
-    (changes(), prop::collection::vec(bytes(), 0..3), prop::collection::vec(range, 0..3))
-        .prop_map(|(changes, reads, scans)| Prepared { changes, reads, scans })
+    (
+        changes(),
+        prop::collection::vec(bytes(), 0..3),
+        prop::collection::vec(range, 0..3),
+    )
+        .prop_map(|(changes, reads, scans)| Prepared {
+            changes,
+            reads,
+            scans,
+        })
 }
 
 fn records() -> impl Strategy<Value = SiteRecord> {
@@ -39,18 +47,25 @@ fn records() -> impl Strategy<Value = SiteRecord> {
         ),
         (number(), number()).prop_map(|(gtid, stamp)| SiteRecord::Decision {
             gtid: Gtid(gtid),
-            decision: Decision::Commit { stamp: Stamp(stamp) },
+            decision: Decision::Commit {
+                stamp: Stamp(stamp)
+            },
         }),
         (number(), prop::sample::select(CAUSES.to_vec())).prop_map(|(gtid, cause)| {
-            SiteRecord::Decision { gtid: Gtid(gtid), decision: Decision::Abort { cause } }
+            SiteRecord::Decision {
+                gtid: Gtid(gtid),
+                decision: Decision::Abort { cause },
+            }
         }),
         (number(), number(), changes()).prop_map(|(gtid, stamp, changes)| SiteRecord::OnePhase {
             gtid: Gtid(gtid),
             stamp: Stamp(stamp),
             changes,
         }),
-        (number(), changes())
-            .prop_map(|(stamp, changes)| SiteRecord::Local { stamp: Stamp(stamp), changes }),
+        (number(), changes()).prop_map(|(stamp, changes)| SiteRecord::Local {
+            stamp: Stamp(stamp),
+            changes
+        }),
     ]
 }
 
@@ -93,9 +108,18 @@ proptest! {
 
 #[test]
 fn a_newer_version_and_an_unknown_kind_are_named() {
-    assert_eq!(SiteRecord::decode(&[2, 1]), Err(SiteRecordError::NewerVersion(2)));
-    assert_eq!(SiteRecord::decode(&[1, 9]), Err(SiteRecordError::UnknownKind(9)));
-    assert_eq!(SiteRecord::decode(&[]), Err(SiteRecordError::Malformed("too short")));
+    assert_eq!(
+        SiteRecord::decode(&[2, 1]),
+        Err(SiteRecordError::NewerVersion(2))
+    );
+    assert_eq!(
+        SiteRecord::decode(&[1, 9]),
+        Err(SiteRecordError::UnknownKind(9))
+    );
+    assert_eq!(
+        SiteRecord::decode(&[]),
+        Err(SiteRecordError::Malformed("too short"))
+    );
 }
 
 #[test]
@@ -103,5 +127,8 @@ fn a_count_that_lies_does_not_allocate() {
     let mut bytes = vec![1, 5];
     bytes.extend_from_slice(&7u64.to_le_bytes());
     bytes.extend_from_slice(&u32::MAX.to_le_bytes());
-    assert_eq!(SiteRecord::decode(&bytes), Err(SiteRecordError::Malformed("too short")));
+    assert_eq!(
+        SiteRecord::decode(&bytes),
+        Err(SiteRecordError::Malformed("too short"))
+    );
 }

@@ -1,0 +1,203 @@
+//! The `coco` command as a real process: its ready line, its end, its refusals.
+#![cfg(all(feature = "grpc", feature = "file-log"))]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails to set itself up has failed"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A child that does not outlive its test.
+struct Process {
+    child: Child,
+    line: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+impl Process {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        if line.is_empty() {
+            let mut error = String::new();
+            child
+                .stderr
+                .as_mut()
+                .unwrap()
+                .read_to_string(&mut error)
+                .unwrap();
+            panic!("no ready line: {error}");
+        }
+        Self {
+            child,
+            line: line.trim_end().to_owned(),
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(name)
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the process does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coco"));
+    command.args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Refused with status 2 and exactly one line, which says this.
+fn refused(output: &Output, says: &str) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(
+        error.starts_with("coco: ") && error.contains(says),
+        "{error}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn it_says_where_it_listens_and_ends_in_good_order() {
+    let folder = tempfile::tempdir().unwrap();
+    for (epoch, signal) in ["-INT", "-TERM"].into_iter().enumerate() {
+        let mut server = Process::start(&["serve", "--data", text(folder.path())]);
+        let address = server
+            .line
+            .strip_prefix("coco: listening on ")
+            .unwrap()
+            .to_owned();
+        let status = run(&["status", "--at", &address, "--json"]);
+        assert!(status.status.success());
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert_eq!(status["serving"], true);
+        assert_eq!(status["epoch"], epoch + 1);
+        let words = run(&["status", "--at", &format!("http://{address}")]);
+        assert!(String::from_utf8_lossy(&words.stdout).starts_with("serving, epoch"));
+        server.signal(signal);
+        assert!(server.wait().success(), "{signal}");
+    }
+}
+
+#[test]
+fn the_ready_line_can_be_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Process::start(&["serve", "--data", text(folder.path()), "--json"]);
+    let ready: serde_json::Value = serde_json::from_str(&server.line).unwrap();
+    assert!(
+        ready["listening"]
+            .as_str()
+            .unwrap()
+            .starts_with("127.0.0.1:")
+    );
+}
+
+#[test]
+fn it_ends_with_its_parent_if_it_was_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server =
+        Process::start(&["serve", "--data", text(folder.path()), "--exit-with-parent"]);
+    drop(server.child.stdin.take());
+    assert!(server.wait().success());
+}
+
+#[test]
+fn a_killed_coordinator_starts_again_with_the_next_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    for epoch in 1..=3 {
+        let mut server = Process::start(&["serve", "--data", text(folder.path())]);
+        let address = server
+            .line
+            .strip_prefix("coco: listening on ")
+            .unwrap()
+            .to_owned();
+        let status = run(&["status", "--at", &address, "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert_eq!(status["epoch"], epoch);
+        server.signal("-KILL");
+        assert!(!server.wait().success());
+    }
+}
+
+#[test]
+fn each_refusal_is_one_line_that_says_what_to_do_and_status_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("log");
+    let data = text(&data);
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    refused(
+        &run(&["serve", "--data", data, "--listen", &address]),
+        "the port is in use",
+    );
+
+    let server = Process::start(&["serve", "--data", data]);
+    refused(
+        &run(&["serve", "--data", data]),
+        "is in use; stop the process",
+    );
+    drop(server);
+    refused(
+        &run(&["serve", "--data", data, "--id", "3"]),
+        "is the log of coordinator \"C0\"",
+    );
+
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    refused(&run(&["serve", "--data", text(&file)]), "file");
+
+    refused(&run(&["status", "--at", "127.0.0.1:1"]), "is it running?");
+    refused(
+        &run(&["status", "--at", "not an address"]),
+        "is not an address",
+    );
+
+    let help = run(&["serve", "--help"]);
+    assert!(help.status.success());
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Examples:"));
+}

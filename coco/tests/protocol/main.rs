@@ -1,0 +1,11 @@
+//! The real coordinator and the real voters in a world in memory: transcripts and an exhaustive search.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may stop at the first surprise, and matches only what it looks for"
+)]
+
+mod explore;
+mod scripts;
+mod world;

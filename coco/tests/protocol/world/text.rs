@@ -1,0 +1,206 @@
+//! What happens, in words: one line for each effect and arrival.
+
+use std::collections::BTreeMap;
+
+use co_core::{Gtid, Priority};
+use coco::log::Record;
+use coco::protocol::{
+    Ballot, CommitAnswer, CoordinatorEffect, Decision, GtidParts, Note, SiteName, ToCoordinator,
+    ToParticipant, VoterEffect,
+};
+
+use super::{SiteRecord, World};
+
+/// Renders with the transactions' names.
+pub(crate) struct Text<'a> {
+    names: &'a BTreeMap<Gtid, String>,
+}
+
+impl World {
+    pub(crate) fn say(&mut self, line: impl FnOnce(&Text<'_>) -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line(&Text { names: &self.names }));
+        }
+    }
+}
+
+impl Text<'_> {
+    fn name(&self, gtid: Gtid) -> String {
+        self.names.get(&gtid).cloned().unwrap_or_else(|| {
+            let parts = GtidParts::of(gtid);
+            let (epoch, counter) = (parts.epoch.number(), parts.counter);
+            format!("{}.{epoch}.{counter}", parts.coordinator)
+        })
+    }
+
+    fn list(&self, gtids: impl IntoIterator<Item = Gtid>) -> String {
+        let names: Vec<String> = gtids.into_iter().map(|gtid| self.name(gtid)).collect();
+        format!("[{}]", names.join(" "))
+    }
+
+    fn decision(decision: Decision) -> String {
+        match decision {
+            Decision::Commit { stamp } => format!("commit {stamp}"),
+            Decision::Abort { cause } => format!("abort {cause:?}"),
+        }
+    }
+
+    fn to_coordinator(&self, message: &ToCoordinator) -> String {
+        match message {
+            ToCoordinator::Hello {
+                incarnation,
+                in_doubt,
+                ..
+            } => {
+                let in_doubt = self.list(in_doubt.iter().copied());
+                format!("hello, life {}, in doubt {in_doubt}", incarnation.0)
+            }
+            ToCoordinator::Vote {
+                gtid,
+                ballot: Ballot::Yes {
+                    stamp, read_only, ..
+                },
+            } => {
+                let kind = if *read_only { " read-only" } else { "" };
+                format!("YES {} {stamp}{kind}", self.name(*gtid))
+            }
+            ToCoordinator::Vote {
+                gtid,
+                ballot: Ballot::No { cause },
+            } => {
+                format!("NO {} {cause:?}", self.name(*gtid))
+            }
+            ToCoordinator::Blocked { gtid, by, .. } => {
+                let by = self.list(by.iter().map(|&(gtid, _): &(Gtid, Priority)| gtid));
+                format!("blocked {} by {by}", self.name(*gtid))
+            }
+            ToCoordinator::OnePhaseDone { gtid, decision } => {
+                format!(
+                    "done alone {} {}",
+                    self.name(*gtid),
+                    Self::decision(*decision)
+                )
+            }
+            ToCoordinator::Ack { gtid } => format!("ack {}", self.name(*gtid)),
+            ToCoordinator::Inquire { gtid } => format!("inquire {}", self.name(*gtid)),
+        }
+    }
+
+    fn to_site(&self, message: &ToParticipant) -> String {
+        match message {
+            ToParticipant::Prepare { gtid } => format!("prepare {}", self.name(*gtid)),
+            ToParticipant::CommitOnePhase { gtid } => format!("commit alone {}", self.name(*gtid)),
+            ToParticipant::Decide { gtid, decision } => {
+                format!("decide {} {}", self.name(*gtid), Self::decision(*decision))
+            }
+        }
+    }
+
+    pub(crate) fn arrival_at_coordinator(
+        &self,
+        from: &SiteName,
+        message: &ToCoordinator,
+    ) -> String {
+        format!("{from} => C  {}", self.to_coordinator(message))
+    }
+
+    pub(crate) fn arrival_at_site(&self, to: &SiteName, message: &ToParticipant) -> String {
+        format!("C => {to}  {}", self.to_site(message))
+    }
+
+    pub(crate) fn record(&self, record: &Record) -> String {
+        match record {
+            Record::Epoch { epoch, .. } => format!("epoch {}", epoch.number()),
+            Record::Commit { gtid, stamp, sites } => {
+                let sites: Vec<&str> = sites.iter().map(SiteName::as_str).collect();
+                format!("commit {} {stamp} at {}", self.name(*gtid), sites.join(" "))
+            }
+            Record::End { gtid } => format!("end {}", self.name(*gtid)),
+        }
+    }
+
+    pub(crate) fn site_record(&self, record: &SiteRecord) -> String {
+        match record {
+            SiteRecord::Prepared(it) => {
+                let kind = if it.read_only { " read-only" } else { "" };
+                format!("prepared {} {}{kind}", self.name(it.gtid), it.stamp)
+            }
+            SiteRecord::Alone { gtid, stamp } => {
+                format!("committed alone {} {stamp}", self.name(*gtid))
+            }
+            SiteRecord::Decided { gtid, decision } => {
+                format!("decided {} {}", self.name(*gtid), Self::decision(*decision))
+            }
+        }
+    }
+
+    pub(crate) fn coordinator_effect(&self, effect: &CoordinatorEffect) -> String {
+        match effect {
+            CoordinatorEffect::Append { record, .. } => format!("C  force {}", self.record(record)),
+            CoordinatorEffect::AppendLazy { record } => format!("C  write {}", self.record(record)),
+            CoordinatorEffect::Send { to, message } => {
+                format!("C -> {to}  {}", self.to_site(message))
+            }
+            CoordinatorEffect::Answer {
+                caller,
+                gtid,
+                answer,
+            } => {
+                let answer = match answer {
+                    CommitAnswer::Committed { stamp } => format!("committed {stamp}"),
+                    CommitAnswer::Aborted { cause } => format!("aborted {cause:?}"),
+                    CommitAnswer::Unknown => "unknown".to_owned(),
+                    CommitAnswer::Refused(refusal) => format!("refused {refusal:?}"),
+                };
+                format!("C  answer {}: {} {answer}", caller.0, self.name(*gtid))
+            }
+            CoordinatorEffect::Note(note) => match note {
+                Note::ForeignGtid { from, gtid } => {
+                    format!("C  note: {from} names the foreign {}", self.name(*gtid))
+                }
+                Note::UnexpectedVote { from, gtid } => {
+                    format!("C  note: unexpected vote of {from} on {}", self.name(*gtid))
+                }
+                Note::StaleHello { from } => format!("C  note: stale hello of {from}"),
+                Note::VoteLost { from, gtid } => {
+                    format!("C  note: {from} has lost its vote on {}", self.name(*gtid))
+                }
+                Note::UnknownToken(token) => format!("C  note: unknown {token:?}"),
+            },
+        }
+    }
+
+    pub(crate) fn voter_effect(&self, site: &SiteName, effect: &VoterEffect) -> String {
+        match effect {
+            VoterEffect::RequestVote { gtid } => format!("{site}  ask engine {}", self.name(*gtid)),
+            VoterEffect::AppendPrepared { gtid, stamp, .. } => {
+                format!("{site}  force prepared {} {stamp}", self.name(*gtid))
+            }
+            VoterEffect::AppendOnePhase { gtid, stamp, .. } => {
+                format!("{site}  force committed alone {} {stamp}", self.name(*gtid))
+            }
+            VoterEffect::AppendDecision { gtid, decision, .. } => {
+                format!(
+                    "{site}  force decided {} {}",
+                    self.name(*gtid),
+                    Self::decision(*decision)
+                )
+            }
+            VoterEffect::AppendDecisionLazy { gtid, decision } => {
+                format!(
+                    "{site}  write decided {} {}",
+                    self.name(*gtid),
+                    Self::decision(*decision)
+                )
+            }
+            VoterEffect::Apply { gtid, decision } => {
+                format!(
+                    "{site}  apply {} {}",
+                    self.name(*gtid),
+                    Self::decision(*decision)
+                )
+            }
+            VoterEffect::Send(message) => format!("{site} -> C  {}", self.to_coordinator(message)),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Which transactions work here, and when their clients were last heard of.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use coco::protocol::AbortCause;
+use tokio::time::Instant;
+
+use crate::participant::TxnName;
+use crate::site::Site;
+use crate::sync::Mutex;
+
+#[derive(Debug)]
+pub(super) struct Activity {
+    known: Mutex<HashMap<TxnName, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    running: bool,
+    last: Instant,
+}
+
+/// Why an operation may not run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotNow {
+    Unknown,
+    Busy,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self {
+            known: Mutex::default(),
+        }
+    }
+
+    /// The transaction begins with an operation that is about to run.
+    pub(super) fn begin<'a>(&'a self, site: &'a Site, name: TxnName) -> Running<'a> {
+        let entry = Entry {
+            running: true,
+            last: Instant::now(),
+        };
+        self.known.lock().insert(name, entry);
+        Running {
+            activity: self,
+            site,
+            name,
+            done: false,
+        }
+    }
+
+    /// An operation is about to run (P1).
+    pub(super) fn enter<'a>(
+        &'a self,
+        site: &'a Site,
+        name: TxnName,
+    ) -> Result<Running<'a>, NotNow> {
+        let mut known = self.known.lock();
+        let entry = known.get_mut(&name).ok_or(NotNow::Unknown)?;
+        if std::mem::replace(&mut entry.running, true) {
+            return Err(NotNow::Busy);
+        }
+        Ok(Running {
+            activity: self,
+            site,
+            name,
+            done: false,
+        })
+    }
+
+    /// The transaction does no more work. Says whether an operation is running, or `None` if it is not
+    /// known.
+    pub(super) fn remove(&self, name: TxnName) -> Option<bool> {
+        self.known.lock().remove(&name).map(|entry| entry.running)
+    }
+
+    /// Gives up the transactions whose clients are silent (P3), and forgets those that have ended.
+    pub(super) fn reap(&self, site: &Site, idle_timeout: Duration) {
+        let silent: Vec<TxnName> = {
+            let known = self.known.lock();
+            let is_silent = |entry: &Entry| !entry.running && entry.last.elapsed() >= idle_timeout;
+            known
+                .iter()
+                .filter(|(_, entry)| is_silent(entry))
+                .map(|(name, _)| *name)
+                .collect()
+        };
+        for name in silent {
+            // If not: its vote was asked for, and it goes when it is decided.
+            if site.abandon(name, AbortCause::Timeout) {
+                self.known.lock().remove(&name);
+            }
+        }
+    }
+}
+
+/// An operation that runs. Dropped before it is done (its client has gone, or it waited too long) it ends
+/// its transaction (P2): a lock request may be left behind otherwise.
+pub(super) struct Running<'a> {
+    activity: &'a Activity,
+    site: &'a Site,
+    name: TxnName,
+    done: bool,
+}
+
+impl Running<'_> {
+    /// The operation has ended, and the transaction goes on.
+    pub(super) fn done(mut self) {
+        self.done = true;
+        if let Some(entry) = self.activity.known.lock().get_mut(&self.name) {
+            entry.running = false;
+            entry.last = Instant::now();
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.activity.remove(self.name);
+            self.site.abandon(self.name, AbortCause::Timeout);
+        }
+    }
+}

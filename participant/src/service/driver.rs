@@ -1,0 +1,136 @@
+//! The task that drives a site: the link's events, the site's wakes, the clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coco::log::Log;
+use coco::protocol::{SiteName, Time, VoterConfig};
+use coco::service::link::{Link, LinkEvent, LinkSender};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::activity::Activity;
+use super::{ParticipantOptions, volatile_incarnation};
+use crate::participant::Participant;
+use crate::site::{Input, Parts, RecoverError, Site, SiteConfig};
+use crate::sync::Mutex;
+
+/// How often silent clients are looked for.
+const REAP_EVERY: Duration = Duration::from_millis(100);
+
+pub(super) struct Driver {
+    site: Arc<Site>,
+    /// Where the voter's messages go while the link is up. Taken with the site locked; holds no lock itself.
+    sender: Arc<Mutex<Option<LinkSender>>>,
+    woken: Arc<Notify>,
+    start: Instant,
+}
+
+impl Driver {
+    pub(super) fn open(
+        options: &ParticipantOptions,
+        voter: VoterConfig,
+        participant: Arc<dyn Participant>,
+        log: Arc<dyn Log>,
+        records: &[Vec<u8>],
+    ) -> Result<Self, RecoverError> {
+        let sender: Arc<Mutex<Option<LinkSender>>> = Arc::default();
+        let woken = Arc::new(Notify::new());
+        let (outgoing, waking) = (Arc::clone(&sender), Arc::clone(&woken));
+        let config = SiteConfig {
+            name: options.name.clone(),
+            voter,
+            incarnation: volatile_incarnation(),
+        };
+        let parts = Parts {
+            participant,
+            log,
+            outbox: Box::new(move |message| {
+                if let Some(sender) = &*outgoing.lock() {
+                    sender.send(message);
+                }
+            }),
+            wake: Box::new(move || waking.notify_one()),
+        };
+        let site = Arc::new(Site::open(config, parts, records, Time::default())?);
+        Ok(Self {
+            site,
+            sender,
+            woken,
+            start: Instant::now(),
+        })
+    }
+
+    pub(super) fn site(&self) -> Arc<Site> {
+        Arc::clone(&self.site)
+    }
+
+    /// Runs until it is told to stop, or its handle is dropped.
+    pub(super) async fn run(
+        self,
+        options: ParticipantOptions,
+        link: Link,
+        mut events: mpsc::Receiver<LinkEvent>,
+        activity: Arc<Activity>,
+        mut stopped: oneshot::Receiver<()>,
+    ) {
+        let mut tick = tokio::time::interval(options.tick);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reaped = Instant::now();
+        let mut reason_told = String::new();
+        let mut log_failed = false;
+        loop {
+            tokio::select! {
+                _ = &mut stopped => break,
+                Some(event) = events.recv() => {
+                    self.link_event(&options, event, &mut reason_told);
+                }
+                () = self.woken.notified() => self.site.run(self.now()),
+                _ = tick.tick() => {
+                    self.site.handle(Input::Tick, self.now());
+                    if reaped.elapsed() >= REAP_EVERY {
+                        reaped = Instant::now();
+                        activity.reap(&self.site, options.idle_timeout);
+                        if !log_failed && self.site.log_failed() {
+                            log_failed = true;
+                            let name = &options.name;
+                            (options.on_event)(&format!("site {name} takes no more work: its log has failed"));
+                        }
+                    }
+                }
+            }
+        }
+        drop(link);
+    }
+
+    fn now(&self) -> Time {
+        Time::default() + self.start.elapsed()
+    }
+
+    fn link_event(&self, options: &ParticipantOptions, event: LinkEvent, told: &mut String) {
+        match event {
+            LinkEvent::Up(sender) => {
+                *self.sender.lock() = Some(sender);
+                self.site.handle(Input::LinkUp, self.now());
+            }
+            LinkEvent::Down { reason } => {
+                *self.sender.lock() = None;
+                self.site.handle(Input::LinkDown, self.now());
+                // Once, not at every attempt.
+                if *told != reason {
+                    (options.on_event)(&down(&options.name, &reason));
+                    *told = reason;
+                }
+            }
+            LinkEvent::Messages(messages) => {
+                for message in messages {
+                    self.site.handle(Input::Message(message), self.now());
+                }
+            }
+        }
+    }
+}
+
+fn down(name: &SiteName, reason: &str) -> String {
+    format!("site {name} has no link to the coordinator: {reason}")
+}

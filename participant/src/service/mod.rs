@@ -1,0 +1,221 @@
+//! A site as a server: the engine's operations for clients, the voter's link to the coordinator.
+//!
+//! ```text
+//! clients ──Execute──► handler ──► engine ◄──── site (voter, log) ◄──── driver ◄──link── coordinator
+//!                         └─────begin, abandon, commit_local───┘            └── ticks, wakes
+//! ```
+//!
+//! Invariants:
+//! - P1 One operation of a transaction runs at a time; a second one is refused.
+//! - P2 An operation whose client has gone, or that waits too long, ends its transaction, unless the vote
+//!   was asked for.
+//! - P3 A transaction whose client is silent for the idle timeout is aborted, unless its vote was asked for.
+
+mod activity;
+mod driver;
+mod handler;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coco::log::Log;
+use coco::protocol::{Durability, Incarnation, SiteName, VoterConfig};
+use coco::service::InvalidUri;
+use coco::service::link::Link;
+use coco::service::site::SiteServer;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use self::activity::Activity;
+use self::driver::Driver;
+use self::handler::Handler;
+use crate::error::HistoryError;
+use crate::participant::Participant;
+use crate::site::{NoLog, RecoverError, Site};
+
+/// How long a shutdown waits for calls in flight.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// How a site serves.
+pub struct ParticipantOptions {
+    /// The site's name: unique among the sites of its coordinator.
+    pub name: SiteName,
+    /// The coordinator's address.
+    pub coordinator: String,
+    /// The address that clients are told, such as `http://host:7001`; without it, that of the listener.
+    pub advertise: Option<String>,
+    /// How long a transaction's client may be silent.
+    pub idle_timeout: Duration,
+    /// How long one operation may wait for its locks.
+    pub operation_timeout: Duration,
+    /// How often timers and waits are looked at.
+    pub tick: Duration,
+    /// How the site votes; address and durability are filled in.
+    pub voter: VoterConfig,
+    /// Called with what an operator wants to see: the link's ups and downs.
+    pub on_event: Box<dyn Fn(&str) + Send>,
+}
+
+impl ParticipantOptions {
+    /// Ordinary patience.
+    #[must_use]
+    pub fn new(name: &str, coordinator: &str) -> Self {
+        Self {
+            name: SiteName::new(name),
+            coordinator: coordinator.to_owned(),
+            advertise: None,
+            idle_timeout: Duration::from_secs(10),
+            operation_timeout: Duration::from_secs(10),
+            tick: Duration::from_millis(5),
+            voter: VoterConfig::default(),
+            on_event: Box::new(|_| {}),
+        }
+    }
+}
+
+impl fmt::Debug for ParticipantOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParticipantOptions")
+            .field("name", &self.name)
+            .field("coordinator", &self.coordinator)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What survives a restart of the site.
+pub enum Storage {
+    /// Nothing.
+    Volatile,
+    /// What is in this log, which held these records.
+    Durable {
+        /// The log.
+        log: Arc<dyn Log>,
+        /// Its records.
+        records: Vec<Vec<u8>>,
+    },
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Volatile => "Volatile",
+            Self::Durable { .. } => "Durable",
+        })
+    }
+}
+
+/// Why a site did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its log makes no sense.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The coordinator's address is none.
+    #[error(transparent)]
+    Coordinator(#[from] InvalidUri),
+    /// The listener has no address.
+    #[error("the listening socket failed: {0}")]
+    Listener(#[from] io::Error),
+}
+
+/// A running site.
+#[derive(Debug)]
+pub struct ParticipantServer {
+    site: Arc<Site>,
+    server: SiteServer,
+    stop: oneshot::Sender<()>,
+    driver: JoinHandle<()>,
+}
+
+impl ParticipantServer {
+    /// Serves `participant`, whose store is empty, on `listener`, in the present tokio runtime. The link to
+    /// the coordinator comes up as soon as there is one.
+    ///
+    /// # Errors
+    /// If the log makes no sense, or an address is none.
+    pub fn start(
+        mut options: ParticipantOptions,
+        participant: Arc<dyn Participant>,
+        storage: Storage,
+        listener: TcpListener,
+    ) -> Result<Self, StartError> {
+        let address = listener.local_addr()?;
+        let advertised = options
+            .advertise
+            .clone()
+            .unwrap_or_else(|| format!("http://{address}"));
+        let (log, records, durability): (Arc<dyn Log>, _, _) = match storage {
+            Storage::Volatile => (Arc::new(NoLog::new()), Vec::new(), Durability::Volatile),
+            Storage::Durable { log, records } => (log, records, Durability::Durable),
+        };
+        let voter = VoterConfig {
+            address: advertised,
+            durability,
+            ..std::mem::take(&mut options.voter)
+        };
+        let driver = Driver::open(&options, voter, participant, log, &records)?;
+        let site = driver.site();
+        let activity = Arc::new(Activity::new());
+        let handler = Handler::new(
+            Arc::clone(&site),
+            Arc::clone(&activity),
+            options.operation_timeout,
+        );
+        let (link, events) = Link::open(&options.coordinator, options.name.clone())?;
+        let server = SiteServer::start(listener, Arc::new(handler))?;
+        let (stop, stopped) = oneshot::channel();
+        let driver = tokio::spawn(driver.run(options, link, events, activity, stopped));
+        Ok(Self {
+            site,
+            server,
+            stop,
+            driver,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The site behind it.
+    #[must_use]
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Takes no more calls, waits a moment for those in flight, and finishes the history with its footer.
+    ///
+    /// # Errors
+    /// If the history could not be written in full.
+    pub async fn shutdown(self) -> Result<(), HistoryError> {
+        // Late calls and a server that had failed do not change what the history says.
+        let _late = tokio::time::timeout(SHUTDOWN_GRACE, self.server.shutdown()).await;
+        // Errors mean that the driver has ended already.
+        let _driver_ended = self.stop.send(());
+        let _driver_ended = self.driver.await;
+        self.site.participant().recorder().finish()
+    }
+
+    /// Ends at once, as a crash would.
+    pub fn kill(self) {
+        self.driver.abort();
+        self.server.kill();
+    }
+}
+
+/// A life of a volatile site: later ones have to be larger, and all it can go by is the clock.
+fn volatile_incarnation() -> Incarnation {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let micros = now.map_or(0, |now| now.as_micros());
+    Incarnation(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

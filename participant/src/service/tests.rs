@@ -1,0 +1,206 @@
+//! The handler without a network: what it says to clients that break the rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use co_core::{Gtid, Priority, VoteRule};
+use coco::protocol::{
+    AbortCause, CommitAnswer, Decision, Durability, Incarnation, Refusal, SiteName, Time,
+    ToParticipant, VoterConfig,
+};
+use coco::service::RefusedCode;
+use coco::service::site::{
+    Execute, ExecuteAnswer, ExecuteOutcome, Operation, OperationReply, SiteHandler as _, SiteTxn,
+};
+
+use super::activity::Activity;
+use super::handler::Handler;
+use crate::Recorder;
+use crate::engine::{EngineKind, open};
+use crate::site::{Input, NoLog, Parts, Site, SiteConfig};
+
+struct Setup {
+    site: Arc<Site>,
+    activity: Arc<Activity>,
+    handler: Handler,
+}
+
+fn setup() -> Setup {
+    let voter = VoterConfig {
+        durability: Durability::Volatile,
+        ..VoterConfig::default()
+    };
+    let config = SiteConfig {
+        name: SiteName::new("s"),
+        voter,
+        incarnation: Incarnation(7),
+    };
+    let parts = Parts {
+        participant: open(EngineKind::Ss2pl, VoteRule::Withhold, Recorder::off()),
+        log: Arc::new(NoLog::new()),
+        outbox: Box::new(drop),
+        wake: Box::new(|| {}),
+    };
+    let site = Arc::new(Site::open(config, parts, &[], Time(0)).unwrap());
+    let activity = Arc::new(Activity::new());
+    let patience = Duration::from_millis(50);
+    let handler = Handler::new(Arc::clone(&site), Arc::clone(&activity), patience);
+    Setup {
+        site,
+        activity,
+        handler,
+    }
+}
+
+const G: SiteTxn = SiteTxn::Global(Gtid(9));
+
+fn put(txn: SiteTxn, begin: bool) -> Execute {
+    let operations = vec![Operation::Put(b"k".to_vec(), b"v".to_vec())];
+    Execute {
+        txn,
+        begin: begin.then_some(Priority(9)),
+        operations,
+    }
+}
+
+fn refused(answer: &ExecuteAnswer) -> &RefusedCode {
+    match &answer.outcome {
+        ExecuteOutcome::Refused(refused) => &refused.code,
+        ExecuteOutcome::Results(_) | ExecuteOutcome::Aborted(_) => panic!("{answer:?}"),
+    }
+}
+
+fn is_done(answer: &ExecuteAnswer) -> bool {
+    answer.outcome == ExecuteOutcome::Results(vec![OperationReply::Done])
+}
+
+#[tokio::test]
+async fn operations_before_the_begin_after_it_twice_and_after_the_commit_are_refused() {
+    let Setup { site, handler, .. } = setup();
+    assert_eq!(
+        refused(&handler.execute(put(G, false)).await),
+        &RefusedCode::UnknownTransaction
+    );
+    assert!(is_done(&handler.execute(put(G, true)).await));
+    assert_eq!(
+        refused(&handler.execute(put(G, true)).await),
+        &RefusedCode::DuplicateBegin
+    );
+    assert!(is_done(&handler.execute(put(G, false)).await));
+
+    site.handle(Input::LinkUp, Time(1));
+    site.handle(
+        Input::Message(ToParticipant::Prepare { gtid: Gtid(9) }),
+        Time(2),
+    );
+    assert_eq!(
+        refused(&handler.execute(put(G, false)).await),
+        &RefusedCode::AlreadyEnded
+    );
+    let decision = Decision::Commit {
+        stamp: co_core::Stamp(100),
+    };
+    site.handle(
+        Input::Message(ToParticipant::Decide {
+            gtid: Gtid(9),
+            decision,
+        }),
+        Time(3),
+    );
+    assert_eq!(
+        refused(&handler.execute(put(G, false)).await),
+        &RefusedCode::UnknownTransaction
+    );
+    assert_eq!(site.participant().in_flight(), 0);
+}
+
+#[tokio::test]
+async fn the_coordinators_cause_reaches_the_client_that_comes_late() {
+    let Setup { site, handler, .. } = setup();
+    assert!(is_done(&handler.execute(put(G, true)).await));
+    let decision = Decision::Abort {
+        cause: AbortCause::VotingDeadlock,
+    };
+    site.handle(
+        Input::Message(ToParticipant::Decide {
+            gtid: Gtid(9),
+            decision,
+        }),
+        Time(1),
+    );
+    for begin in [false, true] {
+        let answer = handler.execute(put(G, begin)).await;
+        assert_eq!(
+            answer.outcome,
+            ExecuteOutcome::Aborted(AbortCause::VotingDeadlock)
+        );
+    }
+    assert_eq!(site.participant().in_flight(), 0);
+}
+
+#[tokio::test]
+async fn one_operation_runs_at_a_time_and_one_that_waits_too_long_ends_its_transaction() {
+    let Setup { site, handler, .. } = setup();
+    assert!(is_done(&handler.execute(put(G, true)).await));
+    let other = SiteTxn::Global(Gtid(10));
+    let (waits, second) = tokio::join!(handler.execute(put(other, true)), async {
+        tokio::task::yield_now().await;
+        handler.execute(put(other, false)).await
+    });
+    assert_eq!(refused(&second), &RefusedCode::Busy);
+    assert_eq!(waits.outcome, ExecuteOutcome::Aborted(AbortCause::Timeout));
+    assert_eq!(site.participant().in_flight(), 1, "the holder");
+    assert_eq!(site.abort_cause(Gtid(10)), Some(AbortCause::Timeout));
+}
+
+#[tokio::test]
+async fn a_silent_client_is_given_up_but_not_once_its_vote_was_asked_for() {
+    let Setup {
+        site,
+        activity,
+        handler,
+    } = setup();
+    assert!(is_done(&handler.execute(put(G, true)).await));
+    let local = handler.execute(put(SiteTxn::NewLocal, false)).await;
+    assert_eq!(
+        local.outcome,
+        ExecuteOutcome::Aborted(AbortCause::Timeout),
+        "the key is locked"
+    );
+    site.handle(
+        Input::Message(ToParticipant::Prepare { gtid: Gtid(9) }),
+        Time(1),
+    );
+    activity.reap(&site, Duration::ZERO);
+    assert_eq!(site.participant().in_flight(), 1, "in doubt");
+    let decision = Decision::Abort {
+        cause: AbortCause::Client,
+    };
+    site.handle(
+        Input::Message(ToParticipant::Decide {
+            gtid: Gtid(9),
+            decision,
+        }),
+        Time(2),
+    );
+    let local = handler.execute(put(SiteTxn::NewLocal, false)).await;
+    assert!(is_done(&local));
+    activity.reap(&site, Duration::from_secs(60));
+    assert_eq!(site.participant().in_flight(), 1, "not silent yet");
+    activity.reap(&site, Duration::ZERO);
+    assert_eq!(site.participant().in_flight(), 0);
+}
+
+#[tokio::test]
+async fn local_commits_of_nobody_and_rollbacks_of_anybody_are_harmless() {
+    let Setup { site, handler, .. } = setup();
+    let unknown = CommitAnswer::Refused(Refusal::UnknownGtid);
+    assert_eq!(handler.commit_local(77).await, unknown);
+    handler.rollback_local(77).await;
+    let begun = handler.execute(put(SiteTxn::NewLocal, false)).await;
+    let name = begun.local.unwrap().name;
+    let (answer, ()) = tokio::join!(handler.commit_local(name), async { site.run(Time(1)) });
+    assert!(matches!(answer, CommitAnswer::Committed { .. }));
+    assert_eq!(handler.commit_local(name).await, unknown);
+    assert_eq!(site.participant().in_flight(), 0);
+}

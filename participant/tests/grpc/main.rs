@@ -1,0 +1,13 @@
+//! Sites, coordinator and clients over real gRPC on loopback, with free ports.
+#![cfg(feature = "grpc")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that fails to set itself up has failed; figures are printed"
+)]
+
+mod cluster;
+mod failures;
+mod measure;
+mod processes;
+mod transactions;
