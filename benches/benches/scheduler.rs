@@ -1,7 +1,10 @@
 //! What the scheduler costs, against the least that anything could cost in the same run.
 //!
 //! `cargo bench -p benches --bench scheduler`
-#![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
+#![allow(
+    missing_docs,
+    reason = "criterion's macros generate undocumented items"
+)]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -13,7 +16,9 @@ use co_core::{
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 
 fn local(priority: u64) -> Kind {
-    Kind::Local { priority: Priority(priority) }
+    Kind::Local {
+        priority: Priority(priority),
+    }
 }
 
 /// begin → ready → vote → decide of a transaction that conflicts with nobody.
@@ -28,7 +33,9 @@ fn unconflicted(criterion: &mut Criterion) {
         bencher.iter(|| {
             let txn = scheduler.begin(local(1));
             black_box(scheduler.request_vote_blocking(&txn));
-            scheduler.decided(&txn, Outcome::Commit).expect("it has voted");
+            scheduler
+                .decided(&txn, Outcome::Commit)
+                .expect("it has voted");
         });
     });
     group.finish();
@@ -42,7 +49,9 @@ fn sixteen_locks(criterion: &mut Criterion) {
     group.bench_function("baseline: one mutex, one map", |bencher| {
         bencher.iter(|| {
             for key in 0..16 {
-                lean.lock().expect("nobody panics").insert(black_box(key), 1);
+                lean.lock()
+                    .expect("nobody panics")
+                    .insert(black_box(key), 1);
             }
             for key in 0..16 {
                 lean.lock().expect("nobody panics").remove(&black_box(key));
@@ -60,7 +69,9 @@ fn sixteen_locks(criterion: &mut Criterion) {
                     assert_eq!(grant, Grant::Granted);
                 }
                 black_box(scheduler.request_vote_blocking(&txn));
-                scheduler.decided(&txn, Outcome::Commit).expect("it has voted");
+                scheduler
+                    .decided(&txn, Outcome::Commit)
+                    .expect("it has voted");
                 locks.release(&txn);
             });
         });
@@ -73,26 +84,36 @@ fn chain(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("chain on one hot item");
     for length in [10_usize, 100, 1_000] {
         group.throughput(criterion::Throughput::Elements(length as u64));
-        group.bench_with_input(BenchmarkId::from_parameter(length), &length, |bencher, &length| {
-            bencher.iter_batched(
-                || withheld_chain(length),
-                |(scheduler, chain)| {
-                    for txn in &chain {
-                        scheduler.decided(txn, Outcome::Commit).expect("its predecessor is gone");
-                    }
-                },
-                BatchSize::SmallInput,
-            );
-        });
+        group.bench_with_input(
+            BenchmarkId::from_parameter(length),
+            &length,
+            |bencher, &length| {
+                bencher.iter_batched(
+                    || withheld_chain(length),
+                    |(scheduler, chain)| {
+                        for txn in &chain {
+                            scheduler
+                                .decided(txn, Outcome::Commit)
+                                .expect("its predecessor is gone");
+                        }
+                    },
+                    BatchSize::SmallInput,
+                );
+            },
+        );
     }
     group.finish();
 }
 
 fn withheld_chain(length: usize) -> (Scheduler, Vec<co_core::Txn>) {
     let scheduler = Scheduler::new(VoteRule::Withhold);
-    let chain: Vec<_> = (0..length).map(|age| scheduler.begin(local(age as u64))).collect();
+    let chain: Vec<_> = (0..length)
+        .map(|age| scheduler.begin(local(age as u64)))
+        .collect();
     for pair in chain.windows(2) {
-        scheduler.edge(&pair[0], &pair[1], EdgeKind::ReadWrite).expect("nobody has voted");
+        scheduler
+            .edge(&pair[0], &pair[1], EdgeKind::ReadWrite)
+            .expect("nobody has voted");
     }
     for txn in &chain {
         drop(scheduler.request_vote(txn));

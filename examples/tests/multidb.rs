@@ -37,7 +37,7 @@ fn finished(args: &[&str]) -> (Output, String) {
 }
 
 /// Starts a long run and waits until it has announced its four processes.
-fn running() -> Running {
+fn running(temporary: &Path) -> Running {
     let mut process = multidb(&["--json", "--seconds", "600"]).spawn().unwrap();
     let stderr = BufReader::new(process.stderr.take().unwrap());
     let mut running = Running {
@@ -185,33 +185,33 @@ fn ordering_makes_the_difference_and_nothing_is_left_behind() {
 
     let pids = pids(&report);
     assert_eq!(pids.len(), 8);
-    assert_eq!(
-        pids.into_iter()
-            .filter(|pid| lives(*pid))
-            .collect::<Vec<_>>(),
-        []
-    );
+    let alive: Vec<u32> = pids.into_iter().filter(|pid| lives(*pid)).collect();
+    assert!(alive.is_empty(), "still there: {alive:?}");
 }
 
 #[test]
 fn an_interrupted_run_says_so_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
     for (signal, status, word) in [("-INT", 130, "interrupted"), ("-TERM", 143, "terminated")] {
-        let running = running();
+        let running = running(temporary.path());
         running.signal(signal);
         let (code, said, children) = running.end();
         assert_eq!(code, Some(status), "{said}");
         assert!(said.contains(word), "{said}");
+        let left = std::fs::read_dir(temporary.path()).unwrap().count();
+        assert_eq!(left, 0, "its temporary folder is still there");
         let alive: Vec<_> = children
             .into_iter()
             .filter(|(_, pid)| lives(*pid))
             .collect();
-        assert_eq!(alive, [], "{said}");
+        assert!(alive.is_empty(), "still there: {alive:?}; it said: {said}");
     }
 }
 
 #[test]
 fn children_end_when_their_parent_is_killed() {
-    let running = running();
+    let temporary = tempfile::tempdir().unwrap();
+    let running = running(temporary.path());
     running.signal("-KILL");
     let (code, said, children) = running.end();
     assert_eq!(code, None, "{said}");
@@ -225,8 +225,9 @@ fn children_end_when_their_parent_is_killed() {
 
 #[test]
 fn a_participant_that_dies_is_named_with_its_status() {
+    let temporary = tempfile::tempdir().unwrap();
     for place in [0, 2] {
-        let running = running();
+        let running = running(temporary.path());
         let (name, pid) = running.children[place].clone();
         send("-KILL", pid);
         let (code, said, children) = running.end();
@@ -240,7 +241,7 @@ fn a_participant_that_dies_is_named_with_its_status() {
             .into_iter()
             .filter(|(_, pid)| lives(*pid))
             .collect();
-        assert_eq!(alive, [], "{said}");
+        assert!(alive.is_empty(), "still there: {alive:?}; it said: {said}");
     }
 }
 

@@ -31,16 +31,18 @@ impl Client {
     /// Runs `work` in a transaction and commits it; when it is aborted, again, as old as the first time.
     /// Returns what `work` returned last, and the stamp of the commit.
     ///
-    /// `work` may run several times and must not keep anything from a run that did not return. It gives up
-    /// by returning an error of its own; an abort that it got from an operation it hands on with `?`.
+    /// `work` gets the transaction and gives it back to have it committed; it may run several times and must
+    /// not keep anything from a run that failed. An abort that it got from an operation it hands on with
+    /// `?`; with an error of its own it gives up.
     ///
     /// ```no_run
     /// # use coco::client::{Client, ClientError, Retry};
     /// # async fn transfer(client: &Client) -> Result<(), ClientError> {
     /// let (balance, stamp) = client
-    ///     .retry(Retry::default(), async |txn| {
+    ///     .retry(Retry::default(), |mut txn| async move {
     ///         txn.increment("berlin", b"alice", -10).await?;
-    ///         txn.get("berlin", b"alice").await
+    ///         let balance = txn.get("berlin", b"alice").await?;
+    ///         Ok((txn, balance))
     ///     })
     ///     .await?;
     /// # Ok(())
@@ -50,19 +52,22 @@ impl Client {
     /// # Errors
     /// [`ClientError::Aborted`] when the attempts have run out; at once with any other error, such as
     /// [`ClientError::OutcomeUnknown`], after which doing it again could do it twice.
-    pub async fn retry<T>(
+    pub async fn retry<T, F>(
         &self,
         how: Retry,
-        mut work: impl AsyncFnMut(&mut Transaction) -> Result<T, ClientError>,
-    ) -> Result<(T, Stamp), ClientError> {
+        mut work: impl FnMut(Transaction) -> F,
+    ) -> Result<(T, Stamp), ClientError>
+    where
+        F: Future<Output = Result<(Transaction, T), ClientError>>,
+    {
         let mut txn = self.begin().await?;
         let priority = txn.priority();
         let mut pause = how.first_pause;
         let mut attempt = 1;
         loop {
             let gtid = txn.gtid();
-            let outcome = match work(&mut txn).await {
-                Ok(value) => match txn.commit().await? {
+            let outcome = match work(txn).await {
+                Ok((txn, value)) => match txn.commit().await? {
                     Commit::Committed(stamp) => return Ok((value, stamp)),
                     Commit::Aborted(cause) => ClientError::Aborted(cause),
                 },
@@ -73,9 +78,8 @@ impl Client {
             }
             attempt += 1;
             // Those that met once should not meet again in step: the gtids differ, and so do the pauses.
-            let spread =
-                u32::try_from(gtid.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60).unwrap_or(0);
-            tokio::time::sleep(pause / 2 + pause * spread / 16).await;
+            let spread = u32::try_from(gtid.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60);
+            tokio::time::sleep(pause / 2 + pause * spread.unwrap_or(0) / 16).await;
             pause = (pause * 2).min(how.longest_pause);
             txn = self.begin_again(priority).await?;
         }

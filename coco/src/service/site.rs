@@ -5,10 +5,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use co_core::{Gtid, Priority, Stamp};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -157,6 +158,8 @@ pub trait SiteHandler: Send + Sync + 'static {
 pub struct SiteServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
+    /// Calls run while this is held.
+    calls: watch::Sender<()>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
@@ -166,7 +169,9 @@ impl SiteServer {
     /// # Errors
     /// If the listener has no address.
     pub fn start<H: SiteHandler>(listener: TcpListener, handler: Arc<H>) -> io::Result<Self> {
-        let service = wire::site_service_server::SiteServiceServer::new(Adapter(handler))
+        let (calls, running) = watch::channel(());
+        let adapter = Adapter { handler, running };
+        let service = wire::site_service_server::SiteServiceServer::new(adapter)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (stop, stopped) = oneshot::channel();
@@ -178,6 +183,7 @@ impl SiteServer {
         Ok(Self {
             address,
             stop,
+            calls,
             task: tokio::spawn(server),
         })
     }
@@ -188,28 +194,51 @@ impl SiteServer {
         self.address
     }
 
-    /// Takes no more connections and ends when the calls in flight have. Dropping it does the same
-    /// without waiting.
+    /// Takes no more connections and ends when the calls in flight have, or when they have had that long.
+    /// Dropping it ends everything at once.
     ///
     /// # Errors
     /// If the server had failed.
-    pub async fn shutdown(self) -> Result<(), tonic::transport::Error> {
+    pub async fn shutdown(mut self, grace: Duration) -> Result<(), tonic::transport::Error> {
         // An error means that the server has ended by itself; its task says why.
         let _already_ended = self.stop.send(());
-        match self.task.await {
+        let ended = match tokio::time::timeout(grace, &mut self.task).await {
+            Ok(ended) => ended,
+            Err(_late) => {
+                drop(self.calls);
+                self.task.await
+            }
+        };
+        match ended {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Ok(()),
         }
     }
 
-    /// Ends at once; clients see their connections break.
+    /// Ends at once, as a crash would; clients see their calls break.
     pub fn kill(self) {
         self.task.abort();
     }
 }
 
-struct Adapter<H>(Arc<H>);
+struct Adapter<H> {
+    handler: Arc<H>,
+    running: watch::Receiver<()>,
+}
+
+impl<H> Adapter<H> {
+    /// Runs a call, unless the server is killed meanwhile.
+    async fn call<T>(&self, call: impl Future<Output = T>) -> Result<T, Status> {
+        let mut running = self.running.clone();
+        tokio::select! {
+            biased;
+            done = call => Ok(done),
+            // An error is what comes: nothing is ever sent, the sender is dropped.
+            _ = running.changed() => Err(Status::unavailable("the site is stopping")),
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
@@ -218,7 +247,7 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         request: Request<wire::ExecuteRequest>,
     ) -> Result<Response<wire::ExecuteReply>, Status> {
         let request = execute_of(request.into_inner())?;
-        let answer = self.0.execute(request).await;
+        let answer = self.call(self.handler.execute(request)).await?;
         Ok(Response::new(execute_answer_to_wire(answer)))
     }
 
@@ -226,7 +255,8 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         &self,
         request: Request<wire::LocalRequest>,
     ) -> Result<Response<wire::CommitReply>, Status> {
-        let answer = self.0.commit_local(request.into_inner().local).await;
+        let answer = self.call(self.handler.commit_local(request.into_inner().local));
+        let answer = answer.await?;
         Ok(Response::new(answer_to_wire(answer)))
     }
 
@@ -234,7 +264,8 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         &self,
         request: Request<wire::LocalRequest>,
     ) -> Result<Response<wire::RollbackReply>, Status> {
-        self.0.rollback_local(request.into_inner().local).await;
+        let rollback = self.handler.rollback_local(request.into_inner().local);
+        self.call(rollback).await?;
         Ok(Response::new(wire::RollbackReply {}))
     }
 
@@ -243,7 +274,7 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         request: Request<wire::QueryRequest>,
     ) -> Result<Response<wire::QueryReply>, Status> {
         let (stamp, range) = query_of(request.into_inner())?;
-        let outcome = match self.0.query(stamp, range).await {
+        let outcome = match self.call(self.handler.query(stamp, range)).await? {
             Ok(rows) => wire::query_reply::Outcome::Rows(rows_to_wire(rows)),
             Err(refused) => wire::query_reply::Outcome::Refused(refused.into()),
         };
@@ -256,6 +287,8 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         &self,
         _request: Request<wire::StatisticsRequest>,
     ) -> Result<Response<wire::SiteStatisticsReply>, Status> {
-        Ok(Response::new(site_statistics_to_wire(self.0.statistics())))
+        Ok(Response::new(site_statistics_to_wire(
+            self.handler.statistics(),
+        )))
     }
 }

@@ -564,7 +564,7 @@ fn a_message_is_lost_another_repeated_and_a_machine_crashes() {
         crashes: 1,
         ..Budget::default()
     };
-    check(&TWO, budget, 0);
+    check(&TWO, budget, 72_499);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! 3 decision  gtid:u64 (1:u8 stamp:u64 | 0:u8 cause:u8)
 //! 4 one-phase gtid:u64 stamp:u64 changes
 //! 5 local     stamp:u64 changes
+//! 6 applied   ordinal:u64
 //! changes  = count:u32 (1:u8 key value | 2:u8 key | 3:u8 key by:i64)*
 //! reads    = count:u32 key*
 //! scans    = count:u32 (low:key (1:u8 high:key | 0:u8))*
@@ -72,6 +73,12 @@ pub enum SiteRecord {
         /// What it changes.
         changes: Vec<Change>,
     },
+    /// A one-phase or local commit became visible: a while after its record, and perhaps after decisions
+    /// whose records are later. Replaying goes by this order.
+    Applied {
+        /// The how-manieth one-phase or local commit of the log, from 1.
+        ordinal: u64,
+    },
 }
 
 /// Why bytes are not a site's record.
@@ -95,6 +102,7 @@ const PREPARED: u8 = 2;
 const DECISION: u8 = 3;
 const ONE_PHASE: u8 = 4;
 const LOCAL: u8 = 5;
+const APPLIED: u8 = 6;
 
 const CAUSES: [AbortCause; 10] = [
     AbortCause::Client,
@@ -161,6 +169,10 @@ impl SiteRecord {
                 out.number(stamp.0);
                 out.changes(changes);
             }
+            Self::Applied { ordinal } => {
+                out.byte(APPLIED);
+                out.number(*ordinal);
+            }
         }
         out.0
     }
@@ -204,6 +216,9 @@ impl SiteRecord {
             LOCAL => Self::Local {
                 stamp: Stamp(reader.number()?),
                 changes: reader.list(Reader::change)?,
+            },
+            APPLIED => Self::Applied {
+                ordinal: reader.number()?,
             },
             other => return Err(SiteRecordError::UnknownKind(other)),
         };

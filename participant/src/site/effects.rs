@@ -132,6 +132,7 @@ impl Site {
                 }
                 VoterEffect::AppendOnePhase { gtid, stamp, token } => {
                     let changes = take_prepared(state, gtid).changes;
+                    state.count_alone(TxnName::Global(gtid));
                     self.append(
                         &SiteRecord::OnePhase {
                             gtid,
@@ -190,6 +191,7 @@ impl Site {
         self.participant
             .decide(name, decided)
             .expect("S2: only who voted here is committed, and nobody else has ended it");
+        self.mark_applied(state, name);
         state.ending.remove(&name);
         state.priorities.remove(&gtid);
         state.prepared.remove(&gtid);

@@ -82,6 +82,7 @@ impl Site {
             });
             return;
         }
+        state.count_alone(TxnName::Local(name));
         let record = SiteRecord::Local {
             stamp,
             changes: prepared.changes,
@@ -115,6 +116,23 @@ impl Site {
         self.participant
             .decide(name, decision)
             .expect("S2: only who voted here is committed, and nobody else has ended it");
+        self.mark_applied(state, name);
         state.ending.remove(&name);
+    }
+
+    /// A commit that has waited for its record is visible now (S4).
+    pub(super) fn mark_applied(&self, state: &mut State, name: TxnName) {
+        if let Some(ordinal) = state.alone.remove(&name) {
+            self.log
+                .append_lazy(&SiteRecord::Applied { ordinal }.encode());
+        }
+    }
+}
+
+impl State {
+    /// The next append is the commit of a transaction that this site alone decides.
+    pub(super) fn count_alone(&mut self, name: TxnName) {
+        self.alone_count += 1;
+        self.alone.insert(name, self.alone_count);
     }
 }

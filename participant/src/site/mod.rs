@@ -12,9 +12,9 @@
 //! - S1 Effects are carried out in the order in which the voter gave them, by one caller at a time.
 //! - S2 Nobody but the voter ends a transaction whose vote was asked for: [`Site::abandon`] leaves it.
 //! - S3 Nothing is said to the coordinator before the record of this life's incarnation is durable.
-//! - S4 The log holds decisions in an order that the engine agrees with: a decision is appended in the same
-//!   step in which it is applied, and a successor votes only after that step. Replaying the log therefore
-//!   installs the versions of each key in their order.
+//! - S4 The log holds what was applied in the order in which it was: a decision is appended in the same step
+//!   in which it is applied, and a commit that waits for its own record is followed by a marker when it is
+//!   applied. Replaying the log therefore gives every version the number that it had.
 //! - S5 A local transaction is visible only after its record is durable.
 //!
 //! Lock order: the site's own lock, then the engine's, then the inbox. The callbacks that a site hands to
@@ -118,6 +118,10 @@ struct State {
     ending: BTreeSet<TxnName>,
     /// What voted transactions have to log, between the vote and the append.
     prepared: BTreeMap<Gtid, Prepared>,
+    /// One-phase and local commits that wait for their records, each with its place among all of the log.
+    alone: BTreeMap<TxnName, u64>,
+    /// How many one-phase and local commits the log holds.
+    alone_count: u64,
     /// Why the last global transactions were aborted by decision: their clients may ask later.
     aborted: BTreeMap<Gtid, AbortCause>,
     aborted_order: VecDeque<Gtid>,

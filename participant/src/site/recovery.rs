@@ -12,7 +12,7 @@ use coco::protocol::{Decision, Durability, InDoubt, Incarnation, Time, Voter};
 
 use super::inbox::{Event, Inbox};
 use super::{Parts, Site, SiteConfig, SiteRecord, SiteRecordError, State};
-use crate::participant::{Participant, Prepared, TxnName};
+use crate::participant::{Change, Participant, Prepared, TxnName};
 use crate::sync::Mutex;
 
 /// Why a site's records make no sense.
@@ -26,6 +26,17 @@ pub enum RecoverError {
         index: usize,
         /// Why.
         source: SiteRecordError,
+    },
+    /// A commit that nobody asked for is said to have been applied.
+    #[error(
+        "record {index} of the site's log says that commit {ordinal} was applied, which is not there; \
+         restore the whole log folder from a copy"
+    )]
+    NotWaiting {
+        /// Its place, from 1.
+        index: usize,
+        /// Which commit.
+        ordinal: u64,
     },
     /// A commit of a transaction that was never prepared, or was decided before: records are missing, or
     /// the log is not one site's.
@@ -58,6 +69,9 @@ struct Replayed {
     clock: Stamp,
     in_doubt: BTreeMap<Gtid, Doubt>,
     one_phase: Vec<(Gtid, Stamp)>,
+    /// Commits whose marker has not come, by their place among those of the log.
+    waiting: BTreeMap<u64, (Stamp, Vec<Change>)>,
+    alone_count: u64,
 }
 
 pub(super) fn open(
@@ -67,7 +81,14 @@ pub(super) fn open(
     now: Time,
 ) -> Result<Site, RecoverError> {
     let durable = config.voter.durability == Durability::Durable;
-    let replayed = replay(&*parts.participant, records)?;
+    let mut replayed = replay(&*parts.participant, records)?;
+    // Durable, and never applied: they were the last to come.
+    for (ordinal, (stamp, changes)) in std::mem::take(&mut replayed.waiting) {
+        parts.participant.restore(stamp, changes);
+        parts
+            .log
+            .append_lazy(&SiteRecord::Applied { ordinal }.encode());
+    }
     let incarnation = if durable {
         Incarnation(replayed.lives.0 + 1)
     } else {
@@ -109,6 +130,8 @@ pub(super) fn open(
         priorities,
         ending,
         prepared: BTreeMap::new(),
+        alone: BTreeMap::new(),
+        alone_count: replayed.alone_count,
         aborted: BTreeMap::new(),
         aborted_order: VecDeque::new(),
     };
@@ -176,15 +199,25 @@ fn replay(participant: &dyn Participant, records: &[Vec<u8>]) -> Result<Replayed
                 stamp,
                 changes,
             } => {
-                replayed.clock = replayed.clock.max(stamp);
-                participant.restore(stamp, changes);
+                replayed.alone(stamp, changes);
                 replayed.one_phase.push((gtid, stamp));
             }
-            SiteRecord::Local { stamp, changes } => {
-                replayed.clock = replayed.clock.max(stamp);
+            SiteRecord::Local { stamp, changes } => replayed.alone(stamp, changes),
+            SiteRecord::Applied { ordinal } => {
+                let waiting = replayed.waiting.remove(&ordinal);
+                let (stamp, changes) =
+                    waiting.ok_or(RecoverError::NotWaiting { index, ordinal })?;
                 participant.restore(stamp, changes);
             }
         }
     }
     Ok(replayed)
+}
+
+impl Replayed {
+    fn alone(&mut self, stamp: Stamp, changes: Vec<Change>) {
+        self.clock = self.clock.max(stamp);
+        self.alone_count += 1;
+        self.waiting.insert(self.alone_count, (stamp, changes));
+    }
 }

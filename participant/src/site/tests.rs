@@ -340,6 +340,66 @@ fn the_cause_of_an_abandonment_is_in_the_vote() {
 }
 
 #[test]
+fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record() {
+    let recorder = Recorder::memory("s");
+    let rig = rig(MemoryLog::manual(), recorder.clone());
+    rig.sync();
+    rig.site.handle(Input::LinkUp, Time(0));
+    rig.write(1, "x", "one");
+    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
+    rig.sync();
+    // Its record comes before G1's decision, and it becomes visible after it.
+    rig.write(2, "y", "two");
+    rig.say(ToParticipant::CommitOnePhase { gtid: Gtid(2) });
+    rig.say(commit(1, 90));
+    rig.sync();
+    let versions = |rig: &Rig| {
+        rig.begin(3);
+        for name in ["x", "y"] {
+            rig.run(TxnName::Global(Gtid(3)), &Operation::Get(key(name)));
+        }
+        rig.say(ToParticipant::CommitOnePhase { gtid: Gtid(3) });
+        let text = rig.recorder.text().unwrap();
+        let line = text.lines().find(|line| line.starts_with("c G3")).unwrap();
+        line.split_once(" r:").unwrap().1.to_owned()
+    };
+    // Durable with whatever comes after it.
+    rig.sync();
+    let rig = rig.restart();
+    assert_eq!(versions(&rig), "x@1 r:y@2");
+    drop(rig);
+    let text = recorder.text().unwrap();
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with('c')).count(),
+        4,
+        "{text}"
+    );
+}
+
+#[test]
+fn a_commit_that_was_durable_and_not_yet_visible_comes_last() {
+    let rig = Rig::fresh();
+    rig.write(1, "x", "one");
+    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
+    rig.sync();
+    rig.write(2, "y", "two");
+    rig.say(ToParticipant::CommitOnePhase { gtid: Gtid(2) });
+    rig.say(commit(1, 90));
+    // On the disk; the site stops before it hears of that.
+    rig.log.sync();
+    let mut rig = rig.restart();
+    for _ in 0..2 {
+        rig.sync();
+        assert_eq!(rig.reads("x").as_deref(), Some("one"));
+        assert_eq!(rig.reads("y").as_deref(), Some("two"));
+        rig = rig.restart();
+    }
+    let text = rig.recorder.text().unwrap();
+    assert!(text.contains("c G1 90 1 w:x"), "{text}");
+    assert!(text.contains(" 2 w:y"), "{text}");
+}
+
+#[test]
 fn records_that_make_no_sense_are_refused_by_name() {
     let with = |records: Vec<Vec<u8>>| {
         try_rig(MemoryLog::manual().holding(records), Recorder::off()).map(drop)
@@ -361,6 +421,15 @@ fn records_that_make_no_sense_are_refused_by_name() {
         RecoverError::NotInDoubt {
             index: 2,
             gtid: Gtid(3)
+        }
+    );
+    let stray = SiteRecord::Applied { ordinal: 1 }.encode();
+    let error = with(vec![stray]).unwrap_err();
+    assert_eq!(
+        error,
+        RecoverError::NotWaiting {
+            index: 1,
+            ordinal: 1
         }
     );
     let error = with(vec![life, vec![1, 99]]).unwrap_err();

@@ -6,6 +6,7 @@
     reason = "a test that fails to set itself up has failed; figures are printed"
 )]
 
+mod chaos;
 mod cluster;
 mod failures;
 mod measure;

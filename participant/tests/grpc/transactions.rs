@@ -217,10 +217,11 @@ async fn retry_tries_until_it_commits_and_can_be_spawned() {
             tokio::spawn(async move {
                 for _ in 0..5 {
                     client
-                        .retry(Retry::default(), async |txn| {
+                        .retry(Retry::default(), |mut txn| async move {
                             let value = number(txn.get("A", b"n").await?);
                             txn.put("A", b"n", (value + 1).to_le_bytes()).await?;
-                            txn.increment("B", b"n", 1).await
+                            txn.increment("B", b"n", 1).await?;
+                            Ok((txn, ()))
                         })
                         .await
                         .unwrap();

@@ -24,21 +24,24 @@ const FIRST_PAUSE_MICROS: u32 = 250;
 
 /// When a client stops asking.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Until {
+pub(crate) struct Until {
     /// At this instant; a request on its way then ends with the attempt that is running.
-    Time(Instant),
+    pub(crate) time: Option<Instant>,
     /// After so many requests.
-    #[cfg(test)]
-    Requests(u64),
+    pub(crate) requests: u64,
 }
 
 impl Until {
-    fn is_over(self, asked: u64) -> bool {
-        match self {
-            Self::Time(end) => asked == u64::MAX || Instant::now() >= end,
-            #[cfg(test)]
-            Self::Requests(count) => asked >= count,
+    /// At this instant.
+    pub(crate) const fn time(end: Instant) -> Self {
+        Self {
+            time: Some(end),
+            requests: u64::MAX,
         }
+    }
+
+    fn is_over(self, asked: u64) -> bool {
+        asked >= self.requests || self.time.is_some_and(|end| Instant::now() >= end)
     }
 }
 
@@ -99,9 +102,7 @@ impl<D: Database> Client<D> {
                 }
                 (Err(Stop::Failed(error)), _) => return Err(error),
             }
-            if let Until::Time(end) = self.until
-                && Instant::now() >= end
-            {
+            if self.until.is_over(n) {
                 // The run is over: neither committed nor given up.
                 return Ok(());
             }
@@ -177,7 +178,10 @@ mod tests {
                 workload: Workload::new(5, SIZES),
                 index,
                 started: Instant::now(),
-                until: Until::Requests(requests),
+                until: Until {
+                    time: None,
+                    requests,
+                },
                 live: Arc::new(Live::default()),
             };
             sum.merge(client.run().await.unwrap());

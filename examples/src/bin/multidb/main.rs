@@ -30,11 +30,13 @@ mod tally;
 mod workload;
 
 use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use tempfile::TempDir;
 
 use crate::args::{Args, Options, Process};
 use crate::process::Supervisor;
@@ -64,8 +66,16 @@ fn demonstrate(options: &Options) -> ExitCode {
     };
     let status = runtime.block_on(async {
         let supervisor = Supervisor::default();
+        // Outlives the processes that write to it, whatever ends them.
+        let folder = match Folder::of(options) {
+            Ok(folder) => folder,
+            Err(error) => {
+                say(&format!("multidb: {error:#}"));
+                return FAILED;
+            }
+        };
         let status = tokio::select! {
-            ended = all_runs(&supervisor, options) => match ended {
+            ended = all_runs(&supervisor, options, folder.path()) => match ended {
                 Ok(conclusion) => conclusion.exit_status(),
                 Err(error) => {
                     say(&format!("multidb: {error:#}"));
@@ -86,18 +96,37 @@ fn demonstrate(options: &Options) -> ExitCode {
     ExitCode::from(status)
 }
 
-async fn all_runs(supervisor: &Supervisor, options: &Options) -> anyhow::Result<Conclusion> {
-    let temporary;
-    let data = match &options.data {
-        Some(data) => data.as_path(),
-        None => {
-            temporary = tempfile::Builder::new()
-                .prefix("multidb-")
-                .tempdir()
-                .context("cannot make a temporary folder: choose a folder with --data")?;
-            temporary.path()
+/// Where logs and histories go.
+enum Folder {
+    /// Kept.
+    Chosen(PathBuf),
+    /// Removed when it is dropped.
+    Temporary(TempDir),
+}
+
+impl Folder {
+    fn of(options: &Options) -> anyhow::Result<Self> {
+        if let Some(chosen) = &options.data {
+            return Ok(Self::Chosen(chosen.clone()));
         }
-    };
+        let made = tempfile::Builder::new().prefix("multidb-").tempdir();
+        made.map(Self::Temporary)
+            .context("cannot make a temporary folder: choose a folder with --data")
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Chosen(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+async fn all_runs(
+    supervisor: &Supervisor,
+    options: &Options,
+    data: &Path,
+) -> anyhow::Result<Conclusion> {
     let paint = Paint::for_stdout();
     let show = |text: String| if options.json { Ok(()) } else { print(&text) };
     show(report::heading(options, paint))?;

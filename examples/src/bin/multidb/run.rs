@@ -168,7 +168,7 @@ async fn work(cluster: &Cluster, options: &Options, progress: Progress) -> anyho
                 workload,
                 index,
                 started,
-                until: Until::Time(started + span),
+                until: Until::time(started + span),
                 live: Arc::clone(&live),
             };
             client.run()

@@ -32,6 +32,7 @@ fn prepared() -> impl Strategy<Value = Prepared> {
 fn records() -> impl Strategy<Value = SiteRecord> {
     let number = any::<u64>;
     prop_oneof![
+        number().prop_map(|ordinal| SiteRecord::Applied { ordinal }),
         (number(), number()).prop_map(|(life, clock)| SiteRecord::Life {
             incarnation: Incarnation(life),
             clock: Stamp(clock),
@@ -85,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_that_decode_are_the_encoding(tail in prop::collection::vec(any::<u8>(), 0..60), kind in 0..7u8) {
+    fn any_bytes_that_decode_are_the_encoding(tail in prop::collection::vec(any::<u8>(), 0..60), kind in 0..8u8) {
         let bytes = [vec![1, kind], tail].concat();
         if let Ok(record) = SiteRecord::decode(&bytes) {
             prop_assert_eq!(record.encode(), bytes);

@@ -272,20 +272,27 @@ pub(crate) fn comparison(runs: &[RunReport], paint: Paint) -> String {
         lines.line("");
     }
     if let Some(off) = off {
-        lines.line(off_in_a_sentence(off));
+        lines
+            .text
+            .push_str(&wrapped(&off_in_a_sentence(off), "", WIDTH));
     }
     if on.is_some() {
-        let sentence = match Conclusion::of(runs) {
-            Conclusion::Clean => paint.good(
+        let (colour, sentence): (fn(Paint, &str) -> String, _) = match Conclusion::of(runs) {
+            Conclusion::Clean => (
+                Paint::good,
                 "With ordering on, no committed transaction saw an impossible state, and all sites \
                  together are serializable.",
             ),
-            Conclusion::Anomaly => paint.bad("With ordering on, an anomaly was found: see above."),
-            Conclusion::Undecided => paint.bad(
+            Conclusion::Anomaly => (
+                Paint::bad,
+                "With ordering on, an anomaly was found: see above.",
+            ),
+            Conclusion::Undecided => (
+                Paint::bad,
                 "With ordering on, the histories do not decide whether all was in order: see above.",
             ),
         };
-        lines.line(sentence);
+        lines.line(colour(paint, wrapped(sentence, "", WIDTH).trim_end()));
     }
     lines.text
 }
@@ -304,7 +311,7 @@ fn off_in_a_sentence(off: &RunReport) -> String {
     };
     match (off.finding(), off.shows_the_gap()) {
         (_, true) => format!(
-            "With ordering off, {alone}, yet {} a state that cannot be,\nand all together are not serializable.",
+            "With ordering off, {alone}, yet {} a state that cannot be, and all together are not serializable.",
             count(
                 off.tally.impossible,
                 "committed transaction saw",
@@ -312,11 +319,11 @@ fn off_in_a_sentence(off: &RunReport) -> String {
             )
         ),
         (Finding::Anomalous, false) => format!(
-            "With ordering off, {alone}; the run shows an anomaly, but not both kinds.\nA longer or \
+            "With ordering off, {alone}; the run shows an anomaly, but not both kinds. A longer or \
              hotter run will (--seconds, --hot 1, --clients)."
         ),
         (Finding::Clean | Finding::Undecided, false) => format!(
-            "With ordering off, {alone}, and this run happened to show no anomaly.\nA longer or hotter \
+            "With ordering off, {alone}, and this run happened to show no anomaly. A longer or hotter \
              run will (--seconds, --hot 1, --clients)."
         ),
     }
