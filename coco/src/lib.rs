@@ -4,10 +4,13 @@
 //! - [`log`]: durable append-only logs, on files and in memory, and the coordinator's records.
 //! - [`service`] (feature `grpc`): the protocol over gRPC, for coordinators and participants.
 //! - [`client`] (feature `grpc`): transactions over several sites.
+//! - [`command`] (features `grpc` and `file-log`): the `coco` command as a function.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "grpc")]
 pub mod client;
+#[cfg(all(feature = "grpc", feature = "file-log"))]
+pub mod command;
 pub mod error;
 pub mod log;
 pub mod protocol;

@@ -38,7 +38,10 @@ fn finished(args: &[&str]) -> (Output, String) {
 
 /// Starts a long run and waits until it has announced its four processes.
 fn running(temporary: &Path) -> Running {
-    let mut process = multidb(&["--json", "--seconds", "600"]).spawn().unwrap();
+    let mut process = multidb(&["--json", "--seconds", "600"])
+        .env("TMPDIR", temporary)
+        .spawn()
+        .unwrap();
     let stderr = BufReader::new(process.stderr.take().unwrap());
     let mut running = Running {
         process,

@@ -1,6 +1,8 @@
 //! Resource managers that vote in commit order: strict two-phase locking, optimistic and multi-version.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "grpc")]
+pub mod command;
 pub mod conformance;
 pub mod engine;
 mod error;

@@ -177,6 +177,9 @@ impl Client {
     }
 
     /// Asks for the commit.
+    ///
+    /// # Panics
+    /// If it is local and has not worked anywhere.
     pub fn commit(&mut self, world: &mut World) {
         match self.name {
             TxnName::Global(gtid) => {

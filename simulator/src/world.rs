@@ -99,6 +99,9 @@ pub struct World {
 
 impl World {
     /// Builds the world and lets the sites say hello.
+    ///
+    /// # Panics
+    /// If an empty log cannot be recovered: a bug.
     #[must_use]
     pub fn new(options: Options) -> Self {
         let mut effects = Vec::new();

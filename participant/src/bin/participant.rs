@@ -1,20 +1,9 @@
 //! The `participant` command: runs one site.
+#![forbid(unsafe_code)]
 
-use std::fs::File;
-use std::io::BufWriter;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use co_core::VoteRule;
-use coco::log::{FileLog, Options, Owner};
-use coco::service::process::{self, Fatal};
-use participant::Recorder;
-use participant::engine::{self, EngineKind};
-use participant::service::{ParticipantOptions, ParticipantServer, Storage};
+use clap::Parser;
 
 /// A resource manager that votes in commit order.
 #[derive(Parser)]
@@ -24,144 +13,10 @@ use participant::service::{ParticipantOptions, ParticipantServer, Storage};
     after_help = "Exit status: 0 done, 2 could not start or finish."
 )]
 struct Cli {
-    #[command(subcommand)]
-    command: Command,
+    #[command(flatten)]
+    args: participant::command::Args,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Runs a site until it is told to end (Ctrl-C or SIGTERM).
-    #[command(after_help = "Examples:\n  \
-        participant serve --name berlin --engine ss2pl --coordinator http://127.0.0.1:7000\n  \
-        participant serve --name madrid --engine mvcc --coordinator 127.0.0.1:7000 --data ./madrid \\\n      \
-            --history madrid.hist")]
-    Serve(Serve),
-}
-
-#[derive(Args)]
-struct Serve {
-    /// The site's name, unique among the sites of its coordinator.
-    #[arg(long)]
-    name: String,
-    /// The engine: ss2pl, sco, optimistic or mvcc.
-    #[arg(long)]
-    engine: EngineKind,
-    /// The coordinator's address.
-    #[arg(long, value_name = "URI")]
-    coordinator: String,
-    /// Where to listen for clients; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-    /// The address that clients are told, if it is not that of --listen.
-    #[arg(long, value_name = "URI")]
-    advertise: Option<String>,
-    /// Whether votes keep the commit order. Off, sites that are serializable each are not so together.
-    #[arg(long, default_value = "on")]
-    ordering: Ordering,
-    /// Folder of the site's log. Without it the site is volatile: a restart loses everything.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Write what transactions did to this file, for `co-check`.
-    #[arg(long, value_name = "FILE")]
-    history: Option<PathBuf>,
-    /// How long a transaction's client may be silent.
-    #[arg(long, value_name = "MS", default_value_t = 10_000)]
-    idle_timeout_ms: u64,
-    /// How long one operation may wait for its locks.
-    #[arg(long, value_name = "MS", default_value_t = 10_000)]
-    operation_timeout_ms: u64,
-    /// End when standard input does: a parent that dies leaves no orphan.
-    #[arg(long)]
-    exit_with_parent: bool,
-    /// Print the ready line as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Ordering {
-    /// A vote waits until what precedes it is decided.
-    On,
-    /// Plain two-phase commit.
-    Off,
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Serve(serve) => run(serve).await,
-    };
-    process::exit_code("participant", result)
-}
-
-async fn run(args: Serve) -> Result<(), Fatal> {
-    let stop = process::stop_signal(args.exit_with_parent)?;
-    if args.name.is_empty() {
-        return Err(Fatal::because(
-            "the site needs a name; give one with --name",
-        ));
-    }
-    let storage = storage(&args)?;
-    let recorder = recorder(&args)?;
-    let listener = process::listen(args.listen).await?;
-    let rule = match args.ordering {
-        Ordering::On => VoteRule::Withhold,
-        Ordering::Off => VoteRule::LocalOnly,
-    };
-    let options = ParticipantOptions {
-        advertise: args.advertise,
-        idle_timeout: Duration::from_millis(args.idle_timeout_ms),
-        operation_timeout: Duration::from_millis(args.operation_timeout_ms),
-        on_event: Box::new(|event| process::warn("participant", event)),
-        ..ParticipantOptions::new(&args.name, &args.coordinator)
-    };
-    let engine = engine::open(args.engine, rule, recorder);
-    let server = ParticipantServer::start(options, engine, storage, listener);
-    let server = server.map_err(Fatal::new)?;
-    let (address, kind) = (server.address(), args.engine);
-    if args.json {
-        let ready = serde_json::json!({
-            "site": args.name, "engine": kind.name(), "listening": address.to_string(),
-        });
-        process::say(&ready.to_string())?;
-    } else {
-        process::say(&format!(
-            "participant {} ({kind}): listening on {address}",
-            args.name
-        ))?;
-    }
-    stop.await;
-    server.shutdown().await.map_err(Fatal::new)
-}
-
-fn storage(args: &Serve) -> Result<Storage, Fatal> {
-    let Some(folder) = &args.data else {
-        process::warn(
-            "participant",
-            "volatile: a restart loses everything (use --data to keep it)",
-        );
-        return Ok(Storage::Volatile);
-    };
-    let owner = Owner::participant(&args.name);
-    let (log, records) = FileLog::open(folder, &owner, Options::default()).map_err(Fatal::new)?;
-    Ok(Storage::Durable {
-        log: Arc::new(log),
-        records,
-    })
-}
-
-fn recorder(args: &Serve) -> Result<Recorder, Fatal> {
-    let Some(path) = &args.history else {
-        return Ok(Recorder::off());
-    };
-    let file = File::create(path).map_err(|error| {
-        Fatal::because(format!(
-            "cannot write the history {}: {error}",
-            path.display()
-        ))
-    })?;
-    Ok(Recorder::to_writer(
-        &args.name,
-        Box::new(BufWriter::new(file)),
-    ))
+fn main() -> ExitCode {
+    participant::command::run(Cli::parse().args)
 }

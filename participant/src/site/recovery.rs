@@ -144,15 +144,20 @@ pub(super) fn open(
         state: Mutex::new(state),
     };
     if durable {
-        let inbox = Arc::clone(&site.inbox);
-        site.log.append(
-            &SiteRecord::Life { incarnation, clock }.encode(),
-            Box::new(move |written| {
-                inbox.push(written.map_or(Event::LogFailed, |_lsn| Event::Alive));
-            }),
-        );
+        begin_life(&site, &SiteRecord::Life { incarnation, clock });
     }
     Ok(site)
+}
+
+/// Has the record of this life written; the site says nothing before it is durable (S3).
+fn begin_life(site: &Site, record: &SiteRecord) {
+    let inbox = Arc::clone(&site.inbox);
+    site.log.append(
+        &record.encode(),
+        Box::new(move |written| {
+            inbox.push(written.map_or(Event::LogFailed, |_lsn| Event::Alive));
+        }),
+    );
 }
 
 /// Tells the engine what has committed, in the order of the log (S4), and gathers the rest.

@@ -355,7 +355,7 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
     rig.sync();
     let versions = |rig: &Rig| {
         rig.begin(3);
-        for name in ["x", "y"] {
+        for name in ["x", "y", "z"] {
             rig.run(TxnName::Global(Gtid(3)), &Operation::Get(key(name)));
         }
         rig.say(ToParticipant::CommitOnePhase { gtid: Gtid(3) });
@@ -363,14 +363,18 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
         let line = text.lines().find(|line| line.starts_with("c G3")).unwrap();
         line.split_once(" r:").unwrap().1.to_owned()
     };
-    // Durable with whatever comes after it.
+    rig.write(4, "z", "three");
+    rig.say(ToParticipant::Prepare { gtid: Gtid(4) });
+    rig.sync();
+    rig.say(commit(4, 95));
+    // The marker becomes durable with whatever comes after it.
     rig.sync();
     let rig = rig.restart();
-    assert_eq!(versions(&rig), "x@1 r:y@2");
+    assert_eq!(versions(&rig), "x@1 r:y@2 r:z@3");
     drop(rig);
     let text = recorder.text().unwrap();
     assert_eq!(
-        text.lines().filter(|line| line.starts_with('c')).count(),
+        text.lines().filter(|line| line.starts_with("c ")).count(),
         4,
         "{text}"
     );

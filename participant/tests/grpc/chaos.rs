@@ -145,6 +145,14 @@ async fn chaos(seed: u64, rounds: u32) {
     }
     assert!(done.load(Ordering::Relaxed) > 0, "something was done");
     let client = cluster.client().await;
+    println!("seed {seed}: {} done", done.load(Ordering::Relaxed));
+    assert_eq!(money(&client).await, 0, "money was made or lost");
+    drop(client);
+    cluster.finish().await;
+}
+
+/// What all accounts hold together.
+async fn money(client: &Client) -> i64 {
     let audit = client.retry(Retry::default(), |mut txn| async move {
         let mut sum = 0;
         for (site, _) in SITES {
@@ -156,11 +164,7 @@ async fn chaos(seed: u64, rounds: u32) {
         }
         Ok((txn, sum))
     });
-    let (sum, _) = audit.await.unwrap();
-    println!("seed {seed}: {} done", done.load(Ordering::Relaxed));
-    assert_eq!(sum, 0, "money was made or lost");
-    drop(client);
-    cluster.finish().await;
+    audit.await.unwrap().0
 }
 
 async fn start(cluster: &mut Cluster, wires: &[Wire], logs: &mut [GatedLog], place: usize) {

@@ -1,9 +1,17 @@
 //! Every variant there and back (W2), and every hole in a message a typed refusal (W1).
 
+use std::time::Duration;
+
+use co_core::{Gtid, Priority, Stamp};
 use proptest::prelude::*;
 use prost::Message as _;
 
+use super::refused::CODES;
 use super::*;
+use crate::protocol::{
+    Ballot, CommitAnswer, Decision, Incarnation, Refusal, SiteName, ToCoordinator, ToParticipant,
+};
+use crate::service::coordinator::{BeginGrant, SiteInfo, Statistics};
 use crate::service::site::{
     Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply, Range, SiteTxn,
 };

@@ -19,7 +19,7 @@ use crate::workload::{Request, Workload};
 pub(crate) const MAX_ATTEMPTS: u32 = 200;
 /// The longest pause before a retry. Pauses are drawn at random below a bound that doubles with each
 /// attempt up to this, so that two transactions that got in each other's way do not meet again at once.
-const MAX_PAUSE_MICROS: u32 = 8_000;
+const MAX_PAUSE_MICROS: u32 = 32_000;
 const FIRST_PAUSE_MICROS: u32 = 250;
 
 /// When a client stops asking.
@@ -124,9 +124,11 @@ impl<D: Database> Client<D> {
             Ok(txn) => txn,
             Err(stop) => return (Err(stop), Seen::default()),
         };
-        *age = txn.age();
         let tag = format!("client {} request {n}", self.index);
-        match perform(&mut txn, request, self.workload.sizes(), &tag).await {
+        let performed = perform(&mut txn, request, self.workload.sizes(), &tag).await;
+        // A transaction of one site gets its age with its first operation, not before.
+        *age = txn.age().or(*age);
+        match performed {
             Ok(seen) => (txn.commit().await, seen),
             Err(stop) => (Err(stop), Seen::default()),
         }

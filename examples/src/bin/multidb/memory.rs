@@ -47,6 +47,9 @@ pub(crate) struct Memory {
 pub(crate) struct MemoryTxn {
     shared: Arc<Shared>,
     age: Priority,
+    /// It has had its first operation. Before that a transaction of one site has no age to tell, as
+    /// over the network.
+    begun: bool,
     scope: Scope,
     writes: Data,
     dropped: Data,
@@ -100,6 +103,7 @@ impl Database for Memory {
         Ok(MemoryTxn {
             shared,
             age,
+            begun: false,
             scope,
             writes: Data::new(),
             dropped: Data::new(),
@@ -160,10 +164,11 @@ impl MemoryTxn {
 
 impl Transaction for MemoryTxn {
     fn age(&self) -> Option<Priority> {
-        Some(self.age)
+        (self.begun || self.scope == Scope::Global).then_some(self.age)
     }
 
     async fn execute(&mut self, site: Site, ops: Vec<Op>) -> Result<Vec<Answer>, Stop> {
+        self.begun = true;
         if let Scope::Local(only) = self.scope {
             assert_eq!(site, only, "a local transaction went elsewhere");
         }

@@ -160,12 +160,18 @@ fn values_are_aligned_and_lines_fit() {
     }
 }
 
+/// The last lines with single spaces.
+fn unbroken(runs: &[RunReport]) -> String {
+    let text = comparison(runs, Paint::plain());
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn the_last_lines_compare_and_conclude() {
     let off = || made_up(Ordering::Off, 9, Outcome::Invalid);
     let mut on = made_up(Ordering::On, 0, Outcome::Valid);
     on.tally.commits = 10_250;
-    let text = comparison(&[off(), on], Paint::plain());
+    let text = unbroken(&[off(), on]);
     assert!(
         text.contains("ordering off 2,050, ordering on 1,025 (50 %)"),
         "{text}"
@@ -180,11 +186,11 @@ fn the_last_lines_compare_and_conclude() {
     );
 
     let quiet = made_up(Ordering::Off, 0, Outcome::Valid);
-    let text = comparison(&[quiet], Paint::plain());
+    let text = unbroken(&[quiet]);
     assert!(text.contains("longer or hotter"), "{text}");
 
     let bad = made_up(Ordering::On, 2, Outcome::Invalid);
-    let text = comparison(&[off(), bad], Paint::plain());
+    let text = unbroken(&[off(), bad]);
     assert!(
         text.contains("With ordering on, an anomaly was found"),
         "{text}"

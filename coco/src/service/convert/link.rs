@@ -1,0 +1,190 @@
+//! What coordinator and participants say to each other.
+
+use co_core::{Gtid, Priority, Stamp};
+
+use super::{MalformedWire, cause_of, cause_to_wire};
+use crate::protocol::{Ballot, Decision, Incarnation, SiteName, ToCoordinator, ToParticipant};
+use crate::service::wire;
+
+/// What a link carries upward. Only the hello names the site: the link is the site's from then on.
+pub(crate) fn up_to_wire(site: &SiteName, message: ToCoordinator) -> wire::ToCoordinator {
+    use wire::to_coordinator::Message;
+    let message = match message {
+        ToCoordinator::Hello {
+            incarnation,
+            address,
+            in_doubt,
+        } => Message::Hello(wire::Hello {
+            site: site.as_str().to_owned(),
+            incarnation: incarnation.0,
+            address,
+            in_doubt: in_doubt.into_iter().map(|gtid| gtid.0).collect(),
+        }),
+        ToCoordinator::Vote { gtid, ballot } => Message::Vote(wire::Vote {
+            gtid: gtid.0,
+            ballot: Some(ballot_to_wire(ballot)),
+        }),
+        ToCoordinator::Blocked { gtid, priority, by } => {
+            let blocker = |(gtid, priority): (Gtid, Priority)| wire::Blocker {
+                gtid: gtid.0,
+                priority: priority.0,
+            };
+            let by = by.into_iter().map(blocker).collect();
+            Message::Blocked(wire::Blocked {
+                gtid: gtid.0,
+                priority: priority.0,
+                by,
+            })
+        }
+        ToCoordinator::OnePhaseDone { gtid, decision } => {
+            Message::OnePhaseDone(wire::OnePhaseDone {
+                gtid: gtid.0,
+                decision: Some(decision_to_wire(decision)),
+            })
+        }
+        ToCoordinator::Ack { gtid } => Message::AckGtid(gtid.0),
+        ToCoordinator::Inquire { gtid } => Message::InquireGtid(gtid.0),
+    };
+    wire::ToCoordinator {
+        message: Some(message),
+    }
+}
+
+/// A message from below, and the site's name if it is a hello.
+pub(crate) fn up_of(
+    message: wire::ToCoordinator,
+) -> Result<(Option<SiteName>, ToCoordinator), MalformedWire> {
+    use wire::to_coordinator::Message;
+    let message = message
+        .message
+        .ok_or(MalformedWire::Missing("to_coordinator.message"))?;
+    Ok(match message {
+        Message::Hello(hello) => {
+            if hello.site.is_empty() {
+                return Err(MalformedWire::Empty("hello.site"));
+            }
+            let message = ToCoordinator::Hello {
+                incarnation: Incarnation(hello.incarnation),
+                address: hello.address,
+                in_doubt: hello.in_doubt.into_iter().map(Gtid).collect(),
+            };
+            (Some(SiteName::new(&hello.site)), message)
+        }
+        Message::Vote(vote) => {
+            let ballot = ballot_of(vote.ballot)?;
+            (
+                None,
+                ToCoordinator::Vote {
+                    gtid: Gtid(vote.gtid),
+                    ballot,
+                },
+            )
+        }
+        Message::Blocked(blocked) => {
+            let by = blocked
+                .by
+                .iter()
+                .map(|by| (Gtid(by.gtid), Priority(by.priority)))
+                .collect();
+            let (gtid, priority) = (Gtid(blocked.gtid), Priority(blocked.priority));
+            (None, ToCoordinator::Blocked { gtid, priority, by })
+        }
+        Message::OnePhaseDone(done) => {
+            let decision = decision_of(done.decision)?;
+            (
+                None,
+                ToCoordinator::OnePhaseDone {
+                    gtid: Gtid(done.gtid),
+                    decision,
+                },
+            )
+        }
+        Message::AckGtid(gtid) => (None, ToCoordinator::Ack { gtid: Gtid(gtid) }),
+        Message::InquireGtid(gtid) => (None, ToCoordinator::Inquire { gtid: Gtid(gtid) }),
+    })
+}
+
+pub(crate) fn down_to_wire(message: ToParticipant) -> wire::ToParticipant {
+    use wire::to_participant::Message;
+    let message = match message {
+        ToParticipant::Prepare { gtid } => Message::PrepareGtid(gtid.0),
+        ToParticipant::CommitOnePhase { gtid } => Message::CommitOnePhaseGtid(gtid.0),
+        ToParticipant::Decide { gtid, decision } => Message::Decide(wire::Decide {
+            gtid: gtid.0,
+            decision: Some(decision_to_wire(decision)),
+        }),
+    };
+    wire::ToParticipant {
+        message: Some(message),
+    }
+}
+
+pub(crate) fn down_of(message: wire::ToParticipant) -> Result<ToParticipant, MalformedWire> {
+    use wire::to_participant::Message;
+    let message = message
+        .message
+        .ok_or(MalformedWire::Missing("to_participant.message"))?;
+    Ok(match message {
+        Message::PrepareGtid(gtid) => ToParticipant::Prepare { gtid: Gtid(gtid) },
+        Message::CommitOnePhaseGtid(gtid) => ToParticipant::CommitOnePhase { gtid: Gtid(gtid) },
+        Message::Decide(decide) => ToParticipant::Decide {
+            gtid: Gtid(decide.gtid),
+            decision: decision_of(decide.decision)?,
+        },
+    })
+}
+
+fn decision_to_wire(decision: Decision) -> wire::Decision {
+    let outcome = match decision {
+        Decision::Commit { stamp } => wire::decision::Outcome::CommitStamp(stamp.0),
+        Decision::Abort { cause } => wire::decision::Outcome::Abort(cause_to_wire(cause)),
+    };
+    wire::Decision {
+        outcome: Some(outcome),
+    }
+}
+
+fn decision_of(decision: Option<wire::Decision>) -> Result<Decision, MalformedWire> {
+    let missing = MalformedWire::Missing("decision");
+    Ok(
+        match decision
+            .and_then(|decision| decision.outcome)
+            .ok_or(missing)?
+        {
+            wire::decision::Outcome::CommitStamp(stamp) => Decision::Commit {
+                stamp: Stamp(stamp),
+            },
+            wire::decision::Outcome::Abort(cause) => Decision::Abort {
+                cause: cause_of(cause, "decision.abort")?,
+            },
+        },
+    )
+}
+
+fn ballot_to_wire(ballot: Ballot) -> wire::vote::Ballot {
+    match ballot {
+        Ballot::Yes {
+            stamp,
+            incarnation,
+            read_only,
+        } => wire::vote::Ballot::Yes(wire::Yes {
+            stamp: stamp.0,
+            incarnation: incarnation.0,
+            read_only,
+        }),
+        Ballot::No { cause } => wire::vote::Ballot::No(cause_to_wire(cause)),
+    }
+}
+
+fn ballot_of(ballot: Option<wire::vote::Ballot>) -> Result<Ballot, MalformedWire> {
+    Ok(match ballot.ok_or(MalformedWire::Missing("vote.ballot"))? {
+        wire::vote::Ballot::Yes(yes) => Ballot::Yes {
+            stamp: Stamp(yes.stamp),
+            incarnation: Incarnation(yes.incarnation),
+            read_only: yes.read_only,
+        },
+        wire::vote::Ballot::No(cause) => Ballot::No {
+            cause: cause_of(cause, "vote.no")?,
+        },
+    })
+}
