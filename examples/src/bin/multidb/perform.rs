@@ -27,6 +27,10 @@ pub(crate) struct Seen {
 }
 
 /// Runs `request` in `txn`, which is not committed yet.
+#[allow(
+    clippy::too_many_lines,
+    reason = "one arm for each kind of request, and each says all there is to it"
+)]
 pub(crate) async fn perform<T: Transaction>(
     txn: &mut T,
     request: Request,

@@ -181,6 +181,10 @@ fn answer(reply: OperationReply) -> Answer {
     }
 }
 
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enum may grow, and whatever else it says ends the run"
+)]
 fn stop(error: ClientError) -> Stop {
     match error {
         ClientError::Aborted(cause) => Stop::Aborted(cause),
