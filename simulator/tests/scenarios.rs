@@ -5,7 +5,11 @@
 //! two-phase commit over sites that are each serializable ([`VoteRule::LocalOnly`]), votes that ignore
 //! what was read ([`VoteRule::DangerIgnoreReads`]), no search for deadlocks, or a site that forgets what
 //! it must remember.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail"
+)]
 
 use std::time::Duration;
 
