@@ -1,6 +1,6 @@
 //! The coordinator's server.
 //!
-//! Remote calls and links only pass on what arrives; one [`driver`] task owns the state machine.
+//! Remote calls and links only pass on what arrives; one driver task owns the state machine.
 
 mod driver;
 mod queue;
