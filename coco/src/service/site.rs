@@ -22,6 +22,9 @@ use super::transport::{MAX_MESSAGE_BYTES, serve};
 use super::wire;
 use crate::protocol::{AbortCause, CommitAnswer};
 
+/// How long the last answers of a server that ends may take to leave.
+const FLUSH: Duration = Duration::from_millis(100);
+
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
@@ -206,7 +209,14 @@ impl SiteServer {
             Ok(ended) => ended,
             Err(_late) => {
                 drop(self.calls);
-                self.task.await
+                // Their answers leave; a peer that does not even close its connection is not waited for.
+                match tokio::time::timeout(FLUSH, &mut self.task).await {
+                    Ok(ended) => ended,
+                    Err(_silent) => {
+                        self.task.abort();
+                        return Ok(());
+                    }
+                }
             }
         };
         match ended {

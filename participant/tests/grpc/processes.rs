@@ -62,14 +62,14 @@ impl Process {
         assert!(status.unwrap().success());
     }
 
-    fn wait(&mut self) -> ExitStatus {
+    async fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
             assert!(Instant::now() < end, "the process does not end");
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
@@ -141,7 +141,7 @@ async fn a_site_process_serves_and_ends_in_good_order_with_a_complete_history() 
         }
         drop(client);
         site.signal(end);
-        assert!(site.wait().success(), "{end}");
+        assert!(site.wait().await.success(), "{end}");
         let file = BufReader::new(std::fs::File::open(&history).unwrap());
         let read = checker::parse::read_history(file, "P").unwrap();
         let report = checker::judge(&[read], Level::CommitmentOrdering);
@@ -183,7 +183,7 @@ async fn a_killed_site_process_comes_back_with_what_it_had_committed() {
         assert_eq!(number(txn.get("P", b"rounds").await.unwrap()), round);
         assert!(matches!(txn.commit().await, Ok(Commit::Committed(_))));
         site.signal("-KILL");
-        assert!(!site.wait().success());
+        assert!(!site.wait().await.success());
     }
 }
 
@@ -191,7 +191,7 @@ async fn a_killed_site_process_comes_back_with_what_it_had_committed() {
 async fn a_site_ends_with_its_parent_if_it_was_asked_to() {
     let mut site = Process::start(&serve("http://127.0.0.1:1", &["--exit-with-parent"]));
     drop(site.child.stdin.take());
-    assert!(site.wait().success());
+    assert!(site.wait().await.success());
 
     let mut site = Process::start(&serve("http://127.0.0.1:1", &[]));
     drop(site.child.stdin.take());

@@ -6,7 +6,7 @@ use crate::database::{Answer, Op, Range, Stop, Transaction};
 use crate::invariants::{self, Impossible};
 use crate::schema;
 use crate::site::{Pair, Site};
-use crate::workload::{Account, Request, Sizes};
+use crate::workload::{Account, Half, Request, Sizes};
 
 /// Which counts a committed request has raised.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -27,10 +27,6 @@ pub(crate) struct Seen {
 }
 
 /// Runs `request` in `txn`, which is not committed yet.
-#[allow(
-    clippy::too_many_lines,
-    reason = "one arm for each kind of request, and each says all there is to it"
-)]
 pub(crate) async fn perform<T: Transaction>(
     txn: &mut T,
     request: Request,
@@ -40,35 +36,13 @@ pub(crate) async fn perform<T: Transaction>(
     let impossible = match request {
         Request::Transfer { from, to, amount } => transfer(txn, from, to, amount).await?,
         Request::Audit => audit(txn, sizes).await?,
-        Request::Take {
-            pair,
-            register,
-            half,
-            other_first,
-            note,
-        } => {
-            let order = if half == usize::from(other_first) {
-                [0, 1]
-            } else {
-                [1, 0]
-            };
-            let halves = read_registers(txn, pair, register, order).await?;
-            if halves == [1, 1] {
-                set_register(txn, (pair, register, half), 0, (note, tag)).await?;
-            }
-            invariants::registers(pair, register, halves)
-        }
-        Request::Restore {
-            pair,
-            register,
-            half,
-            note,
-        } => {
-            set_register(txn, (pair, register, half), 1, (note, tag)).await?;
+        Request::Take { half, other_first } => take(txn, half, other_first, tag).await?,
+        Request::Restore { half } => {
+            set(txn, half, 1, tag).await?;
             None
         }
         Request::Look { pair, register } => {
-            let halves = read_registers(txn, pair, register, [0, 1]).await?;
+            let halves = at_each(txn, pair, schema::register(pair, register), [0, 1]).await?;
             invariants::registers(pair, register, halves)
         }
         Request::Insert { pair, row } => {
@@ -80,12 +54,7 @@ pub(crate) async fn perform<T: Transaction>(
             at_both(txn, pair, Op::Delete(schema::row(pair, row))).await?;
             None
         }
-        Request::Count { pair } => {
-            let [first, second] = pair.sites();
-            let left = keys(txn, first, schema::rows(pair)).await?;
-            let right = keys(txn, second, schema::rows(pair)).await?;
-            invariants::rows(pair, [&left, &right])
-        }
+        Request::Count { pair } => count(txn, pair).await?,
         Request::Increment { pair, counter, by } => {
             at_both(txn, pair, Op::Increment(schema::counter(pair, counter), by)).await?;
             let raised = Some((Raised::Counter(pair, counter), by));
@@ -107,16 +76,8 @@ pub(crate) async fn perform<T: Transaction>(
                 raised,
             });
         }
-        Request::LocalCompare { site, twin } => {
-            let left = number(txn, site, schema::twin(twin, false)).await?;
-            let right = number(txn, site, schema::twin(twin, true)).await?;
-            invariants::twins(site, twin, [left, right])
-        }
-        Request::LocalCount { site, pair } => {
-            let first = keys(txn, site, schema::rows(pair)).await?;
-            let second = keys(txn, site, schema::rows(pair)).await?;
-            invariants::recount(site, pair, [&first, &second])
-        }
+        Request::LocalCompare { site, twin } => compare_twins(txn, site, twin).await?,
+        Request::LocalCount { site, pair } => recount(txn, site, pair).await?,
     };
     Ok(Seen {
         impossible,
@@ -155,25 +116,66 @@ async fn audit<T: Transaction>(txn: &mut T, sizes: Sizes) -> Result<Option<Impos
     Ok(invariants::total(schema::grand_total(sizes), found))
 }
 
-async fn set_register<T: Transaction>(
-    txn: &mut T,
-    (pair, register, half): (Pair, u32, usize),
-    value: i64,
-    (note, tag): (u32, &str),
-) -> Result<(), Stop> {
-    let set = Op::Put(schema::register(pair, register), schema::encode(value));
-    let sign = Op::Put(schema::note(note), tag.as_bytes().to_vec());
-    txn.execute(pair.sites()[half], vec![set, sign]).await?;
-    Ok(())
+async fn count<T: Transaction>(txn: &mut T, pair: Pair) -> Result<Option<Impossible>, Stop> {
+    let [first, second] = pair.sites();
+    let left = keys(txn, first, schema::rows(pair)).await?;
+    let right = keys(txn, second, schema::rows(pair)).await?;
+    Ok(invariants::rows(pair, [&left, &right]))
 }
 
-async fn read_registers<T: Transaction>(
+async fn compare_twins<T: Transaction>(
     txn: &mut T,
+    site: Site,
+    twin: u32,
+) -> Result<Option<Impossible>, Stop> {
+    let left = number(txn, site, schema::twin(twin, false)).await?;
+    let right = number(txn, site, schema::twin(twin, true)).await?;
+    Ok(invariants::twins(site, twin, [left, right]))
+}
+
+async fn recount<T: Transaction>(
+    txn: &mut T,
+    site: Site,
     pair: Pair,
-    register: u32,
-    order: [usize; 2],
-) -> Result<[i64; 2], Stop> {
-    at_each(txn, pair, schema::register(pair, register), order).await
+) -> Result<Option<Impossible>, Stop> {
+    let first = keys(txn, site, schema::rows(pair)).await?;
+    let second = keys(txn, site, schema::rows(pair)).await?;
+    Ok(invariants::recount(site, pair, [&first, &second]))
+}
+
+async fn take<T: Transaction>(
+    txn: &mut T,
+    half: Half,
+    other_first: bool,
+    tag: &str,
+) -> Result<Option<Impossible>, Stop> {
+    let Half {
+        pair,
+        register,
+        side,
+        ..
+    } = half;
+    let first = if other_first { 1 - side } else { side };
+    let key = schema::register(pair, register);
+    let halves = at_each(txn, pair, key, [first, 1 - first]).await?;
+    if halves == [1, 1] {
+        set(txn, half, 0, tag).await?;
+    }
+    Ok(invariants::registers(pair, register, halves))
+}
+
+/// Sets one half of a register pair and leaves a note of who did.
+async fn set<T: Transaction>(txn: &mut T, half: Half, value: i64, tag: &str) -> Result<(), Stop> {
+    let Half {
+        pair,
+        register,
+        side,
+        note,
+    } = half;
+    let set = Op::Put(schema::register(pair, register), schema::encode(value));
+    let sign = Op::Put(schema::note(note), tag.as_bytes().to_vec());
+    txn.execute(pair.sites()[side], vec![set, sign]).await?;
+    Ok(())
 }
 
 /// Reads a number at both sites of a pair, in the given order.

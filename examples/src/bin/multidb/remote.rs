@@ -181,17 +181,16 @@ fn answer(reply: OperationReply) -> Answer {
     }
 }
 
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "the enum may grow, and whatever else it says ends the run"
-)]
 fn stop(error: ClientError) -> Stop {
-    match error {
-        ClientError::Aborted(cause) => Stop::Aborted(cause),
-        unknown
-        @ (ClientError::OutcomeUnknown { .. } | ClientError::LocalOutcomeUnknown { .. }) => {
-            Stop::Unknown(unknown.to_string())
-        }
-        failed => Stop::Failed(failed.into()),
+    let unknown = matches!(
+        error,
+        ClientError::OutcomeUnknown { .. } | ClientError::LocalOutcomeUnknown { .. }
+    );
+    if let ClientError::Aborted(cause) = error {
+        Stop::Aborted(cause)
+    } else if unknown {
+        Stop::Unknown(error.to_string())
+    } else {
+        Stop::Failed(error.into())
     }
 }

@@ -31,6 +31,16 @@ pub(crate) struct Account {
     pub(crate) number: u32,
 }
 
+/// One half of a register pair, and the note that is overwritten with each change to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Half {
+    pub(crate) pair: Pair,
+    pub(crate) register: u32,
+    /// Which of the two sites of the pair.
+    pub(crate) side: usize,
+    pub(crate) note: u32,
+}
+
 /// One thing that a client wants done, as one transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Request {
@@ -42,21 +52,10 @@ pub(crate) enum Request {
     },
     /// Adds up all accounts of all sites.
     Audit,
-    /// Reads both halves of a register pair and, if both are 1, sets one half to 0.
-    Take {
-        pair: Pair,
-        register: u32,
-        half: usize,
-        other_first: bool,
-        note: u32,
-    },
-    /// Sets one half back to 1, whatever it is.
-    Restore {
-        pair: Pair,
-        register: u32,
-        half: usize,
-        note: u32,
-    },
+    /// Reads both halves of a register pair and, if both are 1, sets this one to 0.
+    Take { half: Half, other_first: bool },
+    /// Sets this half back to 1, whatever it is.
+    Restore { half: Half },
     /// Reads both halves.
     Look { pair: Pair, register: u32 },
     /// Puts a row at both sites.
@@ -159,27 +158,22 @@ impl Workload {
         let pair = random.pick(&Pair::ALL);
         let hot = random.below(self.sizes.hot);
         let note = random.below(self.sizes.hot);
-        let half = usize::from(random.flip());
+        let side = usize::from(random.flip());
+        let half = Half {
+            pair,
+            register: hot,
+            side,
+            note,
+        };
         let by = 1 + i64::from(random.below(5));
         match sort(random) {
             Sort::Transfer => self.transfer(random, pair.sites(), by),
             Sort::Audit => Request::Audit,
-            Sort::Take => {
-                let other_first = random.flip();
-                Request::Take {
-                    pair,
-                    register: hot,
-                    half,
-                    other_first,
-                    note,
-                }
-            }
-            Sort::Restore => Request::Restore {
-                pair,
-                register: hot,
+            Sort::Take => Request::Take {
                 half,
-                note,
+                other_first: random.flip(),
             },
+            Sort::Restore => Request::Restore { half },
             Sort::Look => Request::Look {
                 pair,
                 register: hot,
@@ -213,7 +207,7 @@ impl Workload {
                 twin: hot,
             },
             Sort::LocalCount => Request::LocalCount {
-                site: pair.sites()[half],
+                site: pair.sites()[side],
                 pair,
             },
         }
@@ -307,11 +301,14 @@ mod tests {
                 requests.iter().any(|request| cross(&request)),
                 "no transfer between {pair}"
             );
-            for half in [0, 1] {
-                let take = |request: &Request| matches!(request, Request::Take { pair: p, half: h, .. } if (*p, *h) == (pair, half));
+            for side in [0, 1] {
+                let take = |request: &Request| {
+                    matches!(request, Request::Take { half, .. }
+                        if (half.pair, half.side) == (pair, side))
+                };
                 assert!(
                     requests.iter().any(take),
-                    "no take of half {half} of {pair}"
+                    "no take at side {side} of {pair}"
                 );
             }
         }

@@ -181,7 +181,8 @@ fn application(run: &RunReport, paint: Paint, lines: &mut Lines) {
     if end.faults.is_empty() {
         let fine = format!(
             "in order: total {}, {} counts as committed",
-            end.total, end.counts_checked
+            sum(end.total),
+            end.counts_checked
         );
         lines.row("end state", paint.good(&fine));
     } else {
@@ -338,4 +339,10 @@ fn rate(run: &RunReport) -> String {
     )]
     let rate = run.commits_per_second().round() as u64;
     grouped(rate)
+}
+
+/// A sum of money, grouped like all numbers; below zero only when a rule is broken.
+fn sum(total: i64) -> String {
+    let sign = if total < 0 { "-" } else { "" };
+    format!("{sign}{}", grouped(total.unsigned_abs()))
 }
