@@ -247,17 +247,16 @@ impl Versions {
         if let Some(snapshot) = snapshot {
             self.snapshots.remove(&snapshot.taken);
         }
-        self.moments += 1;
-        let retired = Retired {
-            txn: txn.clone(),
-            ended: self.moments,
-            keys: keys.cloned().collect(),
-        };
         let keeps = self.scheduler.rule().keeps_committed_reads();
         if keeps && txn.state() == State::Committed {
-            self.retired.push_back(retired);
+            self.moments += 1;
+            self.retired.push_back(Retired {
+                txn: txn.clone(),
+                ended: self.moments,
+                keys: keys.cloned().collect(),
+            });
         } else {
-            self.forget(&retired);
+            self.forget(txn, keys);
         }
         while let Some(oldest) = self.retired.front() {
             let mut older = self.snapshots.range(..oldest.ended);
@@ -267,17 +266,15 @@ impl Versions {
             let Some(gone) = self.retired.pop_front() else {
                 break;
             };
-            self.forget(&gone);
+            self.forget(&gone.txn, gone.keys.iter());
         }
     }
 
-    fn forget(&mut self, retired: &Retired) {
-        for key in &retired.keys {
-            self.change_item(key, |item| {
-                item.readers.retain(|reader| *reader != retired.txn)
-            });
+    fn forget<'a>(&mut self, txn: &Txn, keys: impl Iterator<Item = &'a Key>) {
+        for key in keys {
+            self.change_item(key, |item| item.readers.retain(|reader| reader != txn));
         }
-        self.ranges.retain(|(_, reader)| *reader != retired.txn);
+        self.ranges.retain(|(_, reader)| reader != txn);
     }
 
     /// Whether a writer in the range has voted and may commit at or before `stamp`.
