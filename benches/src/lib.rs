@@ -1,2 +1,4 @@
-//! Criterion benches, each with its baseline in the same run.
+//! What the benches compare with, and the workloads they share.
 #![forbid(unsafe_code)]
+
+pub mod lean;

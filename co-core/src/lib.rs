@@ -153,7 +153,10 @@ mod validate;
 
 pub use graph::{EdgeKind, Kind};
 pub use id::{Gtid, Outcome, Priority, Stamp, TxnId};
-pub use lock::{LockFuture, LockMode, LockPolicy, LockTable};
+pub use lock::{
+    Commutativity, Effect, LockFuture, LockMode, LockPolicy, LockSet, LockTable, Operation,
+    TooManyOperations,
+};
 pub use order::{Clock, Scheduler, Statistics, Txn, VoteFuture, VoteRule};
 pub use outcome::{AbortReason, Grant, Misuse, State, Vote};
 pub use validate::{Footprint, Validator, WriteKind};

@@ -7,26 +7,24 @@
 
 #[cfg(not(co_loom))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-    pub(crate) use std::sync::{
-        Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard, RwLock as RawRwLock,
-        RwLockReadGuard, RwLockWriteGuard,
-    };
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::{Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard};
 }
 
 #[cfg(co_loom)]
 mod real {
-    pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-    pub(crate) use loom::sync::{
-        Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard, RwLock as RawRwLock,
-        RwLockReadGuard, RwLockWriteGuard,
-    };
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::{Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard};
 }
 
 use std::sync::PoisonError;
 
-pub(crate) use real::{Arc, AtomicU64, AtomicUsize, MutexGuard, Ordering};
-use real::{RawCondvar, RawMutex, RawRwLock, RwLockReadGuard, RwLockWriteGuard};
+/// The standard one under loom too: making a value is not a step that loom could interleave, and what the
+/// values here contain is its own synchronisation.
+pub(crate) use std::sync::OnceLock;
+
+pub(crate) use real::{Arc, AtomicU64, MutexGuard, Ordering};
+use real::{RawCondvar, RawMutex};
 
 /// A mutual exclusion lock that does not poison.
 #[derive(Debug)]
@@ -48,6 +46,27 @@ impl<T: Default> Default for Mutex<T> {
     }
 }
 
+/// A mutex in a `static`, for what belongs to the process and not to a scheduler. loom does not see it.
+#[cfg(not(co_loom))]
+pub(crate) struct StaticMutex<T>(RawMutex<T>);
+
+#[cfg(not(co_loom))]
+impl<T> StaticMutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(RawMutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A value on cache lines of its own: two such values are never written by way of one line. Two lines,
+/// because processors fetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Padded<T>(pub(crate) T);
+
 /// A condition variable without timed waits: timeouts are inputs of this crate, not waits in it.
 #[derive(Debug)]
 pub(crate) struct Condvar(RawCondvar);
@@ -63,24 +82,6 @@ impl Condvar {
 
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
-    }
-}
-
-/// A readers-writer lock that does not poison.
-#[derive(Debug)]
-pub(crate) struct RwLock<T>(RawRwLock<T>);
-
-impl<T> RwLock<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(RawRwLock::new(value))
-    }
-
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -79,6 +79,6 @@ pub fn close(scheduler: &Scheduler, txns: &[&Txn]) {
                 .expect("an undecided transaction can be aborted");
         }
     }
-    assert_eq!(scheduler.undecided(), 0, "I7");
+    assert!(scheduler.is_idle(), "I7");
     drop(scheduler.take_doomed());
 }

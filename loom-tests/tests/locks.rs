@@ -162,7 +162,7 @@ fn two_keys_against_a_range() {
 /// Two transactions take two keys crosswise: one is doomed, the other gets its lock when the first is undone.
 #[test]
 fn crosswise_requests_are_a_deadlock() {
-    explore("crosswise_requests_are_a_deadlock", || {
+    explore_bounded("crosswise_requests_are_a_deadlock", 2, || {
         let scheduler = withhold();
         let table = table(&scheduler, LockPolicy::Ss2pl);
         let [older, younger] = begin(&scheduler);
@@ -213,5 +213,169 @@ fn sco_writer_against_the_readers_decision() {
         assert_eq!(reader.state(), State::Committed, "I1");
         decision.join().unwrap();
         close_all(&scheduler, &table, &[&reader, &writer]);
+    });
+}
+
+/// L2: who asks after a waiter does not get in before it, whatever is released meanwhile.
+#[test]
+fn nobody_passes_a_waiter() {
+    explore("nobody_passes_a_waiter", || {
+        let scheduler = withhold();
+        let table = table(&scheduler, LockPolicy::Ss2pl);
+        let [holder, writer, reader] = begin(&scheduler);
+        assert_eq!(
+            table.acquire(&holder, &7, LockMode::Read).peek(),
+            Some(Grant::Granted)
+        );
+        let first = table.acquire(&writer, &7, LockMode::Write);
+        let release = thread::spawn({
+            let (scheduler, table, holder) =
+                (scheduler.clone(), Arc::clone(&table), holder.clone());
+            move || end(&scheduler, &table, &holder, Outcome::Abort)
+        });
+        let second = table.acquire(&reader, &7, LockMode::Read);
+        assert_eq!(second.peek(), None, "the writer asked first");
+        release.join().unwrap();
+        assert_eq!(first.peek(), Some(Grant::Granted));
+        assert_eq!(second.peek(), None, "the writer holds the lock");
+        end(&scheduler, &table, &writer, Outcome::Abort);
+        assert_eq!(second.peek(), Some(Grant::Granted));
+        close_all(&scheduler, &table, &[&reader]);
+    });
+}
+
+/// A request that is taken back just as it is granted leaves nothing in the queue.
+#[test]
+fn cancel_against_grant() {
+    explore("cancel_against_grant", || {
+        let scheduler = withhold();
+        let table = table(&scheduler, LockPolicy::Ss2pl);
+        let [holder, waiter, third] = begin(&scheduler);
+        assert_eq!(
+            table.acquire(&holder, &7, LockMode::Write).peek(),
+            Some(Grant::Granted)
+        );
+        let request = table.acquire(&waiter, &7, LockMode::Write);
+        let release = thread::spawn({
+            let (scheduler, table, holder) =
+                (scheduler.clone(), Arc::clone(&table), holder.clone());
+            move || end(&scheduler, &table, &holder, Outcome::Abort)
+        });
+        end(&scheduler, &table, &waiter, Outcome::Abort);
+        release.join().unwrap();
+        assert!(matches!(request.peek(), Some(Grant::Aborted(_))));
+        assert_eq!(
+            table.acquire(&third, &7, LockMode::Write).peek(),
+            Some(Grant::Granted)
+        );
+        close_all(&scheduler, &table, &[&third]);
+    });
+}
+
+/// A request of a transaction that somebody else ends meanwhile leaves neither a lock nor a name behind.
+#[test]
+fn first_request_against_the_end() {
+    explore("first_request_against_the_end", || {
+        let scheduler = withhold();
+        let table = table(&scheduler, LockPolicy::Ss2pl);
+        let [txn] = begin(&scheduler);
+        let ending = thread::spawn({
+            let (scheduler, table, txn) = (scheduler.clone(), Arc::clone(&table), txn.clone());
+            move || end(&scheduler, &table, &txn, Outcome::Abort)
+        });
+        drop(table.acquire(&txn, &7, LockMode::Write));
+        ending.join().unwrap();
+        assert!(table.is_empty() && scheduler.is_idle(), "I7");
+    });
+}
+
+/// Ordered sharing: whoever has seen what an aborted transaction wrote falls with it, however the read and the
+/// abort interleave; who came after the undo does not.
+#[test]
+fn cascade_against_the_reader() {
+    explore_bounded("cascade_against_the_reader", 2, || {
+        let scheduler = withhold();
+        let table = table(&scheduler, LockPolicy::OrderedSharing { longest_chain: 4 });
+        let [writer, reader] = begin(&scheduler);
+        let value = Arc::new(AtomicUsize::new(0));
+        assert_eq!(
+            table.acquire(&writer, &7, LockMode::Write).peek(),
+            Some(Grant::Granted)
+        );
+        value.store(1, Ordering::SeqCst);
+        let abort = thread::spawn({
+            let (scheduler, table, writer) =
+                (scheduler.clone(), Arc::clone(&table), writer.clone());
+            let value = Arc::clone(&value);
+            move || {
+                value.store(0, Ordering::SeqCst);
+                end(&scheduler, &table, &writer, Outcome::Abort);
+            }
+        });
+        let granted = table.acquire(&reader, &7, LockMode::Read).wait();
+        let seen = value.load(Ordering::SeqCst);
+        let vote = scheduler.request_vote_blocking(&reader);
+        match (granted, vote) {
+            (Grant::Granted, Vote::Yes) => assert_eq!(seen, 0, "read what never happened"),
+            (_, refused) => assert_eq!(refused, Vote::No(AbortReason::Cascade)),
+        }
+        abort.join().unwrap();
+        close_all(&scheduler, &table, &[&writer, &reader]);
+    });
+}
+
+/// Ordered sharing: of two reads that together would make a chain of three, one waits when two is the bound.
+#[test]
+fn two_links_of_a_chain() {
+    explore_bounded("two_links_of_a_chain", 2, || {
+        let scheduler = withhold();
+        let table = table(&scheduler, LockPolicy::OrderedSharing { longest_chain: 2 });
+        let [first, middle, last] = begin(&scheduler);
+        for (txn, key) in [(&first, 1), (&middle, 2)] {
+            assert_eq!(
+                table.acquire(txn, &key, LockMode::Write).peek(),
+                Some(Grant::Granted)
+            );
+        }
+        let upper = thread::spawn({
+            let (table, middle) = (Arc::clone(&table), middle.clone());
+            move || table.acquire(&middle, &1, LockMode::Read)
+        });
+        let lower = table.acquire(&last, &2, LockMode::Read);
+        let upper = upper.join().unwrap();
+        assert!(
+            upper.peek().is_none() || lower.peek().is_none(),
+            "three transactions would fall together"
+        );
+        assert!(scheduler.statistics().longest_chain <= 2);
+        for txn in [&first, &middle, &last] {
+            end(&scheduler, &table, txn, Outcome::Abort);
+        }
+        close_all(&scheduler, &table, &[]);
+    });
+}
+
+/// After a restart a transaction in doubt still precedes those that come later, until it is decided.
+#[test]
+fn new_work_against_a_recovered_decision() {
+    explore("new_work_against_a_recovered_decision", || {
+        let scheduler = withhold();
+        let table = table(&scheduler, LockPolicy::Sco);
+        let recovered = scheduler.recover(co_core::Gtid(9), co_core::Priority(9));
+        table.reinstate(&recovered, &7, LockMode::Read);
+        let [writer] = begin(&scheduler);
+        let decision = thread::spawn({
+            let (scheduler, table, recovered) =
+                (scheduler.clone(), Arc::clone(&table), recovered.clone());
+            move || end(&scheduler, &table, &recovered, Outcome::Commit)
+        });
+        assert_eq!(
+            table.acquire(&writer, &7, LockMode::Write).peek(),
+            Some(Grant::Granted)
+        );
+        assert_eq!(scheduler.request_vote_blocking(&writer), Vote::Yes);
+        assert_eq!(recovered.state(), State::Committed, "I1");
+        decision.join().unwrap();
+        close_all(&scheduler, &table, &[&recovered, &writer]);
     });
 }

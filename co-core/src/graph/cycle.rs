@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::graph::edge::Tie;
 use crate::graph::node::Node;
 use crate::id::TxnId;
 use crate::outcome::State;
@@ -37,6 +38,27 @@ pub(crate) fn find_cycle(start: &Arc<Node>) -> Option<Vec<Arc<Node>>> {
     None
 }
 
+/// How many undecided transactions the longest chain has that ends in `node`, each of which has read from the
+/// one before; `None` if that is `longest` or more, so that nobody may be added.
+pub(crate) fn chain_length(node: &Node, longest: usize) -> Option<usize> {
+    let mut length = 1;
+    if longest <= length {
+        return None;
+    }
+    let sources: Vec<_> = node
+        .links()
+        .predecessors
+        .lock()
+        .iter()
+        .filter(|(source, tie)| *tie == Tie::Data && source.state().is_undecided())
+        .map(|(source, _)| Arc::clone(source))
+        .collect();
+    for source in sources {
+        length = length.max(1 + chain_length(&source, longest - 1)?);
+    }
+    Some(length)
+}
+
 /// Whether a cycle through `node` has to be broken.
 pub(crate) fn is_alive(node: &Node) -> bool {
     let state = node.state();
@@ -44,9 +66,9 @@ pub(crate) fn is_alive(node: &Node) -> bool {
 }
 
 fn successors_of(node: &Node) -> Vec<Arc<Node>> {
-    node.successors
+    node.links()
+        .successors
         .lock()
-        .list
         .iter()
         .map(|entry| Arc::clone(&entry.node))
         .collect()

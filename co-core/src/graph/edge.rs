@@ -118,40 +118,41 @@ fn committed_effect(from: &Node, tie: Tie) -> Result<EdgeEffect, Misuse> {
 
 /// The common case: `to` has not voted. `None` if it voted or was decided meanwhile.
 fn add_counted(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Option<EdgeEffect> {
-    let mut successors = from.successors.lock();
-    match successors.closed {
-        Some(Outcome::Abort) if tie == Tie::Data => return Some(EdgeEffect::DoomLater),
-        Some(_) => return Some(EdgeEffect::NotNeeded),
-        None => {}
+    let mut successors = from.links().successors.lock();
+    match from.expose() {
+        Err(Outcome::Abort) if tie == Tie::Data => return Some(EdgeEffect::DoomLater),
+        Err(_) => return Some(EdgeEffect::NotNeeded),
+        Ok(()) => {}
     }
-    if repeated(&successors.list, to, tie) {
+    if repeated(&successors, to, tie) {
         return Some(EdgeEffect::NotNeeded);
     }
     to.add_pending().ok()?;
-    successors.list.push(Successor {
+    successors.push(Successor {
         node: Arc::clone(to),
         tie,
     });
-    to.predecessors.lock().push((Arc::clone(from), tie));
+    to.links().predecessors.lock().push((Arc::clone(from), tie));
     Some(EdgeEffect::Added)
 }
 
 /// `to` has voted: `from` waits for its decision. `None` if it was decided meanwhile.
 fn add_overtaken(from: &Arc<Node>, to: &Arc<Node>) -> Result<Option<EdgeEffect>, Misuse> {
-    let mut successors = to.successors.lock();
-    if successors.closed.is_some() {
+    let mut successors = to.links().successors.lock();
+    if to.expose().is_err() {
         return Ok(None);
     }
-    if repeated(&successors.list, from, Tie::Overtaken) {
+    if repeated(&successors, from, Tie::Overtaken) {
         return Ok(Some(EdgeEffect::NotNeeded));
     }
     match from.add_pending() {
         Ok(()) => {
-            successors.list.push(Successor {
+            successors.push(Successor {
                 node: Arc::clone(from),
                 tie: Tie::Overtaken,
             });
-            from.predecessors
+            from.links()
+                .predecessors
                 .lock()
                 .push((Arc::clone(to), Tie::Overtaken));
             Ok(Some(EdgeEffect::Added))
@@ -173,16 +174,15 @@ fn repeated(list: &[Successor], to: &Arc<Node>, tie: Tie) -> bool {
 
 /// Takes a wait edge `holder → waiter` back; says whether there was one.
 pub(crate) fn remove_wait(holder: &Arc<Node>, waiter: &Arc<Node>) -> bool {
-    let mut successors = holder.successors.lock();
+    let mut successors = holder.links().successors.lock();
     let found = successors
-        .list
         .iter()
         .position(|entry| entry.tie == Tie::Wait && Arc::ptr_eq(&entry.node, waiter));
     let Some(position) = found else {
         return false;
     };
-    successors.list.swap_remove(position);
-    let mut predecessors = waiter.predecessors.lock();
+    successors.swap_remove(position);
+    let mut predecessors = waiter.links().predecessors.lock();
     if let Some(position) = predecessors
         .iter()
         .position(|(node, tie)| *tie == Tie::Wait && Arc::ptr_eq(node, holder))

@@ -5,7 +5,8 @@
 //! queue for instance). Both kinds are kept in one structure, so one search sees serialization cycles
 //! and lock deadlocks alike (`docs/theory.md`; Raz 2009, "augmented conflict graph").
 //!
-//! There is no lock over the graph. Each node has one word and two short lists:
+//! There is no lock over the graph. Each node has one word and three short lists, most of them never used;
+//! the word says which are, so that a transaction nobody conflicts with takes no lock at all:
 //!
 //! | field          | who touches it                                             | holding            |
 //! |----------------|------------------------------------------------------------|--------------------|
@@ -21,8 +22,9 @@
 //! - G1 `word` packs the state, the abort reason and the number of pending predecessors, so *"no
 //!   predecessor is undecided"* and *"the vote is YES"* are one compare-and-swap: an edge that comes in
 //!   at the same instant is either counted before the vote or sees that the vote is cast.
-//! - G2 A node's `successors` close when it is decided, and never open again. Every entry of the list
-//!   stands for exactly one count in the successor's `pending`.
+//! - G2 A decided node's `successors` take nothing any more: the word says that it is decided, and whoever
+//!   adds looks at the word while holding the list's lock. Every entry of the list stands for exactly one
+//!   count in the successor's `pending`.
 //! - G3 A voted node has no pending predecessor (the voted nodes form an antichain), so it is on no
 //!   cycle and is never a victim.
 //! - G4 Edges among undecided transactions only grow, except when a node leaves; so a cycle that a search
@@ -35,6 +37,6 @@ mod node;
 pub use edge::EdgeKind;
 pub(crate) use edge::{EdgeEffect, Tie, add_edge, remove_wait};
 pub use node::Kind;
-pub(crate) use node::{Node, Released, Waiting};
+pub(crate) use node::{Ended, Node, Released};
 
-pub(crate) use cycle::{find_cycle, is_alive};
+pub(crate) use cycle::{chain_length, find_cycle, is_alive};

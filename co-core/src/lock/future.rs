@@ -15,59 +15,41 @@ use crate::sync::Arc;
 /// transaction.
 #[derive(Debug)]
 #[must_use = "a lock is not held before it is granted"]
-pub struct LockFuture {
-    txn: Txn,
-    answer: Answer,
-}
+pub struct LockFuture(Answer);
 
 #[derive(Debug)]
 enum Answer {
     Now(Grant),
-    Later(Arc<Cell<Grant>>),
+    Later(Txn, Arc<Cell<Grant>>),
 }
 
 impl LockFuture {
-    pub(super) fn granted(txn: &Txn) -> Self {
-        Self {
-            txn: txn.clone(),
-            answer: Answer::Now(Grant::Granted),
-        }
+    pub(super) const fn granted() -> Self {
+        Self(Answer::Now(Grant::Granted))
     }
 
-    pub(super) fn refused(txn: &Txn, reason: AbortReason) -> Self {
-        Self {
-            txn: txn.clone(),
-            answer: Answer::Now(Grant::Aborted(reason)),
-        }
+    pub(super) const fn refused(reason: AbortReason) -> Self {
+        Self(Answer::Now(Grant::Aborted(reason)))
     }
 
     pub(super) fn waiting(txn: &Txn, cell: Arc<Cell<Grant>>) -> Self {
-        Self {
-            txn: txn.clone(),
-            answer: Answer::Later(cell),
-        }
+        Self(Answer::Later(txn.clone(), cell))
     }
 
     /// Blocks the thread until the request is answered.
     pub fn wait(self) -> Grant {
-        match &self.answer {
+        match &self.0 {
             Answer::Now(grant) => *grant,
-            Answer::Later(cell) => self.unless_doomed(cell.wait()),
+            Answer::Later(txn, cell) => unless_doomed(txn, cell.wait()),
         }
     }
 
     /// The answer, if there is one.
     pub fn peek(&self) -> Option<Grant> {
-        match &self.answer {
+        match &self.0 {
             Answer::Now(grant) => Some(*grant),
-            Answer::Later(cell) => cell.peek().map(|grant| self.unless_doomed(grant)),
+            Answer::Later(txn, cell) => cell.peek().map(|grant| unless_doomed(txn, grant)),
         }
-    }
-
-    /// A lock may be granted just when its transaction is doomed or aborted: that is what counts.
-    fn unless_doomed(&self, grant: Grant) -> Grant {
-        let aborted = (self.txn.state() == State::Aborted).then_some(AbortReason::Requested);
-        self.txn.doomed().or(aborted).map_or(grant, Grant::Aborted)
     }
 }
 
@@ -75,9 +57,15 @@ impl Future for LockFuture {
     type Output = Grant;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Grant> {
-        match &self.answer {
+        match &self.0 {
             Answer::Now(grant) => Poll::Ready(*grant),
-            Answer::Later(cell) => cell.poll(context).map(|grant| self.unless_doomed(grant)),
+            Answer::Later(txn, cell) => cell.poll(context).map(|grant| unless_doomed(txn, grant)),
         }
     }
+}
+
+/// A lock may be granted just when its transaction is doomed or aborted: that is what counts.
+fn unless_doomed(txn: &Txn, grant: Grant) -> Grant {
+    let aborted = (txn.state() == State::Aborted).then_some(AbortReason::Requested);
+    txn.doomed().or(aborted).map_or(grant, Grant::Aborted)
 }

@@ -24,9 +24,12 @@
 
 mod future;
 mod matrix;
+mod queue;
 mod range;
+mod set;
 mod table;
 
 pub use future::LockFuture;
-pub use matrix::{LockMode, LockPolicy};
+pub use matrix::{Commutativity, Effect, LockMode, LockPolicy, Operation, TooManyOperations};
+pub use set::LockSet;
 pub use table::LockTable;

@@ -1,50 +1,34 @@
 //! The lock table itself: requests, waits, release.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Bound;
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
 
 use crate::graph::EdgeKind;
 use crate::id::TxnId;
 use crate::lock::future::LockFuture;
-use crate::lock::matrix::{Compatibility, LockMode, LockPolicy};
-use crate::lock::range::{Scan, Wait};
-use crate::order::{Cell, Scheduler, Txn};
+use crate::lock::matrix::{Commutativity, Compatibility, Effect, LockMode, LockPolicy};
+use crate::lock::queue::{Entry, Request, Wait, unblock};
+use crate::lock::range::Scan;
+use crate::lock::set::LockSet;
+use crate::order::{Cell, Dependence, Scheduler, Txn};
 use crate::outcome::{AbortReason, Grant, State};
-use crate::sync::{Arc, Mutex, RwLock};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Padded};
 
 /// Keys are spread over this many mutexes; few under loom, so that they collide there.
-const SHARDS: usize = if cfg!(co_loom) { 2 } else { 64 };
+const STRIPES: usize = if cfg!(co_loom) { 2 } else { 64 };
 
-struct Request {
-    txn: Txn,
-    mode: LockMode,
-    wait: Wait,
-}
-
-type Shard<K> = BTreeMap<K, Vec<Request>>;
-type HeldByTxn<K> = BTreeMap<TxnId, Held<K>>;
-
-/// What one transaction has asked for, so that it can be released.
-struct Held<K> {
-    keys: BTreeSet<K>,
-    scans: bool,
-}
-
-impl<K> Default for Held<K> {
-    fn default() -> Self {
-        Self {
-            keys: BTreeSet::new(),
-            scans: false,
-        }
-    }
-}
+type Stripe<K> = HashTable<Entry<K>>;
+type Striped<T> = Box<[Padded<Mutex<T>>]>;
 
 /// Whom a release has to tell, once the table's mutexes are free (L5).
 #[derive(Default)]
 struct Released {
-    granted: Vec<(Txn, Arc<Cell<Grant>>)>,
+    granted: Vec<Wait>,
     /// Requests of the released transaction itself that were never granted.
     refused: Vec<Arc<Cell<Grant>>>,
 }
@@ -52,358 +36,573 @@ struct Released {
 /// What stands in the way of a new request.
 #[derive(Default)]
 struct Obstacles {
-    wait: Wait,
+    blocked_by: Vec<TxnId>,
     holders: Vec<Txn>,
 }
 
-impl Obstacles {
-    fn add(&mut self, holder: &Txn) {
-        self.wait.block_on(holder.id());
-        self.holders.push(holder.clone());
-    }
+/// A request as it is being made.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    txn: &'a Txn,
+    owner: TxnId,
+    mode: LockMode,
+    /// Whether the transaction holds a lock there already (L3).
+    passes: bool,
 }
 
-/// Locks on ordered keys and on ranges of them, for transactions of one [`Scheduler`].
+/// The answer to a request, before anybody waits.
+enum Asked {
+    Granted,
+    Waits(Arc<Cell<Grant>>),
+}
+
+/// Locks on keys and on ranges of them, for transactions of one [`Scheduler`].
 pub struct LockTable<K> {
     scheduler: Scheduler,
     policy: LockPolicy,
-    shards: Box<[Mutex<Shard<K>>]>,
-    scans: RwLock<Vec<Scan<K>>>,
-    held: Box<[Mutex<HeldByTxn<K>>]>,
+    operations: Commutativity,
+    hasher: FixedState,
+    stripes: Striped<Stripe<K>>,
+    scans: Mutex<Vec<Scan<K>>>,
+    /// How many scans there are. Raised while every stripe is locked, so who holds one reads it safely (L4).
+    scan_count: AtomicU64,
+    /// Of transactions whose engine keeps no [`LockSet`].
+    sets: Striped<BTreeMap<TxnId, LockSet>>,
 }
 
 impl<K: Ord + Clone + Hash> LockTable<K> {
-    /// An empty table.
+    /// An empty table with the built-in operations.
     #[must_use]
     pub fn new(scheduler: Scheduler, policy: LockPolicy) -> Self {
+        Self::with_operations(scheduler, policy, Commutativity::new())
+    }
+
+    /// An empty table with operations of the engine's own.
+    #[must_use]
+    pub fn with_operations(
+        scheduler: Scheduler,
+        policy: LockPolicy,
+        operations: Commutativity,
+    ) -> Self {
         Self {
             scheduler,
             policy,
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            scans: RwLock::new(Vec::new()),
-            held: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            operations,
+            hasher: FixedState::default(),
+            stripes: (0..STRIPES).map(|_| Padded::default()).collect(),
+            scans: Mutex::default(),
+            scan_count: AtomicU64::new(0),
+            sets: (0..STRIPES).map(|_| Padded::default()).collect(),
         }
+    }
+
+    /// The empty set of locks of `txn`, for [`LockTable::lock`].
+    pub fn begin(&self, txn: &Txn) -> LockSet {
+        self.scheduler.publish(txn);
+        LockSet::new(txn.clone())
     }
 
     /// Asks for a lock on `key`. What is held already is granted at once, and a transaction that holds
     /// a lock on the key passes those that wait for it (L3). When the request has to wait and that closes
-    /// a cycle, the youngest transaction of the cycle is doomed, which may be `txn`. A transaction that is
-    /// doomed, or was asked to vote, gets no lock. A transaction makes one request at a time.
-    pub fn acquire(&self, txn: &Txn, key: &K, mode: LockMode) -> LockFuture {
-        if let Some(reason) = refusal(txn) {
-            return LockFuture::refused(txn, reason);
+    /// a cycle, the youngest transaction of the cycle is doomed, which may be the one that asks. A
+    /// transaction that is doomed, or was asked to vote, gets no lock.
+    #[inline]
+    pub fn lock(&self, set: &mut LockSet, key: &K, mode: LockMode) -> LockFuture {
+        if let Some(reason) = refusal(&set.txn) {
+            return LockFuture::refused(reason);
         }
-        let scans = self.scans.read();
-        let mut shard = self.shard(key).lock();
-        let scanned = scans
-            .iter()
-            .any(|scan| scan.txn == *txn && scan.contains(key) && scan.is_granted());
-        let own = |request: &&Request| request.txn == *txn && request.wait.is_granted();
-        let requests = shard.get(key).map(Vec::as_slice).unwrap_or_default();
-        let held = requests
-            .iter()
-            .filter(own)
-            .any(|request| request.mode.covers(mode));
-        if held || (scanned && mode == LockMode::Read) {
-            return LockFuture::granted(txn);
+        match self.ask(set, key, mode) {
+            Asked::Granted => LockFuture::granted(),
+            Asked::Waits(cell) => self.wait(&set.txn, cell),
         }
-        let passes = scanned || requests.iter().any(|request| own(&request));
-
-        let mut obstacles = Obstacles::default();
-        let requests = shard.entry(key.clone()).or_default();
-        for request in requests.iter_mut().filter(|request| request.txn != *txn) {
-            let Request {
-                txn: other,
-                mode: theirs,
-                wait,
-            } = request;
-            if passes && !wait.is_granted() {
-                self.pass(txn, mode, other, *theirs, wait);
-            } else {
-                self.follow(
-                    other,
-                    *theirs,
-                    txn,
-                    mode,
-                    EdgeKind::ReadWrite,
-                    &mut obstacles,
-                );
-            }
-        }
-        for scan in scans
-            .iter()
-            .filter(|scan| scan.txn != *txn && scan.contains(key))
-        {
-            let mut wait = scan.wait.lock();
-            if passes && !wait.is_granted() {
-                self.pass(txn, mode, &scan.txn, LockMode::Read, &mut wait);
-            } else {
-                let kind = EdgeKind::Predicate;
-                if self.follow(&scan.txn, LockMode::Read, txn, mode, kind, &mut obstacles) {
-                    scan.blocking.lock().insert(key.clone());
-                }
-            }
-        }
-        let cell = self.begin_wait(txn, &mut obstacles);
-        requests.push(Request {
-            txn: txn.clone(),
-            mode,
-            wait: obstacles.wait,
-        });
-        self.held(txn)
-            .lock()
-            .entry(txn.id())
-            .or_default()
-            .keys
-            .insert(key.clone());
-        drop(shard);
-        drop(scans);
-        self.answer(txn, cell)
     }
 
     /// Asks for a read lock on every key from `low` up to, not including, `high` (`None`: to the end),
-    /// whether the key exists or not.
+    /// whether the key exists or not. It looks at every lock in the table.
+    pub fn lock_range(&self, set: &mut LockSet, low: &K, high: Option<&K>) -> LockFuture {
+        if let Some(reason) = refusal(&set.txn) {
+            return LockFuture::refused(reason);
+        }
+        match self.ask_range(set, low, high) {
+            Asked::Granted => LockFuture::granted(),
+            Asked::Waits(cell) => self.wait(&set.txn, cell),
+        }
+    }
+
+    /// Releases every lock of the set, and grants what waited for it alone. Call it after
+    /// [`Scheduler::decided`], when the effects are visible or undone. A request of the set that still waits
+    /// is answered with an abort.
+    pub fn end(&self, set: LockSet) {
+        let mut released = Released::default();
+        let mut scanned = set.scans;
+        for hash in &set.hashes {
+            scanned |= self.release_key(set.owner, *hash, &mut released);
+        }
+        if scanned {
+            self.release_scans(&set, &mut released);
+        }
+        self.tell(&set.txn, released);
+    }
+
+    /// [`LockTable::lock`] for engines that keep no [`LockSet`]; the table keeps it, which costs one more
+    /// mutex for each request. May be called from several threads for one transaction.
+    pub fn acquire(&self, txn: &Txn, key: &K, mode: LockMode) -> LockFuture {
+        self.with_set(txn, |set| self.ask(set, key, mode))
+    }
+
+    /// [`LockTable::lock_range`] for engines that keep no [`LockSet`].
     pub fn acquire_range(&self, txn: &Txn, low: &K, high: Option<&K>) -> LockFuture {
-        if let Some(reason) = refusal(txn) {
-            return LockFuture::refused(txn, reason);
+        self.with_set(txn, |set| self.ask_range(set, low, high))
+    }
+
+    /// [`LockTable::end`] for engines that keep no [`LockSet`]. A transaction that asked for nothing, or is
+    /// released already, is ignored.
+    pub fn release(&self, txn: &Txn) {
+        let set = self.sets(txn.id()).lock().remove(&txn.id());
+        if let Some(set) = set {
+            self.end(set);
         }
-        let mut scans = self.scans.write();
-        let covered =
-            |scan: &Scan<K>| scan.txn == *txn && scan.covers(low, high) && scan.is_granted();
-        if high.is_some_and(|high| high <= low) || scans.iter().any(covered) {
-            return LockFuture::granted(txn);
-        }
-        let mut obstacles = Obstacles::default();
-        let mut blocking = BTreeSet::new();
-        for shard in &self.shards {
-            for (key, requests) in shard.lock().range_mut(bounds(low, high)) {
-                let passes = requests
-                    .iter()
-                    .any(|own| own.txn == *txn && own.wait.is_granted())
-                    || scans
-                        .iter()
-                        .any(|scan| scan.txn == *txn && scan.contains(key));
-                for request in requests.iter_mut().filter(|request| request.txn != *txn) {
-                    let Request {
-                        txn: other,
-                        mode,
-                        wait,
-                    } = request;
-                    if passes && !wait.is_granted() {
-                        self.pass(txn, LockMode::Read, other, *mode, wait);
-                        blocking.insert(key.clone());
-                    } else {
-                        let kind = EdgeKind::Predicate;
-                        self.follow(other, *mode, txn, LockMode::Read, kind, &mut obstacles);
-                    }
-                }
-            }
-        }
-        let cell = self.begin_wait(txn, &mut obstacles);
-        scans.push(Scan {
-            txn: txn.clone(),
-            low: low.clone(),
-            high: high.cloned(),
-            wait: Mutex::new(obstacles.wait),
-            blocking: Mutex::new(blocking),
-        });
-        self.held(txn).lock().entry(txn.id()).or_default().scans = true;
-        drop(scans);
-        self.answer(txn, cell)
     }
 
     /// Restores a lock of a transaction in doubt after a restart, before new work begins: granted without
     /// asking.
     pub fn reinstate(&self, txn: &Txn, key: &K, mode: LockMode) {
-        let request = Request {
-            txn: txn.clone(),
-            mode,
-            wait: Wait::default(),
-        };
-        self.shard(key)
-            .lock()
-            .entry(key.clone())
-            .or_default()
-            .push(request);
-        self.held(txn)
-            .lock()
-            .entry(txn.id())
-            .or_default()
-            .keys
-            .insert(key.clone());
+        let mut sets = self.sets(txn.id()).lock();
+        let set = sets.entry(txn.id()).or_insert_with(|| self.begin(txn));
+        self.reinstate_in(set, key, mode);
     }
 
     /// Restores a read lock on a range after a restart.
     pub fn reinstate_range(&self, txn: &Txn, low: &K, high: Option<&K>) {
-        self.scans.write().push(Scan {
-            txn: txn.clone(),
-            low: low.clone(),
-            high: high.cloned(),
-            wait: Mutex::default(),
-            blocking: Mutex::default(),
-        });
-        self.held(txn).lock().entry(txn.id()).or_default().scans = true;
+        let mut sets = self.sets(txn.id()).lock();
+        let set = sets.entry(txn.id()).or_insert_with(|| self.begin(txn));
+        self.reinstate_range_in(set, low, high);
     }
 
-    /// Releases everything `txn` holds or waits for, and grants what waited for it alone. Call it after
-    /// [`Scheduler::decided`], when the effects are visible or undone, and not at the same time as a request
-    /// of the same transaction. A request of its own that still waits is answered with an abort.
-    pub fn release(&self, txn: &Txn) {
-        let Some(held) = self.held(txn).lock().remove(&txn.id()) else {
-            return;
-        };
-        let mut released = Released::default();
-        {
-            let scans = self.scans.read();
-            for key in &held.keys {
-                self.release_key(txn, key, &mut released);
-            }
-            for scan in scans.iter() {
-                if let Some(cell) = scan.wait.lock().unblock(txn.id()) {
-                    released.granted.push((scan.txn.clone(), cell));
-                }
-            }
-        }
-        if held.scans {
-            let mut scans = self.scans.write();
-            for scan in scans.extract_if(.., |scan| scan.txn == *txn) {
-                released.refused.extend(scan.wait.lock().cell.take());
-                for key in scan.blocking.lock().iter() {
-                    self.release_key(txn, key, &mut released);
-                }
-            }
-        }
-        for (waiter, cell) in released.granted {
-            self.scheduler.end_lock_wait(&waiter, &cell);
-            cell.resolve(Grant::Granted);
-        }
-        let reason = txn.doomed().unwrap_or(AbortReason::Requested);
-        for cell in released.refused {
-            cell.resolve(Grant::Aborted(reason));
-        }
+    /// [`LockTable::reinstate`] for engines that keep a [`LockSet`].
+    pub fn reinstate_in(&self, set: &mut LockSet, key: &K, mode: LockMode) {
+        let hash = self.hash(key);
+        let mut stripe = self.stripe(hash).lock();
+        self.push(&mut stripe, hash, key, Request::granted(set.owner, mode));
+        set.hashes.push(hash);
+    }
+
+    /// [`LockTable::reinstate_range`] for engines that keep a [`LockSet`].
+    pub fn reinstate_range_in(&self, set: &mut LockSet, low: &K, high: Option<&K>) {
+        let _stripes = self.lock_stripes();
+        let mut scans = self.scans.lock();
+        self.add_scan(&mut scans, set, low, high, None, Vec::new());
     }
 
     /// Whether nothing is held and nobody waits (I7).
     pub fn is_empty(&self) -> bool {
-        self.scans.read().is_empty()
-            && self.shards.iter().all(|shard| shard.lock().is_empty())
-            && self.held.iter().all(|held| held.lock().is_empty())
+        self.scans.lock().is_empty()
+            && self.stripes.iter().all(|stripe| stripe.0.lock().is_empty())
+            && self.sets.iter().all(|sets| sets.0.lock().is_empty())
     }
 
-    /// A new request of `later` meets a request of `earlier`. Says whether it has to wait.
+    fn with_set(&self, txn: &Txn, ask: impl FnOnce(&mut LockSet) -> Asked) -> LockFuture {
+        let asked = {
+            let mut sets = self.sets(txn.id()).lock();
+            // Under the lock: a release that came first has taken the set of a decided transaction away.
+            if let Some(reason) = refusal(txn) {
+                return LockFuture::refused(reason);
+            }
+            ask(sets.entry(txn.id()).or_insert_with(|| self.begin(txn)))
+        };
+        match asked {
+            Asked::Granted => LockFuture::granted(),
+            Asked::Waits(cell) => self.wait(txn, cell),
+        }
+    }
+
+    /// The cycle search of a blocked request, outside the table's mutexes (L5).
+    fn wait(&self, txn: &Txn, cell: Arc<Cell<Grant>>) -> LockFuture {
+        self.scheduler.blocked(txn);
+        LockFuture::waiting(txn, cell)
+    }
+
+    #[inline]
+    fn ask(&self, set: &mut LockSet, key: &K, mode: LockMode) -> Asked {
+        let hash = self.hash(key);
+        let mut stripe = self.stripe(hash).lock();
+        if self.scan_count.load(Ordering::Relaxed) == 0 {
+            let same = |entry: &Entry<K>| entry.key == *key;
+            if let Slot::Vacant(slot) = stripe.entry(hash, same, |entry| self.hash(&entry.key)) {
+                slot.insert(Entry::new(key.clone(), Request::granted(set.owner, mode)));
+                set.hashes.push(hash);
+                return Asked::Granted;
+            }
+        }
+        self.ask_among(&mut stripe, set, hash, key, mode)
+    }
+
+    /// A request on a key that somebody has asked for, or while there are scans.
+    #[cold]
+    fn ask_among(
+        &self,
+        stripe: &mut Stripe<K>,
+        set: &mut LockSet,
+        hash: u64,
+        key: &K,
+        mode: LockMode,
+    ) -> Asked {
+        let owner = set.owner;
+        let mut no_scans = Vec::new();
+        let mut guard = None;
+        let scans = if self.scan_count.load(Ordering::Relaxed) == 0 {
+            &mut no_scans
+        } else {
+            &mut **guard.insert(self.scans.lock())
+        };
+        let scanned = scans
+            .iter()
+            .any(|scan| scan.is_of(owner) && scan.contains(key) && scan.is_granted());
+        let mut no_requests = [];
+        let requests = match stripe.find_mut(hash, |entry| entry.key == *key) {
+            Some(entry) => entry.requests_mut(),
+            None => &mut no_requests,
+        };
+        if self.is_covered(requests, scanned, owner, mode) {
+            return Asked::Granted;
+        }
+        let holds = |request: &Request| request.owner == owner && request.is_granted();
+        let ask = Ask {
+            txn: &set.txn,
+            owner,
+            mode,
+            passes: scanned || requests.iter().any(holds),
+        };
+        let mut obstacles = Obstacles::default();
+        self.order_among(ask, requests, EdgeKind::ReadWrite, &mut obstacles);
+        for scan in scans.iter_mut() {
+            if scan.is_of(owner) || !scan.contains(key) {
+                continue;
+            }
+            match &mut scan.wait {
+                Some(wait) if ask.passes => self.pass(ask, LockMode::Read, wait),
+                _ => {
+                    let earlier = (scan.txn.id(), LockMode::Read, scan.is_granted());
+                    if self.follow(ask, earlier, true, EdgeKind::Predicate, &mut obstacles) {
+                        scan.blocking.push(hash);
+                    }
+                }
+            }
+        }
+        let (wait, asked) = self.begin_wait(ask.txn, obstacles);
+        self.push(stripe, hash, key, Request { owner, mode, wait });
+        set.hashes.push(hash);
+        asked
+    }
+
+    fn ask_range(&self, set: &mut LockSet, low: &K, high: Option<&K>) -> Asked {
+        let owner = set.owner;
+        let mut stripes = self.lock_stripes();
+        let mut scans = self.scans.lock();
+        let covered =
+            |scan: &Scan<K>| scan.is_of(owner) && scan.covers(low, high) && scan.is_granted();
+        if high.is_some_and(|high| high <= low) || scans.iter().any(covered) {
+            return Asked::Granted;
+        }
+        let mut obstacles = Obstacles::default();
+        let mut blocking = Vec::new();
+        let inside = |key: &K| key >= low && high.is_none_or(|high| key < high);
+        for entry in stripes.iter_mut().flat_map(|stripe| stripe.iter_mut()) {
+            if !inside(&entry.key) {
+                continue;
+            }
+            let holds = |request: &Request| request.owner == owner && request.is_granted();
+            let scanned = |scan: &Scan<K>| scan.is_of(owner) && scan.contains(&entry.key);
+            let ask = Ask {
+                txn: &set.txn,
+                owner,
+                mode: LockMode::Read,
+                passes: entry.requests().iter().any(holds) || scans.iter().any(scanned),
+            };
+            if ask.passes && entry.requests().iter().any(|request| !request.is_granted()) {
+                blocking.push(self.hash(&entry.key));
+            }
+            let requests = entry.requests_mut();
+            self.order_among(ask, requests, EdgeKind::Predicate, &mut obstacles);
+        }
+        let (wait, asked) = self.begin_wait(&set.txn, obstacles);
+        self.add_scan(&mut scans, set, low, high, wait, blocking);
+        asked
+    }
+
+    /// Whether what `owner` holds makes a request unnecessary. Where others see undecided changes, a second
+    /// change is a new one to whoever has come in between.
+    fn is_covered(
+        &self,
+        requests: &[Request],
+        scanned: bool,
+        owner: TxnId,
+        mode: LockMode,
+    ) -> bool {
+        let covering = |request: &Request| {
+            request.owner == owner && request.is_granted() && request.mode.covers(mode)
+        };
+        let Some(position) = requests.iter().position(covering) else {
+            return scanned && mode == LockMode::Read;
+        };
+        let follows = |request: &Request| {
+            request.owner != owner && !self.operations.commutes(mode, request.mode)
+        };
+        let changes = self.operations.effect(mode).changes();
+        !(self.policy.is_dirty() && changes && requests[position..].iter().any(follows))
+    }
+
+    /// Orders a request after those that are there: newest first, because a read does not see what was
+    /// replaced before the newest change.
+    fn order_among(
+        &self,
+        ask: Ask<'_>,
+        requests: &mut [Request],
+        kind: EdgeKind,
+        obstacles: &mut Obstacles,
+    ) {
+        let mut seen = true;
+        for request in requests.iter_mut().rev() {
+            let granted = request.is_granted();
+            let replaces = self.operations.effect(request.mode) == Effect::Replaces;
+            if request.owner != ask.owner {
+                match &mut request.wait {
+                    Some(wait) if ask.passes => self.pass(ask, request.mode, wait),
+                    _ => {
+                        let earlier = (request.owner, request.mode, granted);
+                        self.follow(ask, earlier, seen, kind, obstacles);
+                    }
+                }
+            }
+            seen &= !(granted && replaces);
+        }
+    }
+
+    /// A new request meets an earlier one, of which it may see the effect. Says whether it has to wait.
     fn follow(
         &self,
-        earlier: &Txn,
-        held: LockMode,
-        later: &Txn,
-        asked: LockMode,
+        ask: Ask<'_>,
+        (earlier, held, granted): (TxnId, LockMode, bool),
+        seen: bool,
         kind: EdgeKind,
         obstacles: &mut Obstacles,
     ) -> bool {
-        match self.policy.cell(held, asked) {
+        let waits = match self.policy.cell(&self.operations, held, ask.mode) {
             Compatibility::Free => false,
-            Compatibility::Ordered => {
-                // `later` has not voted, it is asking for a lock: the edge cannot be refused.
-                let _accepted = self.scheduler.edge(earlier, later, kind);
-                false
+            Compatibility::Waits => true,
+            Compatibility::Ordered => !self.is_ordered(ask, (earlier, held, granted), seen, kind),
+        };
+        if waits && !obstacles.blocked_by.contains(&earlier) {
+            obstacles.blocked_by.push(earlier);
+            // Unknown: decided, and about to release.
+            obstacles.holders.extend(self.scheduler.find(earlier));
+        }
+        waits
+    }
+
+    /// Orders a request after an earlier one that it does not wait for, if that can be done.
+    fn is_ordered(
+        &self,
+        ask: Ask<'_>,
+        (earlier, held, granted): (TxnId, LockMode, bool),
+        seen: bool,
+        kind: EdgeKind,
+    ) -> bool {
+        let conflict = self.operations.edge(held, ask.mode);
+        let kind = if conflict == EdgeKind::ReadWrite {
+            kind
+        } else {
+            conflict
+        };
+        let depends = kind == EdgeKind::WriteRead;
+        let longest = match self.policy {
+            LockPolicy::OrderedSharing { longest_chain } => usize::from(longest_chain),
+            LockPolicy::Ss2pl | LockPolicy::Sco => 0,
+        };
+        if self.policy.is_dirty() && !granted {
+            return false; // what it is going to do has not happened yet
+        }
+        match self.scheduler.find(earlier) {
+            // Decided and about to release: its change is there for good or about to be undone.
+            None => !depends || !seen,
+            Some(earlier) if depends && seen => {
+                self.scheduler.depend(&earlier, ask.txn, longest) == Dependence::Recorded
             }
-            Compatibility::Waits => {
-                obstacles.add(earlier);
+            Some(earlier) => {
+                let order = if depends { EdgeKind::WriteWrite } else { kind };
+                // The one that asks has not voted: the edge cannot be refused.
+                let _accepted = self.scheduler.edge(&earlier, ask.txn, order);
                 true
             }
         }
     }
 
-    /// A new request of `txn`, which holds a lock there, passes a waiting one of `waiter` (L3).
-    fn pass(&self, txn: &Txn, mode: LockMode, waiter: &Txn, asked: LockMode, wait: &mut Wait) {
-        match self.policy.cell(mode, asked) {
+    /// A new request of a transaction that holds a lock there passes a waiting one (L3).
+    fn pass(&self, ask: Ask<'_>, asked: LockMode, wait: &mut Wait) {
+        match self.policy.cell(&self.operations, ask.mode, asked) {
             Compatibility::Free => {}
-            // A waiter has not voted, so neither call can be refused.
-            Compatibility::Ordered => {
-                let _accepted = self.scheduler.edge(txn, waiter, EdgeKind::ReadWrite);
+            Compatibility::Ordered if !self.policy.is_dirty() => {
+                // A waiter has not voted, so neither call can be refused.
+                let _accepted = self.scheduler.edge(ask.txn, &wait.txn, EdgeKind::ReadWrite);
             }
-            Compatibility::Waits => {
-                wait.block_on(txn.id());
-                let _accepted = self.scheduler.wait(waiter, txn);
+            Compatibility::Ordered | Compatibility::Waits => {
+                wait.block_on(ask.owner);
+                let _accepted = self.scheduler.wait(&wait.txn, ask.txn);
             }
         }
     }
 
     /// Records the waits of a request that is blocked; nothing for one that is not.
-    fn begin_wait(&self, txn: &Txn, obstacles: &mut Obstacles) -> Option<Arc<Cell<Grant>>> {
-        if obstacles.wait.is_granted() {
-            return None;
+    fn begin_wait(&self, txn: &Txn, obstacles: Obstacles) -> (Option<Box<Wait>>, Asked) {
+        if obstacles.blocked_by.is_empty() {
+            return (None, Asked::Granted);
         }
         let cell = Arc::new(Cell::new());
-        obstacles.wait.cell = Some(Arc::clone(&cell));
         self.scheduler.begin_lock_wait(txn, &cell);
         for holder in &obstacles.holders {
-            // `txn` has not voted, it is asking for a lock: the wait cannot be refused.
+            // The one that asks has not voted: the wait cannot be refused.
             let _accepted = self.scheduler.wait(txn, holder);
         }
-        Some(cell)
-    }
-
-    /// The cycle search of a blocked request, outside the table's mutexes (L5).
-    fn answer(&self, txn: &Txn, cell: Option<Arc<Cell<Grant>>>) -> LockFuture {
-        match cell {
-            None => LockFuture::granted(txn),
-            Some(cell) => {
-                self.scheduler.blocked(txn);
-                LockFuture::waiting(txn, cell)
-            }
-        }
-    }
-
-    fn release_key(&self, txn: &Txn, key: &K, released: &mut Released) {
-        let mut shard = self.shard(key).lock();
-        let Some(requests) = shard.get_mut(key) else {
-            return;
+        let wait = Wait {
+            txn: txn.clone(),
+            blocked_by: obstacles.blocked_by,
+            cell: Arc::clone(&cell),
         };
-        requests.retain_mut(|request| {
-            let own = request.txn == *txn;
-            if own {
-                released.refused.extend(request.wait.cell.take());
+        (Some(Box::new(wait)), Asked::Waits(cell))
+    }
+
+    fn push(&self, stripe: &mut Stripe<K>, hash: u64, key: &K, request: Request) {
+        let same = |entry: &Entry<K>| entry.key == *key;
+        match stripe.entry(hash, same, |entry| self.hash(&entry.key)) {
+            Slot::Occupied(slot) => slot.into_mut().push(request),
+            Slot::Vacant(slot) => {
+                slot.insert(Entry::new(key.clone(), request));
             }
-            !own
+        }
+    }
+
+    /// The caller holds every stripe.
+    fn add_scan(
+        &self,
+        scans: &mut Vec<Scan<K>>,
+        set: &mut LockSet,
+        low: &K,
+        high: Option<&K>,
+        wait: Option<Box<Wait>>,
+        blocking: Vec<u64>,
+    ) {
+        scans.push(Scan {
+            txn: set.txn.clone(),
+            low: low.clone(),
+            high: high.cloned(),
+            wait,
+            blocking,
         });
-        for request in requests.iter_mut() {
-            if let Some(cell) = request.wait.unblock(txn.id()) {
-                released.granted.push((request.txn.clone(), cell));
+        self.scan_count.store(scans.len() as u64, Ordering::Release);
+        set.scans = true;
+    }
+
+    /// Takes the requests out that `owner` has on a key of this hash. Says whether there are scans, which
+    /// may wait for `owner`.
+    #[inline]
+    fn release_key(&self, owner: TxnId, hash: u64, released: &mut Released) -> bool {
+        let mut stripe = self.stripe(hash).lock();
+        let scanned = self.scan_count.load(Ordering::Relaxed) != 0;
+        let Ok(mut slot) = stripe.find_entry(hash, |entry| entry.has(owner)) else {
+            return scanned; // asked for twice, and released the first time
+        };
+        if !slot.get().is_alone(owner) {
+            let refused = &mut released.refused;
+            let left = slot.get_mut().remove(owner, |request| {
+                refused.extend(request.wait.map(|wait| wait.cell))
+            });
+            if left > 0 {
+                grant(slot.get_mut(), owner, released);
+                return scanned;
             }
         }
-        if requests.is_empty() {
-            shard.remove(key);
+        let (entry, _) = slot.remove();
+        drop(stripe);
+        let unanswered = entry.requests().iter().flat_map(|request| &request.wait);
+        released
+            .refused
+            .extend(unanswered.map(|wait| Arc::clone(&wait.cell)));
+        scanned
+    }
+
+    fn release_scans(&self, set: &LockSet, released: &mut Released) {
+        let mut blocking = Vec::new();
+        {
+            let mut scans = self.scans.lock();
+            for scan in scans.extract_if(.., |scan| scan.is_of(set.owner)) {
+                released.refused.extend(scan.wait.map(|wait| wait.cell));
+                blocking.extend(scan.blocking);
+            }
+            self.scan_count.store(scans.len() as u64, Ordering::Release);
+            for scan in scans.iter_mut() {
+                released.granted.extend(unblock(&mut scan.wait, set.owner));
+            }
+        }
+        for hash in blocking {
+            let mut stripe = self.stripe(hash).lock();
+            for entry in stripe.iter_hash_mut(hash) {
+                grant(entry, set.owner, released);
+            }
         }
     }
 
-    fn shard(&self, key: &K) -> &Mutex<Shard<K>> {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        &self.shards[index(hasher.finish())]
+    fn tell(&self, txn: &Txn, released: Released) {
+        for wait in released.granted {
+            self.scheduler.end_lock_wait(&wait.txn, &wait.cell);
+            wait.cell.resolve(Grant::Granted);
+        }
+        if !released.refused.is_empty() {
+            let reason = txn.doomed().unwrap_or(AbortReason::Requested);
+            for cell in released.refused {
+                cell.resolve(Grant::Aborted(reason));
+            }
+        }
     }
 
-    fn held(&self, txn: &Txn) -> &Mutex<HeldByTxn<K>> {
-        &self.held[index(txn.id().0)]
+    fn lock_stripes(&self) -> Vec<MutexGuard<'_, Stripe<K>>> {
+        self.stripes.iter().map(|stripe| stripe.0.lock()).collect()
+    }
+
+    #[inline]
+    fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The table inside a stripe uses the lowest bits of the hash and the highest seven.
+    #[inline]
+    fn stripe(&self, hash: u64) -> &Mutex<Stripe<K>> {
+        &self.stripes[index(hash >> 32)].0
+    }
+
+    fn sets(&self, owner: TxnId) -> &Mutex<BTreeMap<TxnId, LockSet>> {
+        &self.sets[index(owner.0)].0
     }
 }
 
-fn index(hash: u64) -> usize {
-    usize::try_from(hash % SHARDS as u64).expect("a remainder of SHARDS fits")
+/// Takes those out of their wait who waited for `gone` alone.
+fn grant<K>(entry: &mut Entry<K>, gone: TxnId, released: &mut Released) {
+    for request in entry.requests_mut() {
+        released.granted.extend(unblock(&mut request.wait, gone));
+    }
 }
 
-fn bounds<K: Clone>(low: &K, high: Option<&K>) -> (Bound<K>, Bound<K>) {
-    (
-        Bound::Included(low.clone()),
-        high.cloned().map_or(Bound::Unbounded, Bound::Excluded),
-    )
+fn index(number: u64) -> usize {
+    usize::try_from(number % STRIPES as u64).expect("a remainder of STRIPES fits")
 }
 
 /// Why `txn` can have no lock, if so.
+#[inline]
 fn refusal(txn: &Txn) -> Option<AbortReason> {
-    let working = matches!(txn.state(), State::Active | State::Ready);
-    txn.doomed()
-        .or_else(|| (!working).then_some(AbortReason::Requested))
+    if matches!(txn.state(), State::Active | State::Ready) {
+        None
+    } else {
+        Some(txn.doomed().unwrap_or(AbortReason::Requested))
+    }
 }
 
 impl<K> fmt::Debug for LockTable<K> {

@@ -2,10 +2,13 @@
 
 mod cell;
 mod clock;
+mod registry;
 mod scheduler;
+mod tally;
 mod vote;
 
 pub(crate) use cell::Cell;
 pub use clock::Clock;
+pub(crate) use scheduler::Dependence;
 pub use scheduler::{Scheduler, Statistics, Txn, VoteRule};
 pub use vote::VoteFuture;

@@ -8,14 +8,16 @@
 //!
 //! Deliberately not here: keys, storage, clocks, threads, timeouts.
 
-use crate::graph::Kind;
 use crate::graph::{
-    EdgeEffect, EdgeKind, Node, Released, Tie, Waiting, add_edge, find_cycle, is_alive, remove_wait,
+    EdgeEffect, EdgeKind, Ended, Kind, Node, Released, Tie, add_edge, chain_length, find_cycle,
+    is_alive, remove_wait,
 };
 use crate::id::{Gtid, Outcome, Priority, TxnId};
+use crate::order::registry::Registry;
+use crate::order::tally::{Count, Tally};
 use crate::order::{Cell, VoteFuture};
 use crate::outcome::{AbortReason, Grant, Misuse, State, Vote};
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 /// When a transaction may vote.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -91,14 +93,14 @@ impl Txn {
     /// Whether it waits now: for a lock, or with its vote withheld.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.state().is_unvoted() && !matches!(*self.0.waiting.lock(), Waiting::Nothing)
+        self.state().is_unvoted() && !self.0.links().waiting.lock().is_nothing()
     }
 }
 
 /// What a scheduler has done so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Statistics {
-    /// Votes that were asked for.
+    /// Votes that were asked for. One that was cast at once is counted when its transaction is decided.
     pub requested: u64,
     /// Votes that had to wait for a predecessor.
     pub withheld: u64,
@@ -106,21 +108,41 @@ pub struct Statistics {
     pub cycles: u64,
     /// Transactions doomed because they precede a committed or voted one.
     pub overtaken: u64,
+    /// Aborts that doomed others, who had read what the aborted transaction wrote.
+    pub cascades: u64,
+    /// Transactions doomed by a cascade.
+    pub cascaded: u64,
+    /// The longest chain of undecided transactions of which each has read from the one before, as measured by a
+    /// lock table with ordered sharing.
+    pub longest_chain: u64,
 }
 
 #[derive(Debug, Default)]
 struct Counters {
-    requested: AtomicU64,
+    /// Votes asked for and not cast at once.
+    awaited: AtomicU64,
     withheld: AtomicU64,
     cycles: AtomicU64,
     overtaken: AtomicU64,
+    cascades: AtomicU64,
+    cascaded: AtomicU64,
+    longest_chain: AtomicU64,
+}
+
+/// Whether one transaction may read what another, undecided one has written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Dependence {
+    /// It may; the edge is there.
+    Recorded,
+    /// The chain would be too long, or others depend on the reader already: it has to wait.
+    Refused,
 }
 
 #[derive(Debug)]
 struct Shared {
     rule: VoteRule,
-    next_id: AtomicU64,
-    undecided: AtomicUsize,
+    tally: Tally,
+    registry: Registry,
     /// Serialises votes under [`VoteRule::LocalOnly`] only.
     local_gate: Mutex<()>,
     doomed: Mutex<Vec<Txn>>,
@@ -143,8 +165,8 @@ impl Scheduler {
     pub fn new(rule: VoteRule) -> Self {
         let shared = Shared {
             rule,
-            next_id: AtomicU64::new(1),
-            undecided: AtomicUsize::new(0),
+            tally: Tally::new(),
+            registry: Registry::new(),
             local_gate: Mutex::new(()),
             doomed: Mutex::default(),
             counters: Counters::default(),
@@ -155,6 +177,7 @@ impl Scheduler {
     }
 
     /// Begins a transaction. It has to be ended by [`Scheduler::decided`], whatever happens.
+    #[inline]
     #[must_use]
     pub fn begin(&self, kind: Kind) -> Txn {
         self.insert(kind, State::Active)
@@ -168,9 +191,9 @@ impl Scheduler {
         self.insert(Kind::Global { gtid, priority }, State::Voted)
     }
 
+    #[inline]
     fn insert(&self, kind: Kind, state: State) -> Txn {
-        let id = TxnId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
-        self.shared.undecided.fetch_add(1, Ordering::Relaxed);
+        let id = TxnId(self.shared.tally.add(Count::Begun));
         Txn(Arc::new(Node::new(id, kind, state)))
     }
 
@@ -225,16 +248,19 @@ impl Scheduler {
 
     /// [`VoteRule::LocalOnly`]: `from` is doomed as soon as `to` votes before it.
     fn observe(&self, from: &Txn, to: &Txn) {
-        to.0.predecessors
+        to.0.links()
+            .predecessors
             .lock()
             .push((Arc::clone(&from.0), Tie::Observed));
+        // Refused only by a decided node, whose list is cleared below.
+        let _marked = to.0.precede();
         let state = to.state();
         if matches!(state, State::Voted | State::Committed) {
             self.overtake(from);
         }
         if !state.is_undecided() {
             // The decision may have cleared the list before: two decided nodes must not keep each other.
-            to.0.predecessors.lock().clear();
+            to.0.links().predecessors.lock().clear();
         }
     }
 
@@ -312,6 +338,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// [`Misuse::WrongState`] when it is past that already.
+    #[inline]
     pub fn ready(&self, txn: &Txn) -> Result<(), Misuse> {
         txn.0.ready().map_err(|state| Misuse::WrongState {
             state,
@@ -324,50 +351,56 @@ impl Scheduler {
     ///
     /// A YES for a global transaction must be in the site's log, with the transaction's writes and read
     /// marks, before it is sent. A local transaction commits on it: apply, then [`Scheduler::decided`].
+    #[inline]
     pub fn request_vote(&self, txn: &Txn) -> VoteFuture {
-        VoteFuture::new(self.request(txn))
+        let node = &txn.0;
+        if self.casts_freely() && node.vote_at_once().is_ok() {
+            return VoteFuture::cast(Vote::Yes);
+        }
+        if let Some(vote) = settled(node) {
+            return VoteFuture::cast(vote);
+        }
+        VoteFuture::new(self.await_vote(txn))
     }
 
     /// [`Scheduler::request_vote`] that blocks the thread until the vote is cast.
+    #[inline]
     pub fn request_vote_blocking(&self, txn: &Txn) -> Vote {
-        self.request(txn).wait()
+        self.request_vote(txn).wait()
     }
 
     /// [`Scheduler::request_vote`] with a callback. It runs once, on the thread that casts the vote, which
     /// may be this one.
     pub fn request_vote_with(&self, txn: &Txn, callback: impl FnOnce(Vote) + Send + 'static) {
-        self.request(txn).on_value(Box::new(callback));
+        self.request_vote(txn).on_vote(Box::new(callback));
     }
 
-    fn request(&self, txn: &Txn) -> Arc<Cell<Vote>> {
+    /// The vote of a transaction that something precedes, or that passes the gate.
+    fn await_vote(&self, txn: &Txn) -> Arc<Cell<Vote>> {
         let node = &txn.0;
         let cell = {
-            let mut waiting = node.waiting.lock();
-            match &*waiting {
-                Waiting::Vote(cell) => return Arc::clone(cell),
-                Waiting::Nothing | Waiting::Lock(_) => {}
+            let mut waiting = node.links().waiting.lock();
+            if let Some(cell) = &waiting.vote {
+                return Arc::clone(cell);
             }
             let cell = Arc::new(Cell::new());
-            *waiting = Waiting::Vote(Arc::clone(&cell));
+            waiting.vote = Some(Arc::clone(&cell));
             cell
         };
-        self.shared
-            .counters
-            .requested
-            .fetch_add(1, Ordering::Relaxed);
-        // An error means it is past Active; what that is shows in the next step.
-        let _past_active = node.ready();
         match node.withhold(self.casts_freely()) {
-            Ok(Released::Now) => self.tell_yes(node),
-            Ok(Released::NotYet) => self.withheld(txn),
-            Err(State::Voted | State::Committed) => {
-                node.take_waiting();
-                cell.resolve(Vote::Yes);
+            Ok(released) => {
+                let awaited = &self.shared.counters.awaited;
+                awaited.fetch_add(1, Ordering::Relaxed);
+                match released {
+                    Released::Now => self.tell_yes(node),
+                    Released::NotYet => self.withheld(txn),
+                }
             }
+            // Somebody else asked first, and his cell was resolved meanwhile: so the vote is settled.
             Err(_) => {
-                node.take_waiting();
-                let reason = node.doom_reason().unwrap_or(AbortReason::Requested);
-                cell.resolve(Vote::No(reason));
+                node.links().waiting.lock().vote = None;
+                let vote = settled(node);
+                cell.resolve(vote.unwrap_or(Vote::No(AbortReason::Requested)));
             }
         }
         cell
@@ -390,6 +423,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// [`Misuse::WrongState`]: commit of a transaction that has not voted, or a second decision.
+    #[inline]
     pub fn decided(&self, txn: &Txn, outcome: Outcome) -> Result<(), Misuse> {
         let node = &txn.0;
         let ended = node.decide(outcome).map_err(|state| Misuse::WrongState {
@@ -399,23 +433,44 @@ impl Scheduler {
                 Outcome::Abort => "abort",
             },
         })?;
-        let list = {
-            let mut successors = node.successors.lock();
-            successors.closed = Some(outcome);
-            std::mem::take(&mut successors.list)
-        };
-        node.predecessors.lock().clear();
-        if ended == State::Voted {
+        self.shared.tally.add(if ended.voted_at_once() {
+            Count::EndedAtOnce
+        } else {
+            Count::Ended
+        });
+        if ended.is_published() {
+            self.shared.registry.remove(node.id);
+        }
+        if ended.is_preceded() {
+            node.links().predecessors.lock().clear();
+        }
+        if ended.is_awaited() {
+            self.tell_end(node, ended);
+        }
+        if ended.is_exposed() {
+            self.release_successors(node, outcome);
+        }
+        Ok(())
+    }
+
+    /// Answers whoever still waits for the vote or a lock of a node that is decided.
+    fn tell_end(&self, node: &Node, ended: Ended) {
+        if ended.had_voted() {
             // Whoever cast the vote may not have told it yet, or somebody asked again: it was YES.
             self.tell_yes(node);
-        } else {
-            node.take_waiting()
-                .refuse(node.doom_reason().unwrap_or(AbortReason::Requested));
         }
+        let reason = node.doom_reason().unwrap_or(AbortReason::Requested);
+        node.take_waiting().refuse(reason);
+    }
+
+    fn release_successors(&self, node: &Node, outcome: Outcome) {
+        let list = std::mem::take(&mut *node.links().successors.lock());
+        let mut cascaded = 0;
         for successor in list {
             match (successor.tie, outcome) {
                 (Tie::Data, Outcome::Abort) => {
-                    self.doom_quietly(&Txn(Arc::clone(&successor.node)), AbortReason::Cascade);
+                    let reader = Txn(Arc::clone(&successor.node));
+                    cascaded += u64::from(self.doom_quietly(&reader, AbortReason::Cascade));
                 }
                 (Tie::Overtaken, Outcome::Commit) => {
                     self.overtake(&Txn(Arc::clone(&successor.node)));
@@ -424,8 +479,11 @@ impl Scheduler {
             }
             self.release_one(&successor.node);
         }
-        self.shared.undecided.fetch_sub(1, Ordering::Relaxed);
-        Ok(())
+        if cascaded > 0 {
+            let counters = &self.shared.counters;
+            counters.cascades.fetch_add(1, Ordering::Relaxed);
+            counters.cascaded.fetch_add(cascaded, Ordering::Relaxed);
+        }
     }
 
     /// Dooms `txn`: it must abort. Whoever waits for its vote or its lock is told NO now; the engine finds
@@ -460,6 +518,7 @@ impl Scheduler {
         let mut queue = vec![Arc::clone(&txn.0)];
         while let Some(node) = queue.pop() {
             let predecessors: Vec<_> = node
+                .links()
                 .predecessors
                 .lock()
                 .iter()
@@ -485,7 +544,16 @@ impl Scheduler {
     /// How many transactions are undecided (I7: zero when all is quiet).
     #[must_use]
     pub fn undecided(&self) -> usize {
-        self.shared.undecided.load(Ordering::Relaxed)
+        let tally = &self.shared.tally;
+        let ended = tally.total(Count::Ended) + tally.total(Count::EndedAtOnce);
+        let begun = tally.total(Count::Begun);
+        usize::try_from(begun - ended).unwrap_or(usize::MAX)
+    }
+
+    /// Whether nothing is left of any transaction (I7): all are decided, and nobody is known by name.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.undecided() == 0 && self.shared.registry.len() == 0
     }
 
     /// What the scheduler has done so far.
@@ -493,10 +561,14 @@ impl Scheduler {
     pub fn statistics(&self) -> Statistics {
         let counters = &self.shared.counters;
         Statistics {
-            requested: counters.requested.load(Ordering::Relaxed),
+            requested: counters.awaited.load(Ordering::Relaxed)
+                + self.shared.tally.total(Count::EndedAtOnce),
             withheld: counters.withheld.load(Ordering::Relaxed),
             cycles: counters.cycles.load(Ordering::Relaxed),
             overtaken: counters.overtaken.load(Ordering::Relaxed),
+            cascades: counters.cascades.load(Ordering::Relaxed),
+            cascaded: counters.cascaded.load(Ordering::Relaxed),
+            longest_chain: counters.longest_chain.load(Ordering::Relaxed),
         }
     }
 
@@ -520,7 +592,8 @@ impl Scheduler {
     }
 
     fn tell_yes(&self, node: &Node) {
-        if let Waiting::Vote(cell) = node.take_waiting() {
+        let cell = node.links().waiting.lock().vote.take();
+        if let Some(cell) = cell {
             cell.resolve(Vote::Yes);
         }
     }
@@ -534,7 +607,7 @@ impl Scheduler {
             if node.cast() != Released::Now {
                 return false;
             }
-            let observed = std::mem::take(&mut *node.predecessors.lock());
+            let observed = std::mem::take(&mut *node.links().predecessors.lock());
             for (earlier, tie) in observed {
                 if tie == Tie::Observed && earlier.doom(AbortReason::Overtaken).is_ok() {
                     refused.push(earlier);
@@ -553,20 +626,77 @@ impl Scheduler {
         true
     }
 
-    /// Registers what a lock request of `txn` waits on; refuses at once if `txn` is doomed.
+    /// Registers what a lock request of `txn` waits on; refuses at once if `txn` is doomed or decided.
     pub(crate) fn begin_lock_wait(&self, txn: &Txn, cell: &Arc<Cell<Grant>>) {
-        *txn.0.waiting.lock() = Waiting::Lock(Arc::clone(cell));
-        if let Some(reason) = txn.0.doom_reason() {
+        txn.0.links().waiting.lock().locks.push(Arc::clone(cell));
+        let decided = txn.0.await_answer().is_err();
+        let reason = txn.0.doom_reason();
+        if let Some(reason) = reason.or_else(|| decided.then_some(AbortReason::Requested)) {
             txn.0.take_waiting().refuse(reason);
         }
     }
 
     /// The lock request of `txn` that waits on `cell` is granted.
     pub(crate) fn end_lock_wait(&self, txn: &Txn, cell: &Arc<Cell<Grant>>) {
-        let mut waiting = txn.0.waiting.lock();
-        if matches!(&*waiting, Waiting::Lock(waited) if Arc::ptr_eq(waited, cell)) {
-            *waiting = Waiting::Nothing;
+        let mut waiting = txn.0.links().waiting.lock();
+        waiting.locks.retain(|waited| !Arc::ptr_eq(waited, cell));
+    }
+
+    /// Makes `txn` known by its name until it is decided.
+    pub(crate) fn publish(&self, txn: &Txn) {
+        if txn.0.is_published() {
+            return;
         }
+        self.shared.registry.insert(txn);
+        if txn.0.publish().is_err() {
+            self.shared.registry.remove(txn.id());
+        }
+    }
+
+    /// The undecided, published transaction of this name.
+    pub(crate) fn find(&self, id: TxnId) -> Option<Txn> {
+        self.shared.registry.find(id)
+    }
+
+    /// Records that `reader` reads what the undecided `writer` wrote, unless a chain of more than `longest`
+    /// transactions would come of it, each of which falls with the one before.
+    ///
+    /// The bound is strict. What others depend on does not begin to depend on anything, and of two that try at
+    /// once at least one is refused: so all of the chain that ends in `writer` is there when it is measured,
+    /// and later it only gets shorter.
+    pub(crate) fn depend(&self, writer: &Txn, reader: &Txn, longest: usize) -> Dependence {
+        if reader.0.depends_on(&writer.0) {
+            return Dependence::Recorded;
+        }
+        if !reader.0.begin_depending() {
+            return Dependence::Refused;
+        }
+        let length = if writer.0.depend_on() {
+            chain_length(&writer.0, longest)
+        } else {
+            None
+        };
+        let recorded = length.is_some() && self.edge(writer, reader, EdgeKind::WriteRead).is_ok();
+        reader.0.end_depending();
+        match length {
+            Some(length) if recorded => {
+                let longest_chain = &self.shared.counters.longest_chain;
+                longest_chain.fetch_max(length as u64 + 1, Ordering::Relaxed);
+                Dependence::Recorded
+            }
+            _ => Dependence::Refused,
+        }
+    }
+}
+
+/// The vote of a node that has voted, is doomed or is decided.
+fn settled(node: &Node) -> Option<Vote> {
+    match node.state() {
+        State::Voted | State::Committed => Some(Vote::Yes),
+        State::Doomed | State::Aborted => Some(Vote::No(
+            node.doom_reason().unwrap_or(AbortReason::Requested),
+        )),
+        State::Active | State::Ready | State::Withheld => None,
     }
 }
 

@@ -15,23 +15,44 @@ use crate::sync::Arc;
 /// [`Txn::state`](crate::Txn::state).
 #[derive(Debug, Clone)]
 #[must_use = "a vote decides nothing unless somebody waits for it"]
-pub struct VoteFuture {
-    cell: Arc<Cell<Vote>>,
+pub struct VoteFuture(Answer);
+
+#[derive(Debug, Clone)]
+enum Answer {
+    Cast(Vote),
+    Awaited(Arc<Cell<Vote>>),
 }
 
 impl VoteFuture {
     pub(crate) fn new(cell: Arc<Cell<Vote>>) -> Self {
-        Self { cell }
+        Self(Answer::Awaited(cell))
+    }
+
+    pub(crate) fn cast(vote: Vote) -> Self {
+        Self(Answer::Cast(vote))
     }
 
     /// Blocks the thread until the vote is cast.
     pub fn wait(self) -> Vote {
-        self.cell.wait()
+        match self.0 {
+            Answer::Cast(vote) => vote,
+            Answer::Awaited(cell) => cell.wait(),
+        }
     }
 
     /// The vote, if it is cast.
     pub fn peek(&self) -> Option<Vote> {
-        self.cell.peek()
+        match &self.0 {
+            Answer::Cast(vote) => Some(*vote),
+            Answer::Awaited(cell) => cell.peek(),
+        }
+    }
+
+    pub(crate) fn on_vote(self, callback: Box<dyn FnOnce(Vote) + Send>) {
+        match self.0 {
+            Answer::Cast(vote) => callback(vote),
+            Answer::Awaited(cell) => cell.on_value(callback),
+        }
     }
 }
 
@@ -39,6 +60,9 @@ impl Future for VoteFuture {
     type Output = Vote;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vote> {
-        self.cell.poll(context)
+        match &self.0 {
+            Answer::Cast(vote) => Poll::Ready(*vote),
+            Answer::Awaited(cell) => cell.poll(context),
+        }
     }
 }

@@ -1,0 +1,37 @@
+//! The locks of one transaction.
+
+use crate::id::TxnId;
+use crate::order::Txn;
+
+/// The locks of one transaction in one [`LockTable`](crate::LockTable), kept by the engine next to the
+/// transaction: from [`LockTable::begin`](crate::LockTable::begin) to
+/// [`LockTable::end`](crate::LockTable::end).
+///
+/// Requests take it by exclusive reference, so a transaction makes one at a time, and its end consumes it, so
+/// nothing is asked for afterwards. Dropping it instead leaves its locks in the table for ever.
+#[derive(Debug)]
+#[must_use = "its locks stay in the table until `LockTable::end`"]
+pub struct LockSet {
+    pub(super) txn: Txn,
+    pub(super) owner: TxnId,
+    /// Of the keys asked for, each once for every request that was queued.
+    pub(super) hashes: Vec<u64>,
+    pub(super) scans: bool,
+}
+
+impl LockSet {
+    pub(super) fn new(txn: Txn) -> Self {
+        Self {
+            owner: txn.id(),
+            txn,
+            hashes: Vec::new(),
+            scans: false,
+        }
+    }
+
+    /// Whose locks they are.
+    #[must_use]
+    pub fn txn(&self) -> &Txn {
+        &self.txn
+    }
+}
