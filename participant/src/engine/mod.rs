@@ -22,7 +22,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use co_core::{LockPolicy, VoteRule};
+use co_core::VoteRule;
 
 use crate::history::Recorder;
 use crate::participant::Participant;
@@ -105,8 +105,8 @@ impl FromStr for EngineKind {
 pub fn open(kind: EngineKind, rule: VoteRule, recorder: Recorder) -> Arc<dyn Participant> {
     let options = Options { rule, recorder };
     match kind {
-        EngineKind::Ss2pl => Arc::new(Ss2pl::new(LockPolicy::Ss2pl, options)),
-        EngineKind::Sco => Arc::new(Ss2pl::new(LockPolicy::Sco, options)),
+        EngineKind::Ss2pl => Arc::new(Ss2pl::new(options)),
+        EngineKind::Sco => Arc::new(Ss2pl::strict_commit_order(options)),
         EngineKind::Optimistic => Arc::new(Optimistic::new(options)),
         EngineKind::Mvcc => Arc::new(Mvcc::new(options)),
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use checker::Level;
-use co_core::LockPolicy;
 use participant::conformance::{Subject, Suite};
 use participant::engine::{Engine, Host, Mvcc, Optimistic, Options, Ss2pl};
 
@@ -26,12 +25,12 @@ fn check<E: Engine>(open: impl Fn(Options) -> Host<E>) {
 
 #[test]
 fn ss2pl_conforms() {
-    check(|options| Ss2pl::new(LockPolicy::Ss2pl, options));
+    check(Ss2pl::new);
 }
 
 #[test]
 fn sco_conforms() {
-    check(|options| Ss2pl::new(LockPolicy::Sco, options));
+    check(Ss2pl::strict_commit_order);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use checker::Level;
-use co_core::{AbortReason, LockPolicy, Priority, Stamp, VoteRule};
+use co_core::{AbortReason, Priority, Stamp, VoteRule};
 use participant::conformance::{block_on, key, number, range, value};
 use participant::engine::{Engine, Host, Mvcc, Optimistic, Options, Ss2pl};
 use participant::{
@@ -272,14 +272,14 @@ fn total(site: &dyn Participant, number_of_reader: u64) -> i64 {
 
 #[test]
 fn ss2pl_withstands_threads() {
-    let open = |options| Ss2pl::new(LockPolicy::Ss2pl, options);
+    let open = Ss2pl::new;
     check(VoteRule::Withhold, Level::CommitmentOrdering, open);
     check(VoteRule::LocalOnly, Level::Serializability, open);
 }
 
 #[test]
 fn sco_withstands_threads() {
-    let open = |options| Ss2pl::new(LockPolicy::Sco, options);
+    let open = Ss2pl::strict_commit_order;
     check(VoteRule::Withhold, Level::CommitmentOrdering, open);
     check(VoteRule::LocalOnly, Level::Serializability, open);
 }

@@ -32,21 +32,28 @@ use crate::registry::{Entry, Handle};
 /// A site with the locking engine.
 ///
 /// ```
-/// use co_core::LockPolicy;
 /// use participant::Participant;
 /// use participant::engine::{Options, Ss2pl};
 ///
-/// let site = Ss2pl::new(LockPolicy::Sco, Options::default());
-/// assert_eq!(site.engine(), "sco");
+/// assert_eq!(Ss2pl::new(Options::default()).engine(), "ss2pl");
+/// assert_eq!(Ss2pl::strict_commit_order(Options::default()).engine(), "sco");
 /// ```
 pub type Ss2pl = Host<Locking>;
 
 impl Host<Locking> {
-    /// A site with an empty store.
+    /// A site with an empty store, under strong strict two-phase locking.
     #[must_use]
-    pub fn new(policy: LockPolicy, options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         Self::with_engine(options, |scheduler, recorder| {
-            Locking::new(scheduler, policy, recorder)
+            Locking::new("ss2pl", scheduler, LockPolicy::Ss2pl, recorder)
+        })
+    }
+
+    /// A site with an empty store, under strict commitment ordering.
+    #[must_use]
+    pub fn strict_commit_order(options: Options) -> Self {
+        Self::with_engine(options, |scheduler, recorder| {
+            Locking::new("sco", scheduler, LockPolicy::Sco, recorder)
         })
     }
 }
@@ -54,7 +61,7 @@ impl Host<Locking> {
 /// The locking engine.
 #[derive(Debug)]
 pub struct Locking {
-    policy: LockPolicy,
+    name: &'static str,
     locks: LockTable<Key>,
     store: Store,
     recording: bool,
@@ -63,9 +70,14 @@ pub struct Locking {
 type Work = Workspace<()>;
 
 impl Locking {
-    fn new(scheduler: &Scheduler, policy: LockPolicy, recorder: &Recorder) -> Self {
+    fn new(
+        name: &'static str,
+        scheduler: &Scheduler,
+        policy: LockPolicy,
+        recorder: &Recorder,
+    ) -> Self {
         Self {
-            policy,
+            name,
             locks: LockTable::new(scheduler.clone(), policy),
             store: Store::default(),
             recording: recorder.is_on(),
@@ -77,10 +89,7 @@ impl Engine for Locking {
     type Private = ();
 
     fn name(&self) -> &'static str {
-        match self.policy {
-            LockPolicy::Ss2pl => "ss2pl",
-            LockPolicy::Sco => "sco",
-        }
+        self.name
     }
 
     async fn get(&self, entry: &Entry<()>, key: &Key) -> Result<Option<Value>, OperationError> {
