@@ -19,10 +19,6 @@ mod real {
 
 use std::sync::PoisonError;
 
-/// The standard one under loom too: making a value is not a step that loom could interleave, and what the
-/// values here contain is its own synchronisation.
-pub(crate) use std::sync::OnceLock;
-
 pub(crate) use real::{Arc, AtomicU64, MutexGuard, Ordering};
 use real::{RawCondvar, RawMutex};
 
@@ -66,6 +62,38 @@ impl<T> StaticMutex<T> {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
+
+/// A value on the heap that is made when it is first asked for. Under loom it is made at once, because loom
+/// would not see that the making comes before every use.
+#[cfg(not(co_loom))]
+#[derive(Debug)]
+pub(crate) struct Lazy<T>(std::sync::OnceLock<Box<T>>);
+
+#[cfg(not(co_loom))]
+impl<T: Default> Lazy<T> {
+    pub(crate) const fn new() -> Self {
+        Self(std::sync::OnceLock::new())
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        self.0.get_or_init(Box::default)
+    }
+}
+
+#[cfg(co_loom)]
+#[derive(Debug)]
+pub(crate) struct Lazy<T>(Box<T>);
+
+#[cfg(co_loom)]
+impl<T: Default> Lazy<T> {
+    pub(crate) fn new() -> Self {
+        Self(Box::default())
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.0
+    }
+}
 
 /// A condition variable without timed waits: timeouts are inputs of this crate, not waits in it.
 #[derive(Debug)]

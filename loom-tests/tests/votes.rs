@@ -134,19 +134,22 @@ fn decision_against_the_news_of_the_vote() {
     });
 }
 
-/// Two threads ask for the same vote, and both hear it.
+/// Two threads ask for the same vote, which is withheld at first, and both hear it.
 #[test]
 fn two_requests_for_one_vote() {
     explore("two_requests_for_one_vote", || {
         let scheduler = withhold();
-        let [txn] = begin(&scheduler);
+        let [first, txn] = begin(&scheduler);
+        scheduler.edge(&first, &txn, EdgeKind::ReadWrite).unwrap();
         let other = thread::spawn({
             let (scheduler, txn) = (scheduler.clone(), txn.clone());
             move || scheduler.request_vote_blocking(&txn)
         });
-        assert_eq!(scheduler.request_vote_blocking(&txn), Vote::Yes);
+        let vote = scheduler.request_vote(&txn);
+        scheduler.decided(&first, Outcome::Abort).unwrap();
+        assert_eq!(vote.wait(), Vote::Yes);
         assert_eq!(other.join().unwrap(), Vote::Yes);
-        close(&scheduler, &[&txn]);
+        close(&scheduler, &[&first, &txn]);
     });
 }
 

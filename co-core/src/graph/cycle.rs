@@ -41,22 +41,37 @@ pub(crate) fn find_cycle(start: &Arc<Node>) -> Option<Vec<Arc<Node>>> {
 /// How many undecided transactions the longest chain has that ends in `node`, each of which has read from the
 /// one before; `None` if that is `longest` or more, so that nobody may be added.
 pub(crate) fn chain_length(node: &Node, longest: usize) -> Option<usize> {
-    let mut length = 1;
-    if longest <= length {
+    if longest <= 1 {
         return None;
     }
-    let sources: Vec<_> = node
-        .links()
-        .predecessors
-        .lock()
-        .iter()
-        .filter(|(source, tie)| *tie == Tie::Data && source.state().is_undecided())
-        .map(|(source, _)| Arc::clone(source))
-        .collect();
-    for source in sources {
-        length = length.max(1 + chain_length(&source, longest - 1)?);
+    let mut length = 1;
+    let mut sources = sources_of(node);
+    while let Some(source) = sources.pop() {
+        if sources.is_empty() {
+            // The usual case, a chain without branches: no recursion.
+            length += 1;
+            if length >= longest {
+                return None;
+            }
+            sources = sources_of(&source);
+            continue;
+        }
+        let mut longer = length + chain_length(&source, longest - length)?;
+        for other in sources {
+            longer = longer.max(length + chain_length(&other, longest - length)?);
+        }
+        return Some(longer);
     }
     Some(length)
+}
+
+/// The undecided transactions that `node` has read from.
+fn sources_of(node: &Node) -> Vec<Arc<Node>> {
+    let predecessors = node.links().predecessors.lock();
+    let sources = predecessors.iter();
+    let sources =
+        sources.filter(|(source, tie)| *tie == Tie::Data && source.state().is_undecided());
+    sources.map(|(source, _)| Arc::clone(source)).collect()
 }
 
 /// Whether a cycle through `node` has to be broken.

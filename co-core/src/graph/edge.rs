@@ -8,7 +8,7 @@
 use crate::graph::node::Node;
 use crate::id::Outcome;
 use crate::outcome::{Misuse, State};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Why one transaction precedes another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -43,6 +43,48 @@ pub(crate) enum Tie {
 pub(crate) struct Successor {
     pub(crate) node: Arc<Node>,
     pub(crate) tie: Tie,
+    /// Counted in [`Turns::backward`].
+    pub(crate) backward: bool,
+}
+
+/// In which order the transactions of one site came into conflict with others, and how many edges lead against
+/// it. A cycle has at least one of those; where there is none, nobody needs to search (G5).
+#[derive(Debug)]
+pub(crate) struct Turns {
+    next: AtomicU64,
+    backward: AtomicU64,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            backward: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether `from → to` leads backward; counts it if so, before it is there for others to see.
+    fn note(&self, from: &Node, to: &Node) -> bool {
+        let turn = |node: &Node| node.turn(|| self.next.fetch_add(1, Ordering::Relaxed) + 1);
+        let backward = turn(from) > turn(to);
+        if backward {
+            self.backward.fetch_add(1, Ordering::AcqRel);
+        }
+        backward
+    }
+
+    /// An edge is gone.
+    pub(crate) fn forget(&self, edge: &Successor) {
+        if edge.backward {
+            self.backward.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether there may be a cycle. Asked after one's own edges are there; by read-modify-write, so that of
+    /// two who ask at once one comes second and sees what the first has added.
+    pub(crate) fn may_close(&self) -> bool {
+        self.backward.fetch_add(0, Ordering::AcqRel) != 0
+    }
 }
 
 /// What the caller of [`add_edge`] has to do with the *earlier* or the *later* transaction.
@@ -63,7 +105,12 @@ pub(crate) enum EdgeEffect {
 const REPEAT_WINDOW: usize = 4;
 
 /// Adds `from → to`.
-pub(crate) fn add_edge(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Result<EdgeEffect, Misuse> {
+pub(crate) fn add_edge(
+    turns: &Turns,
+    from: &Arc<Node>,
+    to: &Arc<Node>,
+    tie: Tie,
+) -> Result<EdgeEffect, Misuse> {
     loop {
         match to.state() {
             State::Aborted => return Ok(EdgeEffect::NotNeeded),
@@ -78,12 +125,12 @@ pub(crate) fn add_edge(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Result<Edg
                 });
             }
             State::Voted => {
-                if let Some(effect) = add_overtaken(from, to)? {
+                if let Some(effect) = add_overtaken(turns, from, to)? {
                     return Ok(effect);
                 }
             }
             State::Active | State::Ready | State::Withheld | State::Doomed => {
-                if let Some(effect) = add_counted(from, to, tie) {
+                if let Some(effect) = add_counted(turns, from, to, tie) {
                     return Ok(effect);
                 }
             }
@@ -117,7 +164,7 @@ fn committed_effect(from: &Node, tie: Tie) -> Result<EdgeEffect, Misuse> {
 }
 
 /// The common case: `to` has not voted. `None` if it voted or was decided meanwhile.
-fn add_counted(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Option<EdgeEffect> {
+fn add_counted(turns: &Turns, from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Option<EdgeEffect> {
     let mut successors = from.links().successors.lock();
     match from.expose() {
         Err(Outcome::Abort) if tie == Tie::Data => return Some(EdgeEffect::DoomLater),
@@ -131,13 +178,18 @@ fn add_counted(from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Option<EdgeEffect>
     successors.push(Successor {
         node: Arc::clone(to),
         tie,
+        backward: turns.note(from, to),
     });
     to.links().predecessors.lock().push((Arc::clone(from), tie));
     Some(EdgeEffect::Added)
 }
 
 /// `to` has voted: `from` waits for its decision. `None` if it was decided meanwhile.
-fn add_overtaken(from: &Arc<Node>, to: &Arc<Node>) -> Result<Option<EdgeEffect>, Misuse> {
+fn add_overtaken(
+    turns: &Turns,
+    from: &Arc<Node>,
+    to: &Arc<Node>,
+) -> Result<Option<EdgeEffect>, Misuse> {
     let mut successors = to.links().successors.lock();
     if to.expose().is_err() {
         return Ok(None);
@@ -150,6 +202,7 @@ fn add_overtaken(from: &Arc<Node>, to: &Arc<Node>) -> Result<Option<EdgeEffect>,
             successors.push(Successor {
                 node: Arc::clone(from),
                 tie: Tie::Overtaken,
+                backward: turns.note(to, from),
             });
             from.links()
                 .predecessors
@@ -173,7 +226,7 @@ fn repeated(list: &[Successor], to: &Arc<Node>, tie: Tie) -> bool {
 }
 
 /// Takes a wait edge `holder → waiter` back; says whether there was one.
-pub(crate) fn remove_wait(holder: &Arc<Node>, waiter: &Arc<Node>) -> bool {
+pub(crate) fn remove_wait(turns: &Turns, holder: &Arc<Node>, waiter: &Arc<Node>) -> bool {
     let mut successors = holder.links().successors.lock();
     let found = successors
         .iter()
@@ -181,7 +234,8 @@ pub(crate) fn remove_wait(holder: &Arc<Node>, waiter: &Arc<Node>) -> bool {
     let Some(position) = found else {
         return false;
     };
-    successors.swap_remove(position);
+    let edge = successors.swap_remove(position);
+    turns.forget(&edge);
     let mut predecessors = waiter.links().predecessors.lock();
     if let Some(position) = predecessors
         .iter()

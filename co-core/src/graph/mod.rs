@@ -29,13 +29,15 @@
 //!   cycle and is never a victim.
 //! - G4 Edges among undecided transactions only grow, except when a node leaves; so a cycle that a search
 //!   has seen is there until one of its nodes is doomed or decided.
+//! - G5 Nodes that have edges stand in a total order, and every edge against it is counted before it can be
+//!   seen and until it is gone. A cycle contains one; so without any nobody searches.
 
 mod cycle;
 mod edge;
 mod node;
 
 pub use edge::EdgeKind;
-pub(crate) use edge::{EdgeEffect, Tie, add_edge, remove_wait};
+pub(crate) use edge::{EdgeEffect, Tie, Turns, add_edge, remove_wait};
 pub use node::Kind;
 pub(crate) use node::{Ended, Node, Released};
 

@@ -6,7 +6,7 @@ use crate::graph::edge::{Successor, Tie};
 use crate::id::{Gtid, Outcome, Priority, Stamp, TxnId};
 use crate::order::Cell;
 use crate::outcome::{AbortReason, Grant, State, Vote};
-use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, read_to_change};
+use crate::sync::{Arc, AtomicU64, Lazy, Mutex, Ordering, read_to_change};
 
 /// What kind of transaction begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -80,7 +80,7 @@ pub(crate) struct Node {
     /// Bits 0..3 state, 3..8 abort reason, 8..13 what it has to do with others, 13.. pending predecessors.
     word: AtomicU64,
     /// Made when first needed: a transaction that nobody conflicts with has none.
-    links: OnceLock<Box<Links>>,
+    links: Lazy<Links>,
 }
 
 /// What a node has to do with others.
@@ -89,6 +89,8 @@ pub(crate) struct Links {
     /// Under [`VoteRule::LocalSnapshot`](crate::VoteRule) only, and written under its gate: whether the
     /// node precedes, and whether it follows, a concurrent one by a read of an old version.
     reads: AtomicU64,
+    /// When the node came into conflict with another for the first time; zero before.
+    turn: AtomicU64,
     /// Whether others depend on the node's data, and whether it is just about to depend on another's.
     dependence: AtomicU64,
     pub(crate) successors: Mutex<Vec<Successor>>,
@@ -161,12 +163,26 @@ impl Node {
             id,
             kind,
             word: AtomicU64::new(state as u64),
-            links: OnceLock::new(),
+            links: Lazy::new(),
         }
     }
 
     pub(crate) fn links(&self) -> &Links {
-        self.links.get_or_init(Box::default)
+        self.links.get()
+    }
+
+    /// When the node came into conflict with another for the first time; `next` says it if this is now.
+    pub(crate) fn turn(&self, next: impl FnOnce() -> u64) -> u64 {
+        let turn = &self.links().turn;
+        let known = turn.load(Ordering::Acquire);
+        if known != 0 {
+            return known;
+        }
+        let new = next();
+        match turn.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => new,
+            Err(first) => first,
+        }
     }
 
     pub(crate) fn state(&self) -> State {

@@ -9,8 +9,8 @@
 //! Deliberately not here: keys, storage, clocks, threads, timeouts.
 
 use crate::graph::{
-    EdgeEffect, EdgeKind, Ended, Kind, Node, Released, Tie, add_edge, chain_length, find_cycle,
-    is_alive, remove_wait,
+    EdgeEffect, EdgeKind, Ended, Kind, Node, Released, Tie, Turns, add_edge, chain_length,
+    find_cycle, is_alive, remove_wait,
 };
 use crate::id::{Gtid, Outcome, Priority, TxnId};
 use crate::order::registry::Registry;
@@ -143,6 +143,7 @@ struct Shared {
     rule: VoteRule,
     tally: Tally,
     registry: Registry,
+    turns: Turns,
     /// Serialises votes under [`VoteRule::LocalOnly`] only.
     local_gate: Mutex<()>,
     doomed: Mutex<Vec<Txn>>,
@@ -167,6 +168,7 @@ impl Scheduler {
             rule,
             tally: Tally::new(),
             registry: Registry::new(),
+            turns: Turns::new(),
             local_gate: Mutex::new(()),
             doomed: Mutex::default(),
             counters: Counters::default(),
@@ -236,7 +238,7 @@ impl Scheduler {
         } else {
             Tie::Order
         };
-        match add_edge(&from.0, &to.0, tie)? {
+        match add_edge(&self.shared.turns, &from.0, &to.0, tie)? {
             EdgeEffect::Added | EdgeEffect::NotNeeded => {}
             EdgeEffect::DoomEarlier => self.overtake(from),
             EdgeEffect::DoomLater => {
@@ -304,14 +306,14 @@ impl Scheduler {
     /// [`Misuse::WrongState`] when the waiter has voted: nothing can make it wait any more.
     pub fn wait(&self, waiter: &Txn, holder: &Txn) -> Result<(), Misuse> {
         if waiter != holder {
-            add_edge(&holder.0, &waiter.0, Tie::Wait)?;
+            add_edge(&self.shared.turns, &holder.0, &waiter.0, Tie::Wait)?;
         }
         Ok(())
     }
 
     /// Takes a wait back that ended before the holder did, however often it was recorded.
     pub fn unwait(&self, waiter: &Txn, holder: &Txn) {
-        while remove_wait(&holder.0, &waiter.0) {
+        while remove_wait(&self.shared.turns, &holder.0, &waiter.0) {
             self.release_one(&waiter.0);
         }
     }
@@ -319,6 +321,9 @@ impl Scheduler {
     /// `waiter` begins to wait: searches for a cycle through it and dooms the youngest transaction of each
     /// one found, until none is left. Call it after the waits are recorded, never before.
     pub fn blocked(&self, waiter: &Txn) {
+        if !self.shared.turns.may_close() {
+            return;
+        }
         while let Some(cycle) = find_cycle(&waiter.0) {
             if !cycle.iter().all(|node| is_alive(node)) {
                 // Somebody else broke it meanwhile; a second victim would be one too many.
@@ -467,6 +472,7 @@ impl Scheduler {
         let list = std::mem::take(&mut *node.links().successors.lock());
         let mut cascaded = 0;
         for successor in list {
+            self.shared.turns.forget(&successor);
             match (successor.tie, outcome) {
                 (Tie::Data, Outcome::Abort) => {
                     let reader = Txn(Arc::clone(&successor.node));
