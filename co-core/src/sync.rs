@@ -7,19 +7,19 @@
 
 #[cfg(not(co_loom))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
     pub(crate) use std::sync::{Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard};
 }
 
 #[cfg(co_loom)]
 mod real {
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
     pub(crate) use loom::sync::{Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard};
 }
 
 use std::sync::PoisonError;
 
-pub(crate) use real::{Arc, AtomicU64, MutexGuard, Ordering};
+pub(crate) use real::{Arc, AtomicU64, MutexGuard, Ordering, fence};
 use real::{RawCondvar, RawMutex};
 
 /// A mutual exclusion lock that does not poison.

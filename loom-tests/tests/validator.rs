@@ -103,3 +103,37 @@ fn two_admissions_of_a_write_skew() {
         assert!(validator.is_empty(), "I7");
     });
 }
+
+/// F2: a local transaction that finds its keys clear and one that is being admitted see each other: never does
+/// the first install while the second has voted on the version before.
+#[test]
+fn clearance_against_admission() {
+    explore("clearance_against_admission", || {
+        let scheduler = withhold();
+        let validator = Arc::new(Validator::new(scheduler.clone()));
+        let [reader] = begin(&scheduler);
+        let (locked, version) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let writer = thread::spawn({
+            let (validator, locked) = (Arc::clone(&validator), Arc::clone(&locked));
+            let version = Arc::clone(&version);
+            move || {
+                locked.store(1, Ordering::Release);
+                let clear = validator.is_clear(&footprint(&[], &[7]));
+                if clear {
+                    version.store(1, Ordering::Release);
+                }
+                locked.store(0, Ordering::Release);
+                clear
+            }
+        });
+        let admitted = validator.admit(&reader, footprint(&[7], &[]), || {
+            locked.load(Ordering::Acquire) == 0 && version.load(Ordering::Acquire) == 0
+        });
+        let voted = admitted.is_ok() && scheduler.request_vote_blocking(&reader) == Vote::Yes;
+        let installed = writer.join().unwrap();
+        assert!(!(voted && installed), "both missed each other");
+        close(&scheduler, &[&reader]);
+        validator.retire(&reader);
+        assert!(validator.is_empty(), "I7");
+    });
+}

@@ -18,16 +18,25 @@
 //! - V1 Marks are registered before `still_current` is asked, and an engine retires marks after it has
 //!   installed the versions: so a committed change is seen as a mark, as a version, or as both.
 //! - V2 A transaction's marks stand from admission to its decision, votes included (trap 4.5).
+//!
+//! A transaction of this site alone, on keys that nobody in doubt has touched, needs none of this: the engine's
+//! own validation orders it among the others of its kind. [`Validator::is_clear`] says when, without a lock.
+
+mod clearance;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hash};
 use std::ops::Bound;
+
+use foldhash::fast::FixedState;
 
 use crate::graph::EdgeKind;
 use crate::id::TxnId;
 use crate::order::{Scheduler, Txn};
 use crate::outcome::AbortReason;
 use crate::sync::Mutex;
+use clearance::Clearance;
 
 /// What a write does to a key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -75,9 +84,11 @@ struct Marks<K> {
 pub struct Validator<K> {
     scheduler: Scheduler,
     marks: Mutex<Marks<K>>,
+    clearance: Clearance,
+    hasher: FixedState,
 }
 
-impl<K: Ord + Clone> Validator<K> {
+impl<K: Ord + Clone + Hash> Validator<K> {
     /// A validator without marks.
     #[must_use]
     pub fn new(scheduler: Scheduler) -> Self {
@@ -89,7 +100,31 @@ impl<K: Ord + Clone> Validator<K> {
         Self {
             scheduler,
             marks: Mutex::new(marks),
+            clearance: Clearance::new(),
+            hasher: FixedState::default(),
         }
+    }
+
+    /// Whether a transaction of this site alone may commit by the engine's own validation, without being begun
+    /// at the scheduler at all: nobody who has voted, or is about to, has touched any of its keys. When it is
+    /// not, [`Scheduler::begin`] it and [`Validator::admit`] it like any other.
+    ///
+    /// The order of steps is what makes it right: the engine first locks the versions it is going to replace,
+    /// in a way that `still_current` of every other transaction takes for a change; then it asks; then it
+    /// checks what it has read, installs and unlocks. So of a transaction that is being admitted and this one
+    /// at least one sees the other (invariant F2).
+    ///
+    /// False alarms are possible and only cost time: keys are told apart by a hash, and a transaction that
+    /// scans is clear only when nobody is marked.
+    #[inline]
+    pub fn is_clear(&self, footprint: &Footprint<K>) -> bool {
+        let reads = footprint.reads.iter();
+        let writes = footprint.writes.iter().map(|(key, _)| key);
+        self.clearance.is_clear(
+            !footprint.ranges.is_empty(),
+            !footprint.writes.is_empty(),
+            reads.chain(writes).map(|key| self.hasher.hash_one(key)),
+        )
     }
 
     /// Admits `txn`: marks its footprint, orders it among the marked transactions, and then asks
@@ -114,7 +149,7 @@ impl<K: Ord + Clone> Validator<K> {
         }
         self.order_reads(&marks, txn, &footprint);
         self.order_writes(&marks, txn, &footprint);
-        marks.insert(txn, footprint);
+        self.mark(&mut marks, txn, footprint);
         let refusal = match txn.doomed() {
             Some(reason) => Some(reason),
             None if still_current() => None,
@@ -123,27 +158,50 @@ impl<K: Ord + Clone> Validator<K> {
         match refusal {
             None => Ok(()),
             Some(reason) => {
-                marks.remove(txn);
+                self.unmark(&mut marks, txn);
                 Err(reason)
             }
         }
     }
 
-    /// Restores the marks of a transaction in doubt after a restart, before new work begins.
+    /// Restores the marks of a transaction in doubt after a restart, before new work begins. A transaction that
+    /// is marked keeps its marks.
     pub fn reinstate(&self, txn: &Txn, footprint: Footprint<K>) {
-        self.marks.lock().insert(txn, footprint);
+        let mut marks = self.marks.lock();
+        if !marks.footprints.contains_key(&txn.id()) {
+            self.mark(&mut marks, txn, footprint);
+        }
     }
 
     /// Removes the marks of a decided transaction, if it has any. For a commit: after its versions are
     /// installed (V1).
     pub fn retire(&self, txn: &Txn) {
-        self.marks.lock().remove(txn);
+        self.unmark(&mut self.marks.lock(), txn);
     }
 
     /// Whether no transaction is marked (I7).
     pub fn is_empty(&self) -> bool {
         let marks = self.marks.lock();
         marks.by_key.is_empty() && marks.ranges.is_empty() && marks.footprints.is_empty()
+    }
+
+    fn mark(&self, marks: &mut Marks<K>, txn: &Txn, footprint: Footprint<K>) {
+        let ranges = footprint.ranges.len() as u64;
+        self.clearance.mark(self.hashes(&footprint), ranges);
+        marks.insert(txn, footprint);
+    }
+
+    fn unmark(&self, marks: &mut Marks<K>, txn: &Txn) {
+        if let Some(footprint) = marks.remove(txn) {
+            let ranges = footprint.ranges.len() as u64;
+            self.clearance.unmark(self.hashes(&footprint), ranges);
+        }
+    }
+
+    fn hashes(&self, footprint: &Footprint<K>) -> impl Iterator<Item = u64> {
+        let writes = footprint.writes.iter().map(|(key, _)| key);
+        let keys = footprint.reads.iter().chain(writes);
+        keys.map(|key| self.hasher.hash_one(key))
     }
 
     fn order_reads(&self, marks: &Marks<K>, txn: &Txn, footprint: &Footprint<K>) {
@@ -220,10 +278,8 @@ impl<K: Ord + Clone> Marks<K> {
         self.footprints.insert(txn.id(), footprint);
     }
 
-    fn remove(&mut self, txn: &Txn) {
-        let Some(footprint) = self.footprints.remove(&txn.id()) else {
-            return;
-        };
+    fn remove(&mut self, txn: &Txn) -> Option<Footprint<K>> {
+        let footprint = self.footprints.remove(&txn.id())?;
         let keys = footprint
             .reads
             .iter()
@@ -239,6 +295,7 @@ impl<K: Ord + Clone> Marks<K> {
         if !footprint.ranges.is_empty() {
             self.ranges.retain(|(_, _, other)| other != txn);
         }
+        Some(footprint)
     }
 }
 
