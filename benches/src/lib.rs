@@ -1,4 +1,6 @@
 //! What the benches compare with, and the workloads they share.
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod lean;
+pub mod optimistic;

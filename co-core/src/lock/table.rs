@@ -231,10 +231,20 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             if let Slot::Vacant(slot) = stripe.entry(hash, same, |entry| self.hash(&entry.key)) {
                 slot.insert(Entry::new(key.clone(), Request::granted(set.owner, mode)));
                 set.hashes.push(hash);
+                if stripe.len() * 2 > stripe.capacity() {
+                    self.grow(&mut stripe);
+                }
                 return Asked::Granted;
             }
         }
         self.ask_among(&mut stripe, set, hash, key, mode)
+    }
+
+    /// Keeps a stripe at most half full: keys that come and go would fill it up with gravestones otherwise, and
+    /// the cost of a request would depend on how many others hold something.
+    #[cold]
+    fn grow(&self, stripe: &mut Stripe<K>) {
+        stripe.reserve(stripe.len().max(8) * 2, |entry| self.hash(&entry.key));
     }
 
     /// A request on a key that somebody has asked for, or while there are scans.

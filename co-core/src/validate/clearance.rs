@@ -1,6 +1,7 @@
 //! Whether anybody in doubt may have touched a key, in one load for each key and without a lock.
 //!
-//! Counters by hash: never zero for a key that is marked, and rarely anything else for one that is not.
+//! Counters by hash, two for each key: never zero for a key that is marked, and rarely both anything else for
+//! one that is not.
 //!
 //! Invariants:
 //! - F1 A mark is counted before its transaction's versions are checked and until it is gone.
@@ -14,7 +15,7 @@ const COUNTERS: usize = if cfg!(co_loom) { 2 } else { 4096 };
 
 #[derive(Debug)]
 pub(super) struct Clearance {
-    counters: Box<[AtomicU64]>,
+    counters: Box<[AtomicU64; COUNTERS]>,
     /// Marked transactions. Their marks on ranges are in nobody's counter.
     marked: AtomicU64,
     ranges: AtomicU64,
@@ -22,8 +23,9 @@ pub(super) struct Clearance {
 
 impl Clearance {
     pub(super) fn new() -> Self {
+        let counters: Box<[AtomicU64]> = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
         Self {
-            counters: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
+            counters: counters.try_into().expect("it was made of that length"),
             marked: AtomicU64::new(0),
             ranges: AtomicU64::new(0),
         }
@@ -34,15 +36,15 @@ impl Clearance {
         if ranges > 0 {
             self.ranges.fetch_add(ranges, Ordering::AcqRel);
         }
-        for hash in hashes {
-            self.counter(hash).fetch_add(1, Ordering::AcqRel);
+        for counter in hashes.flat_map(|hash| self.counters(hash)) {
+            counter.fetch_add(1, Ordering::AcqRel);
         }
         fence(Ordering::SeqCst);
     }
 
     pub(super) fn unmark(&self, hashes: impl Iterator<Item = u64>, ranges: u64) {
-        for hash in hashes {
-            self.counter(hash).fetch_sub(1, Ordering::AcqRel);
+        for counter in hashes.flat_map(|hash| self.counters(hash)) {
+            counter.fetch_sub(1, Ordering::AcqRel);
         }
         if ranges > 0 {
             self.ranges.fetch_sub(ranges, Ordering::AcqRel);
@@ -50,7 +52,7 @@ impl Clearance {
         self.marked.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Whether nobody has marked any of it.
+    /// Whether nobody has marked any of it. `false` may be a false alarm: two keys can share a counter.
     #[inline]
     pub(super) fn is_clear(
         &self,
@@ -63,11 +65,16 @@ impl Clearance {
             return true;
         }
         let ranges = writes && self.ranges.load(Ordering::Acquire) != 0;
-        !scans && !ranges && hashes.all(|hash| self.counter(hash).load(Ordering::Acquire) == 0)
+        let zero = |counter: &AtomicU64| counter.load(Ordering::Acquire) == 0;
+        let unmarked = |hash| self.counters(hash).into_iter().any(zero);
+        !scans && !ranges && hashes.all(unmarked)
     }
 
-    fn counter(&self, hash: u64) -> &AtomicU64 {
-        let index = usize::try_from(hash % COUNTERS as u64);
-        &self.counters[index.expect("a remainder of COUNTERS fits")]
+    #[inline]
+    fn counters(&self, hash: u64) -> [&AtomicU64; 2] {
+        [hash, hash >> 32].map(|part| {
+            let index = usize::try_from(part % COUNTERS as u64);
+            &self.counters[index.expect("a remainder of COUNTERS fits")]
+        })
     }
 }

@@ -114,8 +114,8 @@ impl<K: Ord + Clone + Hash> Validator<K> {
     /// checks what it has read, installs and unlocks. So of a transaction that is being admitted and this one
     /// at least one sees the other (invariant F2).
     ///
-    /// False alarms are possible and only cost time: keys are told apart by a hash, and a transaction that
-    /// scans is clear only when nobody is marked.
+    /// It takes a lock only when somebody in doubt has touched a key of the same hash, or when it scans or
+    /// writes while somebody in doubt has scanned.
     #[inline]
     pub fn is_clear(&self, footprint: &Footprint<K>) -> bool {
         let reads = footprint.reads.iter();
@@ -124,7 +124,7 @@ impl<K: Ord + Clone + Hash> Validator<K> {
             !footprint.ranges.is_empty(),
             !footprint.writes.is_empty(),
             reads.chain(writes).map(|key| self.hasher.hash_one(key)),
-        )
+        ) || !self.marks.lock().overlap(footprint)
     }
 
     /// Admits `txn`: marks its footprint, orders it among the marked transactions, and then asks
@@ -235,7 +235,7 @@ impl<K: Ord + Clone + Hash> Validator<K> {
                 }
             }
             for (low, high, reader) in &marks.ranges {
-                if low <= key && high.as_ref().is_none_or(|high| key < high) {
+                if in_range(key, low, high.as_ref()) {
                     self.order(reader, txn, EdgeKind::Predicate);
                 }
             }
@@ -258,6 +258,30 @@ impl<K: Ord + Clone> Marks<K> {
     fn writers(&self, key: &K) -> impl Iterator<Item = &Txn> {
         let marks = self.by_key.get(key).into_iter().flatten();
         marks.filter(|mark| mark.1.writes()).map(|(txn, _)| txn)
+    }
+
+    /// Whether somebody who is marked conflicts with it.
+    fn overlap(&self, footprint: &Footprint<K>) -> bool {
+        let read = |key| self.writers(key).next().is_some();
+        let written = |(key, kind): &(K, WriteKind)| {
+            let adds = Access::Write(WriteKind::Increment);
+            let commutes = |access| *kind == WriteKind::Increment && access == adds;
+            let marks = self.by_key.get(key).into_iter().flatten();
+            marks.into_iter().any(|(_, access)| !commutes(*access))
+                || self
+                    .ranges
+                    .iter()
+                    .any(|range| in_range(key, &range.0, range.1.as_ref()))
+        };
+        let scanned = |(low, high): &(K, Option<K>)| {
+            let mut keys = self.by_key.iter();
+            keys.any(|(key, marks)| {
+                in_range(key, low, high.as_ref()) && marks.iter().any(|mark| mark.1.writes())
+            })
+        };
+        footprint.reads.iter().any(read)
+            || footprint.writes.iter().any(written)
+            || footprint.ranges.iter().any(scanned)
     }
 
     fn insert(&mut self, txn: &Txn, footprint: Footprint<K>) {
@@ -297,6 +321,10 @@ impl<K: Ord + Clone> Marks<K> {
         }
         Some(footprint)
     }
+}
+
+fn in_range<K: Ord>(key: &K, low: &K, high: Option<&K>) -> bool {
+    low <= key && high.is_none_or(|high| key < high)
 }
 
 impl<K> fmt::Debug for Validator<K> {

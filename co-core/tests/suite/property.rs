@@ -300,6 +300,80 @@ fn first_accesses(history: &[Op]) -> Vec<Op> {
     kept
 }
 
+/// Ordered sharing: whatever is committed is serializable in commit order and recoverable, and no chain of
+/// transactions that fall together is longer than allowed. Returns what the run came across.
+fn share(longest_chain: u8, commands: &[Command]) -> (u64, u64) {
+    let mut world = World::new(
+        Mode::Locks(LockPolicy::OrderedSharing { longest_chain }),
+        TRANSACTIONS,
+    );
+    let mut arrivals = Vec::new();
+    for command in commands {
+        match *command {
+            Command::Operate(act, txn, item) if world.actors[&txn].is_idle() => {
+                if world.operate(Op::new(act, txn, item)) == Step::Blocked {
+                    arrivals.push(txn);
+                }
+            }
+            Command::Vote(txn) if world.actors[&txn].is_idle() => world.request(txn).unwrap(),
+            Command::Commit(txn) if world.state(txn) == State::Voted => {
+                world.decide(txn, Outcome::Commit);
+            }
+            Command::Abort(txn) if world.state(txn).is_undecided() => {
+                world.decide(txn, Outcome::Abort);
+            }
+            Command::Operate(..) | Command::Vote(_) | Command::Commit(_) | Command::Abort(_) => {}
+        }
+        for doomed in world.scheduler.take_doomed() {
+            let txn = world.number(&doomed);
+            if doomed.state().is_undecided() {
+                world.decide(txn, Outcome::Abort);
+            }
+        }
+        world.granted(&arrivals);
+    }
+    for txn in 1..=TRANSACTIONS {
+        if world.state(txn).is_undecided() {
+            world.decide(txn, Outcome::Abort);
+        }
+    }
+    assert!(world.scheduler.is_idle() && world.table.is_empty(), "I7");
+    judge(&without_own_reads(&world.history));
+    let statistics = world.scheduler.statistics();
+    assert!(statistics.longest_chain <= u64::from(longest_chain).max(1));
+    (statistics.cascaded, statistics.longest_chain)
+}
+
+/// Without the reads that a transaction serves from what it has read or written itself.
+fn without_own_reads(history: &[Op]) -> Vec<Op> {
+    let own = |index: usize, op: &Op| {
+        let mut earlier = history[..index].iter();
+        earlier.any(|earlier| {
+            let same = earlier.txn == op.txn && earlier.item == op.item;
+            same && matches!(earlier.act, Act::Read | Act::Write)
+        })
+    };
+    let kept = history.iter().enumerate();
+    let kept = kept.filter(|(index, op)| op.act != Act::Read || !own(*index, op));
+    kept.map(|(_, op)| op.clone()).collect()
+}
+
+#[test]
+fn random_schedules_under_ordered_sharing_cascade_and_reach_the_bound() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut cascaded, mut at_the_bound) = (0, 0);
+    for _ in 0..2_000 {
+        let commands = commands().new_tree(&mut runner).unwrap().current();
+        let (fallen, longest) = share(2, &commands);
+        cascaded += fallen;
+        at_the_bound += u64::from(longest == 2);
+    }
+    assert!(
+        cascaded >= 50 && at_the_bound >= 50,
+        "{cascaded} {at_the_bound}"
+    );
+}
+
 fn run(mode: Mode, commands: &[Command]) -> Seen {
     let mut run = Run::new(mode);
     for command in commands {
@@ -324,6 +398,11 @@ proptest! {
     #[test]
     fn sco_agrees_with_the_model(commands in commands()) {
         run(Mode::Locks(LockPolicy::Sco), &commands);
+    }
+
+    #[test]
+    fn ordered_sharing_commits_in_order(commands in commands(), longest_chain in 0_u8..5) {
+        share(longest_chain, &commands);
     }
 
     #[test]

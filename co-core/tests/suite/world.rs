@@ -146,6 +146,23 @@ impl World {
         self.history.push(op);
     }
 
+    /// A granted request takes effect where it stood in the queue. Under SCO a change that was asked for later
+    /// may have been made already; the read sees what was there before (see [`LockPolicy::Sco`]).
+    fn executed_late(&mut self, op: Op) {
+        let overtakes = |other: &Op| {
+            let undecided = self.actors[&other.txn].txn.state().is_undecided();
+            other.conflicts(&op) && other.act.changes() && undecided
+        };
+        let position = match op.act {
+            Act::Read => self.history.iter().position(overtakes),
+            _ => None,
+        };
+        let operations = &mut self.actors.get_mut(&op.txn).unwrap().operations;
+        operations.push(op.clone());
+        let end = self.history.len();
+        self.history.insert(position.unwrap_or(end), op);
+    }
+
     /// The newest committed version of an item.
     fn newest(&self, item: char) -> u32 {
         let versions = self
@@ -300,7 +317,7 @@ impl World {
             let answer = actor.lock.as_ref().and_then(|(future, _)| future.peek());
             if answer == Some(Grant::Granted) {
                 let (_, op) = actor.lock.take().unwrap();
-                self.executed(op.clone());
+                self.executed_late(op.clone());
                 executed.push(op);
             }
         }
