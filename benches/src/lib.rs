@@ -4,3 +4,4 @@
 pub mod cost;
 pub mod lean;
 pub mod optimistic;
+pub mod store;

@@ -185,7 +185,10 @@ pub enum LockPolicy {
     /// read undecided data. With `longest_chain` 1 nothing undecided is read.
     ///
     /// The engine keeps every undecided write of a key, in the order of the requests: a read sees the newest
-    /// one before its own request, an abort takes one out, and a before-image would be wrong.
+    /// one, an abort takes one out, and a before-image would be wrong. Requests and the accesses they are for
+    /// have to come in the same order: ask under a latch of the record, and when the request is granted at
+    /// once, access the record before the latch is left. Whoever asks after a request that had to wait,
+    /// waits for the end of its transaction, so such an access needs no order.
     OrderedSharing {
         /// The longest cascade, counting the transaction that aborts first.
         longest_chain: u8,

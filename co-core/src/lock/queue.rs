@@ -11,17 +11,29 @@ use crate::sync::Arc;
 pub(super) struct Request {
     pub(super) owner: TxnId,
     pub(super) mode: LockMode,
+    /// Whether it was granted only after a wait: then its owner may not have done yet what it asked for.
+    pub(super) waited: bool,
     /// `None`: granted.
     pub(super) wait: Option<Box<Wait>>,
 }
 
 impl Request {
     pub(super) fn granted(owner: TxnId, mode: LockMode) -> Self {
+        Self::new(owner, mode, None)
+    }
+
+    pub(super) fn new(owner: TxnId, mode: LockMode, wait: Option<Box<Wait>>) -> Self {
         Self {
             owner,
             mode,
-            wait: None,
+            waited: wait.is_some(),
+            wait,
         }
+    }
+
+    /// Whether its owner has done what it asked for, if the engine asks and acts in one step.
+    pub(super) fn is_done(&self) -> bool {
+        !self.waited
     }
 
     pub(super) fn is_granted(&self) -> bool {

@@ -9,6 +9,8 @@ pub(super) struct Scan<K> {
     pub(super) txn: Txn,
     pub(super) low: K,
     pub(super) high: Option<K>,
+    /// Whether it was granted only after a wait.
+    pub(super) waited: bool,
     /// `None`: granted.
     pub(super) wait: Option<Box<Wait>>,
     /// Hashes of keys on which a waiting request names this scan's transaction in its `blocked_by`.
@@ -31,6 +33,10 @@ impl<K: Ord> Scan<K> {
 
     pub(super) fn is_of(&self, owner: TxnId) -> bool {
         self.txn.id() == owner
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        !self.waited
     }
 
     pub(super) fn is_granted(&self) -> bool {

@@ -96,6 +96,12 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         }
     }
 
+    /// The policy it was made with.
+    #[must_use]
+    pub fn policy(&self) -> LockPolicy {
+        self.policy
+    }
+
     /// The empty set of locks of `txn`, for [`LockTable::lock`].
     pub fn begin(&self, txn: &Txn) -> LockSet {
         self.scheduler.publish(txn);
@@ -292,7 +298,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             match &mut scan.wait {
                 Some(wait) if ask.passes => self.pass(ask, LockMode::Read, wait),
                 _ => {
-                    let earlier = (scan.txn.id(), LockMode::Read, scan.is_granted());
+                    let earlier = (scan.txn.id(), LockMode::Read, scan.is_done());
                     if self.follow(ask, earlier, true, EdgeKind::Predicate, &mut obstacles) {
                         scan.blocking.push(hash);
                     }
@@ -300,7 +306,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             }
         }
         let (wait, asked) = self.begin_wait(ask.txn, obstacles);
-        self.push(stripe, hash, key, Request { owner, mode, wait });
+        self.push(stripe, hash, key, Request::new(owner, mode, wait));
         set.hashes.push(hash);
         asked
     }
@@ -373,18 +379,18 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     ) {
         let mut seen = true;
         for request in requests.iter_mut().rev() {
-            let granted = request.is_granted();
+            let done = request.is_done();
             let replaces = self.operations.effect(request.mode) == Effect::Replaces;
             if request.owner != ask.owner {
                 match &mut request.wait {
                     Some(wait) if ask.passes => self.pass(ask, request.mode, wait),
                     _ => {
-                        let earlier = (request.owner, request.mode, granted);
+                        let earlier = (request.owner, request.mode, done);
                         self.follow(ask, earlier, seen, kind, obstacles);
                     }
                 }
             }
-            seen &= !(granted && replaces);
+            seen &= !(done && replaces);
         }
     }
 
@@ -392,7 +398,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     fn follow(
         &self,
         ask: Ask<'_>,
-        (earlier, held, granted): (TxnId, LockMode, bool),
+        (earlier, held, done): (TxnId, LockMode, bool),
         seen: bool,
         kind: EdgeKind,
         obstacles: &mut Obstacles,
@@ -400,7 +406,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         let waits = match self.policy.cell(&self.operations, held, ask.mode) {
             Compatibility::Free => false,
             Compatibility::Waits => true,
-            Compatibility::Ordered => !self.is_ordered(ask, (earlier, held, granted), seen, kind),
+            Compatibility::Ordered => !self.is_ordered(ask, (earlier, held, done), seen, kind),
         };
         if waits && !obstacles.blocked_by.contains(&earlier) {
             obstacles.blocked_by.push(earlier);
@@ -414,7 +420,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     fn is_ordered(
         &self,
         ask: Ask<'_>,
-        (earlier, held, granted): (TxnId, LockMode, bool),
+        (earlier, held, done): (TxnId, LockMode, bool),
         seen: bool,
         kind: EdgeKind,
     ) -> bool {
@@ -429,8 +435,8 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             LockPolicy::OrderedSharing { longest_chain } => usize::from(longest_chain),
             LockPolicy::Ss2pl | LockPolicy::Sco => 0,
         };
-        if self.policy.is_dirty() && !granted {
-            return false; // what it is going to do has not happened yet
+        if self.policy.is_dirty() && !done {
+            return false; // what it is going to do may not have happened yet
         }
         match self.scheduler.find(earlier) {
             // Decided and about to release: its change is there for good or about to be undone.
@@ -505,6 +511,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             txn: set.txn.clone(),
             low: low.clone(),
             high: high.cloned(),
+            waited: wait.is_some(),
             wait,
             blocking,
         });
