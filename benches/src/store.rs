@@ -63,6 +63,9 @@ pub struct Access {
 
 impl Store {
     /// A store of `count` records, all zero. With `recording` it keeps its history for [`Store::judge`].
+    ///
+    /// # Panics
+    /// Never: a new table of operations has room for one.
     #[must_use]
     pub fn new(policy: LockPolicy, count: u64, recording: bool) -> Self {
         let scheduler = Scheduler::new(VoteRule::Withhold);
@@ -154,7 +157,7 @@ impl Store {
     ///
     /// # Errors
     /// Why the transaction must abort.
-    pub fn commit(&self, access: Access) -> Result<(), (Access, AbortReason)> {
+    pub fn commit(&self, access: Access) -> Result<(), (Box<Access>, AbortReason)> {
         match self.scheduler.request_vote_blocking(&access.txn) {
             Vote::Yes => {
                 let position = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
@@ -170,7 +173,7 @@ impl Store {
                 }
                 Ok(())
             }
-            Vote::No(reason) => Err((access, reason)),
+            Vote::No(reason) => Err((Box::new(access), reason)),
         }
     }
 

@@ -143,6 +143,7 @@
 //! | read what happened | [`State`], [`Outcome`], [`AbortReason`], [`Misuse`], [`Statistics`] |
 #![forbid(unsafe_code)]
 
+mod extended;
 mod graph;
 mod id;
 mod lock;
@@ -150,7 +151,9 @@ mod order;
 mod outcome;
 mod sync;
 mod validate;
+mod versions;
 
+pub use extended::{Access, Certification, CommitSeq, Eco, Ending, Gco, Reads, SiteTxn, Source};
 pub use graph::{EdgeKind, Kind};
 pub use id::{Gtid, Outcome, Priority, Stamp, TxnId};
 pub use lock::{
@@ -160,3 +163,6 @@ pub use lock::{
 pub use order::{Clock, Scheduler, Statistics, Txn, VoteFuture, VoteRule};
 pub use outcome::{AbortReason, Grant, Misuse, State, Vote};
 pub use validate::{Footprint, Validator, WriteKind};
+pub use versions::{
+    Position, Queries, Query, Reading, Settled, Snapshot, TooOld, Turn, VersionOrder,
+};

@@ -13,10 +13,12 @@ use benches::cost::{self, Crowd};
 use benches::lean::LeanTable;
 use benches::optimistic::{Optimistic, Work};
 use clap::Parser;
-use co_core::{LockPolicy, LockTable, Scheduler, Validator, VoteRule};
+use co_core::{Commutativity, LockPolicy, LockTable, Scheduler, Validator, VoteRule};
 use serde_json::json;
 
 const KEYS: u64 = 1 << 16;
+/// Of the lock table that two threads share.
+const STRIPES: usize = 1 << 14;
 
 /// What co-core costs, against the least that the same work costs without it.
 ///
@@ -238,7 +240,8 @@ fn throughput(scheduler: &Scheduler, table: &LockTable<u64>, threads: u64, time:
 
 fn two_threads(rounds: usize) -> Line {
     let scheduler = Scheduler::new(VoteRule::Withhold);
-    let table = LockTable::new(scheduler.clone(), LockPolicy::Sco);
+    let operations = Commutativity::new();
+    let table = LockTable::with_stripes(scheduler.clone(), LockPolicy::Sco, operations, STRIPES);
     let time = Duration::from_millis(50);
     let mut fastest = [0.0_f64; 2];
     for _ in 0..rounds.div_ceil(10) {

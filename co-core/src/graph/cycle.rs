@@ -40,29 +40,35 @@ pub(crate) fn find_cycle(start: &Arc<Node>) -> Option<Vec<Arc<Node>>> {
 
 /// How many undecided transactions the longest chain has that ends in `node`, each of which has read from the
 /// one before; `None` if that is `longest` or more, so that nobody may be added.
-pub(crate) fn chain_length(node: &Node, longest: usize) -> Option<usize> {
-    if longest <= 1 {
-        return None;
-    }
+pub(crate) fn chain_length(node: &Arc<Node>, longest: usize) -> Option<usize> {
+    let length = measure(node, &mut BTreeMap::new());
+    (length < longest).then_some(length)
+}
+
+/// Recursion is no deeper than the bound on chains; many paths lead through few nodes, so each that has several
+/// sources is measured once.
+fn measure(node: &Arc<Node>, known: &mut BTreeMap<TxnId, usize>) -> usize {
+    let mut node = Arc::clone(node);
     let mut length = 1;
-    let mut sources = sources_of(node);
-    while let Some(source) = sources.pop() {
-        if sources.is_empty() {
-            // The usual case, a chain without branches: no recursion.
-            length += 1;
-            if length >= longest {
-                return None;
+    loop {
+        let sources = sources_of(&node);
+        match &sources[..] {
+            [] => return length,
+            [only] => {
+                length += 1;
+                node = Arc::clone(only);
             }
-            sources = sources_of(&source);
-            continue;
+            several => {
+                if let Some(measured) = known.get(&node.id) {
+                    return length + measured;
+                }
+                let above = several.iter().map(|source| measure(source, known)).max();
+                let above = above.unwrap_or(0);
+                known.insert(node.id, above);
+                return length + above;
+            }
         }
-        let mut longer = length + chain_length(&source, longest - length)?;
-        for other in sources {
-            longer = longer.max(length + chain_length(&other, longest - length)?);
-        }
-        return Some(longer);
     }
-    Some(length)
 }
 
 /// The undecided transactions that `node` has read from.

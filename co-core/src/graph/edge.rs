@@ -91,7 +91,12 @@ impl Turns {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum EdgeEffect {
     /// The edge is counted.
-    Added,
+    Added {
+        /// It leads against the order of the nodes: it may close a cycle.
+        backward: bool,
+    },
+    /// The edge is counted, and the later one read from a transaction that must abort: doom it.
+    AddedToDoomed,
     /// One of the two is decided and the order holds by itself.
     NotNeeded,
     /// The earlier one precedes a committed transaction: doom it (condition A).
@@ -175,13 +180,20 @@ fn add_counted(turns: &Turns, from: &Arc<Node>, to: &Arc<Node>, tie: Tie) -> Opt
         return Some(EdgeEffect::NotNeeded);
     }
     to.add_pending().ok()?;
+    let backward = turns.note(from, to);
     successors.push(Successor {
         node: Arc::clone(to),
         tie,
-        backward: turns.note(from, to),
+        backward,
     });
     to.links().predecessors.lock().push((Arc::clone(from), tie));
-    Some(EdgeEffect::Added)
+    // Whoever dooms `from` looks through its list afterwards: one of the two sees the other.
+    drop(successors);
+    Some(if tie == Tie::Data && from.state() == State::Doomed {
+        EdgeEffect::AddedToDoomed
+    } else {
+        EdgeEffect::Added { backward }
+    })
 }
 
 /// `to` has voted: `from` waits for its decision. `None` if it was decided meanwhile.
@@ -199,16 +211,17 @@ fn add_overtaken(
     }
     match from.add_pending() {
         Ok(()) => {
+            let backward = turns.note(to, from);
             successors.push(Successor {
                 node: Arc::clone(from),
                 tie: Tie::Overtaken,
-                backward: turns.note(to, from),
+                backward,
             });
             from.links()
                 .predecessors
                 .lock()
                 .push((Arc::clone(to), Tie::Overtaken));
-            Ok(Some(EdgeEffect::Added))
+            Ok(Some(EdgeEffect::Added { backward }))
         }
         Err(state @ State::Voted) => Err(Misuse::WrongState {
             state,

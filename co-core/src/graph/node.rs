@@ -91,6 +91,9 @@ pub(crate) struct Links {
     reads: AtomicU64,
     /// When the node came into conflict with another for the first time; zero before.
     turn: AtomicU64,
+    /// At most how many transactions the longest chain has that ends here, each of which has read from the one
+    /// before; zero stands for one. Written while the node begins to depend on another.
+    chain: AtomicU64,
     /// Whether others depend on the node's data, and whether it is just about to depend on another's.
     dependence: AtomicU64,
     pub(crate) successors: Mutex<Vec<Successor>>,
@@ -252,6 +255,10 @@ impl Node {
         self.mark(PUBLISHED)
     }
 
+    pub(crate) fn is_exposed(&self) -> bool {
+        self.word.load(Ordering::Acquire) & EXPOSED != 0
+    }
+
     pub(crate) fn is_published(&self) -> bool {
         self.word.load(Ordering::Acquire) & PUBLISHED != 0
     }
@@ -387,6 +394,17 @@ impl Node {
             .fetch_or(DEPENDED_ON, Ordering::AcqRel)
             & DEPENDING
             == 0
+    }
+
+    /// At most how long a chain ends here. It was right when it was set, and chains only get shorter.
+    pub(crate) fn chain(&self) -> usize {
+        let chain = self.links().chain.load(Ordering::Acquire).max(1);
+        usize::try_from(chain).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn lengthen_chain(&self, length: usize) {
+        let chain = &self.links().chain;
+        chain.fetch_max(length as u64, Ordering::AcqRel);
     }
 
     /// Whether the node has read what `writer` wrote.

@@ -188,7 +188,7 @@ pub enum LockPolicy {
     /// one, an abort takes one out, and a before-image would be wrong. Requests and the accesses they are for
     /// have to come in the same order: ask under a latch of the record, and when the request is granted at
     /// once, access the record before the latch is left. Whoever asks after a request that had to wait,
-    /// waits for the end of its transaction, so such an access needs no order.
+    /// waits until its transaction asks for something else or ends, so such an access needs no latch.
     OrderedSharing {
         /// The longest cascade, counting the transaction that aborts first.
         longest_chain: u8,

@@ -17,6 +17,8 @@ pub struct LockSet {
     /// Of the keys asked for, each once for every request that was queued.
     pub(super) hashes: Vec<u64>,
     pub(super) scans: bool,
+    /// Under ordered sharing: the hash of the key of the last request, if that had to wait.
+    pub(super) undone: Option<u64>,
 }
 
 impl LockSet {
@@ -26,6 +28,7 @@ impl LockSet {
             txn,
             hashes: Vec::new(),
             scans: false,
+            undone: None,
         }
     }
 

@@ -19,8 +19,11 @@ use crate::order::{Cell, Dependence, Scheduler, Txn};
 use crate::outcome::{AbortReason, Grant, State};
 use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Padded};
 
-/// Keys are spread over this many mutexes; few under loom, so that they collide there.
-const STRIPES: usize = if cfg!(co_loom) { 2 } else { 64 };
+/// Keys are spread over this many mutexes unless the engine says otherwise; few under loom, so that they
+/// collide there.
+const STRIPES: usize = if cfg!(co_loom) { 2 } else { 256 };
+/// The same for transactions whose engine keeps no [`LockSet`].
+const SET_SHARDS: usize = if cfg!(co_loom) { 2 } else { 32 };
 
 type Stripe<K> = HashTable<Entry<K>>;
 type Striped<T> = Box<[Padded<Mutex<T>>]>;
@@ -38,6 +41,10 @@ struct Released {
 struct Obstacles {
     blocked_by: Vec<TxnId>,
     holders: Vec<Txn>,
+    /// Who waits for something incompatible, and could be overtaken if he held it.
+    behind: Vec<TxnId>,
+    /// An edge of the request may have closed a cycle.
+    closes: bool,
 }
 
 /// A request as it is being made.
@@ -50,9 +57,21 @@ struct Ask<'a> {
     passes: bool,
 }
 
+/// A request that was there before.
+#[derive(Clone, Copy)]
+struct Earlier {
+    owner: TxnId,
+    mode: LockMode,
+    granted: bool,
+    /// Whether its owner has done what it asked for.
+    done: bool,
+}
+
 /// The answer to a request, before anybody waits.
 enum Asked {
     Granted,
+    /// Granted, but perhaps on a cycle.
+    Closes,
     Waits(Arc<Cell<Grant>>),
 }
 
@@ -84,15 +103,31 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         policy: LockPolicy,
         operations: Commutativity,
     ) -> Self {
+        Self::with_stripes(scheduler, policy, operations, STRIPES)
+    }
+
+    /// An empty table that spreads its keys over `stripes` mutexes, or the next power of two.
+    ///
+    /// Threads that work on different keys disturb each other where their keys share a stripe, if only because
+    /// the mutex moves from one processor to the other; more stripes than keys in use make that rare, and
+    /// cost 128 bytes each. A request for a range locks all of them.
+    #[must_use]
+    pub fn with_stripes(
+        scheduler: Scheduler,
+        policy: LockPolicy,
+        operations: Commutativity,
+        stripes: usize,
+    ) -> Self {
+        let stripes = stripes.clamp(1, 1 << 20).next_power_of_two();
         Self {
             scheduler,
             policy,
             operations,
             hasher: FixedState::default(),
-            stripes: (0..STRIPES).map(|_| Padded::default()).collect(),
+            stripes: (0..stripes).map(|_| Padded::default()).collect(),
             scans: Mutex::default(),
             scan_count: AtomicU64::new(0),
-            sets: (0..STRIPES).map(|_| Padded::default()).collect(),
+            sets: (0..SET_SHARDS).map(|_| Padded::default()).collect(),
         }
     }
 
@@ -117,10 +152,11 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         if let Some(reason) = refusal(&set.txn) {
             return LockFuture::refused(reason);
         }
-        match self.ask(set, key, mode) {
-            Asked::Granted => LockFuture::granted(),
-            Asked::Waits(cell) => self.wait(&set.txn, cell),
+        if let Some(hash) = set.undone.take() {
+            self.done(&set.txn, hash);
         }
+        let asked = self.ask(set, key, mode);
+        self.answer(&set.txn, asked)
     }
 
     /// Asks for a read lock on every key from `low` up to, not including, `high` (`None`: to the end),
@@ -129,10 +165,11 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         if let Some(reason) = refusal(&set.txn) {
             return LockFuture::refused(reason);
         }
-        match self.ask_range(set, low, high) {
-            Asked::Granted => LockFuture::granted(),
-            Asked::Waits(cell) => self.wait(&set.txn, cell),
+        if let Some(hash) = set.undone.take() {
+            self.done(&set.txn, hash);
         }
+        let asked = self.ask_range(set, low, high);
+        self.answer(&set.txn, asked)
     }
 
     /// Releases every lock of the set, and grants what waited for it alone. Call it after
@@ -208,6 +245,14 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     }
 
     fn with_set(&self, txn: &Txn, ask: impl FnOnce(&mut LockSet) -> Asked) -> LockFuture {
+        let undone = {
+            let mut sets = self.sets(txn.id()).lock();
+            let set = sets.get_mut(&txn.id());
+            set.and_then(|set| set.undone.take())
+        };
+        if let Some(hash) = undone {
+            self.done(txn, hash);
+        }
         let asked = {
             let mut sets = self.sets(txn.id()).lock();
             // Under the lock: a release that came first has taken the set of a decided transaction away.
@@ -216,16 +261,23 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             }
             ask(sets.entry(txn.id()).or_insert_with(|| self.begin(txn)))
         };
-        match asked {
-            Asked::Granted => LockFuture::granted(),
-            Asked::Waits(cell) => self.wait(txn, cell),
-        }
+        self.answer(txn, asked)
     }
 
-    /// The cycle search of a blocked request, outside the table's mutexes (L5).
-    fn wait(&self, txn: &Txn, cell: Arc<Cell<Grant>>) -> LockFuture {
-        self.scheduler.blocked(txn);
-        LockFuture::waiting(txn, cell)
+    /// The cycle search of a request that waits or was ordered, outside the table's mutexes (L5).
+    #[inline]
+    fn answer(&self, txn: &Txn, asked: Asked) -> LockFuture {
+        match asked {
+            Asked::Granted => LockFuture::granted(),
+            Asked::Closes => {
+                self.scheduler.blocked(txn);
+                refusal(txn).map_or_else(LockFuture::granted, LockFuture::refused)
+            }
+            Asked::Waits(cell) => {
+                self.scheduler.blocked(txn);
+                LockFuture::waiting(txn, cell)
+            }
+        }
     }
 
     #[inline]
@@ -298,17 +350,91 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             match &mut scan.wait {
                 Some(wait) if ask.passes => self.pass(ask, LockMode::Read, wait),
                 _ => {
-                    let earlier = (scan.txn.id(), LockMode::Read, scan.is_done());
-                    if self.follow(ask, earlier, true, EdgeKind::Predicate, &mut obstacles) {
+                    let earlier = Earlier {
+                        owner: scan.txn.id(),
+                        mode: LockMode::Read,
+                        granted: scan.is_granted(),
+                        done: scan.is_done(),
+                    };
+                    let kind = EdgeKind::Predicate;
+                    if self.follow(ask, earlier, true, kind, &mut obstacles) || !earlier.granted {
                         scan.blocking.push(hash);
                     }
                 }
             }
         }
+        self.stay_behind(ask, &mut obstacles);
         let (wait, asked) = self.begin_wait(ask.txn, obstacles);
+        if wait.is_some() && self.policy.is_dirty() {
+            set.undone = Some(hash);
+        }
         self.push(stripe, hash, key, Request::new(owner, mode, wait));
         set.hashes.push(hash);
         asked
+    }
+
+    /// `txn` asks for something else: what it waited for on a key of this hash it has done by now, so those who
+    /// wait behind it are ordered after it instead, as far as that can be done.
+    #[cold]
+    fn done(&self, txn: &Txn, hash: u64) {
+        let mut released = Released::default();
+        let mut closing = Vec::new();
+        {
+            let mut stripe = self.stripe(hash).lock();
+            for entry in stripe.iter_hash_mut(hash) {
+                self.order_waiters(txn, entry, &mut released, &mut closing);
+            }
+        }
+        self.tell(txn, released);
+        for waiter in closing {
+            self.scheduler.blocked(&waiter);
+        }
+    }
+
+    fn order_waiters(
+        &self,
+        txn: &Txn,
+        entry: &mut Entry<K>,
+        released: &mut Released,
+        closing: &mut Vec<Txn>,
+    ) {
+        let owner = txn.id();
+        let mut held = Vec::new();
+        for request in entry.requests_mut() {
+            if request.owner == owner {
+                request.waited &= !request.is_granted();
+                held.extend((!request.waited).then_some(request.mode));
+                continue;
+            }
+            let Some(wait) = &request.wait else {
+                continue;
+            };
+            let ask = Ask {
+                txn: &wait.txn,
+                owner: request.owner,
+                mode: request.mode,
+                passes: false,
+            };
+            let mut closes = false;
+            let ordered =
+                |mode: &LockMode| match self.policy.cell(&self.operations, *mode, ask.mode) {
+                    Compatibility::Free => true,
+                    Compatibility::Waits => false,
+                    Compatibility::Ordered => {
+                        let earlier = Earlier {
+                            owner,
+                            mode: *mode,
+                            granted: true,
+                            done: true,
+                        };
+                        self.is_ordered(ask, earlier, true, EdgeKind::ReadWrite, &mut closes)
+                    }
+                };
+            if !held.is_empty() && held.iter().all(ordered) {
+                closing.extend(closes.then(|| wait.txn.clone()));
+                released.granted.extend(unblock(&mut request.wait, owner));
+            }
+        }
     }
 
     fn ask_range(&self, set: &mut LockSet, low: &K, high: Option<&K>) -> Asked {
@@ -368,8 +494,22 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         !(self.policy.is_dirty() && changes && requests[position..].iter().any(follows))
     }
 
+    /// A request that nothing else holds up does not pass a waiting one that it conflicts with: changes that
+    /// commute would keep a read waiting for ever.
+    fn stay_behind(&self, ask: Ask<'_>, obstacles: &mut Obstacles) {
+        if ask.passes || !obstacles.blocked_by.is_empty() {
+            return;
+        }
+        obstacles.blocked_by = std::mem::take(&mut obstacles.behind);
+        let waiting = obstacles.blocked_by.iter();
+        obstacles.holders = waiting
+            .filter_map(|owner| self.scheduler.find(*owner))
+            .collect();
+    }
+
     /// Orders a request after those that are there: newest first, because a read does not see what was
-    /// replaced before the newest change.
+    /// replaced before the newest change, and falls with what a change in between was made of when that one
+    /// falls.
     fn order_among(
         &self,
         ask: Ask<'_>,
@@ -379,18 +519,28 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     ) {
         let mut seen = true;
         for request in requests.iter_mut().rev() {
-            let done = request.is_done();
-            let replaces = self.operations.effect(request.mode) == Effect::Replaces;
+            let (mut waits, mut gone) = (false, false);
             if request.owner != ask.owner {
                 match &mut request.wait {
                     Some(wait) if ask.passes => self.pass(ask, request.mode, wait),
                     _ => {
-                        let earlier = (request.owner, request.mode, done);
-                        self.follow(ask, earlier, seen, kind, obstacles);
+                        let earlier = Earlier {
+                            owner: request.owner,
+                            mode: request.mode,
+                            granted: request.is_granted(),
+                            done: request.is_done(),
+                        };
+                        waits = self.follow(ask, earlier, seen, kind, obstacles);
+                        gone =
+                            self.policy.is_dirty() && self.scheduler.find(request.owner).is_none();
                     }
                 }
             }
-            seen &= !(done && replaces);
+            // What it waits for, or what is decided, may be gone without a trace: then it sees what was there
+            // before.
+            let effect = self.operations.effect(request.mode);
+            let hides = matches!(effect, Effect::Replaces | Effect::ObservesAndChanges);
+            seen &= waits || gone || !request.is_done() || !hides;
         }
     }
 
@@ -398,20 +548,26 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     fn follow(
         &self,
         ask: Ask<'_>,
-        (earlier, held, done): (TxnId, LockMode, bool),
+        earlier: Earlier,
         seen: bool,
         kind: EdgeKind,
         obstacles: &mut Obstacles,
     ) -> bool {
-        let waits = match self.policy.cell(&self.operations, held, ask.mode) {
+        let cell = self.policy.cell(&self.operations, earlier.mode, ask.mode);
+        if cell == Compatibility::Ordered && !earlier.granted {
+            obstacles.behind.push(earlier.owner);
+        }
+        let waits = match cell {
             Compatibility::Free => false,
             Compatibility::Waits => true,
-            Compatibility::Ordered => !self.is_ordered(ask, (earlier, held, done), seen, kind),
+            Compatibility::Ordered => {
+                !self.is_ordered(ask, earlier, seen, kind, &mut obstacles.closes)
+            }
         };
-        if waits && !obstacles.blocked_by.contains(&earlier) {
-            obstacles.blocked_by.push(earlier);
+        if waits && !obstacles.blocked_by.contains(&earlier.owner) {
+            obstacles.blocked_by.push(earlier.owner);
             // Unknown: decided, and about to release.
-            obstacles.holders.extend(self.scheduler.find(earlier));
+            obstacles.holders.extend(self.scheduler.find(earlier.owner));
         }
         waits
     }
@@ -420,11 +576,12 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     fn is_ordered(
         &self,
         ask: Ask<'_>,
-        (earlier, held, done): (TxnId, LockMode, bool),
+        earlier: Earlier,
         seen: bool,
         kind: EdgeKind,
+        closes: &mut bool,
     ) -> bool {
-        let conflict = self.operations.edge(held, ask.mode);
+        let conflict = self.operations.edge(earlier.mode, ask.mode);
         let kind = if conflict == EdgeKind::ReadWrite {
             kind
         } else {
@@ -435,19 +592,21 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             LockPolicy::OrderedSharing { longest_chain } => usize::from(longest_chain),
             LockPolicy::Ss2pl | LockPolicy::Sco => 0,
         };
-        if self.policy.is_dirty() && !done {
+        if self.policy.is_dirty() && !earlier.done {
             return false; // what it is going to do may not have happened yet
         }
-        match self.scheduler.find(earlier) {
-            // Decided and about to release: its change is there for good or about to be undone.
-            None => !depends || !seen,
+        match self.scheduler.find(earlier.owner) {
+            // Decided and about to release: its change is there for good, or undone.
+            None => true,
             Some(earlier) if depends && seen => {
-                self.scheduler.depend(&earlier, ask.txn, longest) == Dependence::Recorded
+                let dependence = self.scheduler.depend(&earlier, ask.txn, longest);
+                *closes |= dependence == Dependence::Closes;
+                dependence != Dependence::Refused
             }
             Some(earlier) => {
                 let order = if depends { EdgeKind::WriteWrite } else { kind };
                 // The one that asks has not voted: the edge cannot be refused.
-                let _accepted = self.scheduler.edge(&earlier, ask.txn, order);
+                *closes |= self.scheduler.order(&earlier, ask.txn, order) == Ok(true);
                 true
             }
         }
@@ -471,7 +630,12 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     /// Records the waits of a request that is blocked; nothing for one that is not.
     fn begin_wait(&self, txn: &Txn, obstacles: Obstacles) -> (Option<Box<Wait>>, Asked) {
         if obstacles.blocked_by.is_empty() {
-            return (None, Asked::Granted);
+            let asked = if obstacles.closes {
+                Asked::Closes
+            } else {
+                Asked::Granted
+            };
+            return (None, asked);
         }
         let cell = Arc::new(Cell::new());
         self.scheduler.begin_lock_wait(txn, &cell);
@@ -593,11 +757,11 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     /// The table inside a stripe uses the lowest bits of the hash and the highest seven.
     #[inline]
     fn stripe(&self, hash: u64) -> &Mutex<Stripe<K>> {
-        &self.stripes[index(hash >> 32)].0
+        &self.stripes[index(hash >> 32, self.stripes.len())].0
     }
 
     fn sets(&self, owner: TxnId) -> &Mutex<BTreeMap<TxnId, LockSet>> {
-        &self.sets[index(owner.0)].0
+        &self.sets[index(owner.0, SET_SHARDS)].0
     }
 }
 
@@ -608,8 +772,10 @@ fn grant<K>(entry: &mut Entry<K>, gone: TxnId, released: &mut Released) {
     }
 }
 
-fn index(number: u64) -> usize {
-    usize::try_from(number % STRIPES as u64).expect("a remainder of STRIPES fits")
+/// `count` is a power of two.
+#[inline]
+fn index(number: u64, count: usize) -> usize {
+    usize::try_from(number & (count as u64 - 1)).expect("less than a usize")
 }
 
 /// Why `txn` can have no lock, if so.

@@ -8,9 +8,16 @@
 //!   one critical section.
 
 use std::fmt;
+use std::hint;
 use std::task::{Context, Poll, Waker};
+use std::thread;
 
 use crate::sync::{Condvar, Mutex};
+
+/// How often a waiter looks before it sleeps. After the first looks it pauses, after the others it lets another
+/// thread run if one can, which may be the one it waits for.
+const LOOKS: u32 = if cfg!(co_loom) { 0 } else { 64 };
+const PAUSES: u32 = 10;
 
 type Callback<T> = Box<dyn FnOnce(T) + Send>;
 
@@ -75,7 +82,19 @@ impl<T: Copy> Cell<T> {
         Poll::Pending
     }
 
+    /// Blocks until the value is set. Most waits are short, so it looks for a while before it sleeps: putting a
+    /// thread to sleep and waking it costs more than a short transaction.
     pub(crate) fn wait(&self) -> T {
+        for look in 0..LOOKS {
+            if let Some(value) = self.peek() {
+                return value;
+            }
+            if look < LOOKS / 4 {
+                (0..PAUSES).for_each(|_| hint::spin_loop());
+            } else {
+                thread::yield_now();
+            }
+        }
         let mut state = self.state.lock();
         loop {
             if let Some(value) = state.value {

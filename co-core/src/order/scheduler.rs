@@ -108,13 +108,15 @@ pub struct Statistics {
     pub cycles: u64,
     /// Transactions doomed because they precede a committed or voted one.
     pub overtaken: u64,
-    /// Aborts that doomed others, who had read what the aborted transaction wrote.
+    /// Aborts and dooms that doomed others with them, who had read what the transaction wrote.
     pub cascades: u64,
     /// Transactions doomed by a cascade.
     pub cascaded: u64,
-    /// The longest chain of undecided transactions of which each has read from the one before, as measured by a
-    /// lock table with ordered sharing.
+    /// No chain of undecided transactions, each of which has read from the one before by way of a lock table with
+    /// ordered sharing, was longer than this.
     pub longest_chain: u64,
+    /// The most transactions that fell in one cascade, the first one included.
+    pub largest_cascade: u64,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +129,7 @@ struct Counters {
     cascades: AtomicU64,
     cascaded: AtomicU64,
     longest_chain: AtomicU64,
+    largest_cascade: AtomicU64,
 }
 
 /// Whether one transaction may read what another, undecided one has written.
@@ -134,6 +137,8 @@ struct Counters {
 pub(crate) enum Dependence {
     /// It may; the edge is there.
     Recorded,
+    /// It may; the edge is there, and may have closed a cycle.
+    Closes,
     /// The chain would be too long, or others depend on the reader already: it has to wait.
     Refused,
 }
@@ -210,27 +215,33 @@ impl Scheduler {
     /// [`Misuse::WrongState`] when both have voted, or when `to` has voted and read what `from` wrote: the
     /// conflict should have been reported before.
     pub fn edge(&self, from: &Txn, to: &Txn, kind: EdgeKind) -> Result<(), Misuse> {
+        self.order(from, to, kind).map(drop)
+    }
+
+    /// [`Scheduler::edge`] that says whether the edge may have closed a cycle: whoever holds no lock then asks
+    /// [`Scheduler::blocked`] at once, instead of finding out at the vote.
+    pub(crate) fn order(&self, from: &Txn, to: &Txn, kind: EdgeKind) -> Result<bool, Misuse> {
         if from == to || is_query(from) || is_query(to) {
-            return Ok(());
+            return Ok(false);
         }
         let reads = matches!(kind, EdgeKind::ReadWrite | EdgeKind::Predicate);
         match self.shared.rule {
             VoteRule::Withhold => {}
             VoteRule::LocalOnly if reads || kind == EdgeKind::Semantic => {
                 self.observe(from, to);
-                return Ok(());
+                return Ok(false);
             }
             VoteRule::LocalSnapshot if reads || kind == EdgeKind::Semantic => {
                 self.certify(from, to);
-                return Ok(());
+                return Ok(false);
             }
             VoteRule::LocalSnapshot
                 if kind == EdgeKind::WriteWrite && from.state() == State::Committed =>
             {
                 self.overtake(to);
-                return Ok(());
+                return Ok(false);
             }
-            VoteRule::DangerIgnoreReads if reads => return Ok(()),
+            VoteRule::DangerIgnoreReads if reads => return Ok(false),
             VoteRule::LocalOnly | VoteRule::LocalSnapshot | VoteRule::DangerIgnoreReads => {}
         }
         let tie = if kind == EdgeKind::WriteRead {
@@ -239,13 +250,14 @@ impl Scheduler {
             Tie::Order
         };
         match add_edge(&self.shared.turns, &from.0, &to.0, tie)? {
-            EdgeEffect::Added | EdgeEffect::NotNeeded => {}
+            EdgeEffect::Added { backward } => return Ok(backward),
+            EdgeEffect::NotNeeded => {}
             EdgeEffect::DoomEarlier => self.overtake(from),
-            EdgeEffect::DoomLater => {
-                self.doom_quietly(to, AbortReason::Cascade);
+            EdgeEffect::DoomLater | EdgeEffect::AddedToDoomed => {
+                self.count_cascade(self.doom_with_readers(to, AbortReason::Cascade));
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// [`VoteRule::LocalOnly`]: `from` is doomed as soon as `to` votes before it.
@@ -476,7 +488,7 @@ impl Scheduler {
             match (successor.tie, outcome) {
                 (Tie::Data, Outcome::Abort) => {
                     let reader = Txn(Arc::clone(&successor.node));
-                    cascaded += u64::from(self.doom_quietly(&reader, AbortReason::Cascade));
+                    cascaded += self.doom_with_readers(&reader, AbortReason::Cascade);
                 }
                 (Tie::Overtaken, Outcome::Commit) => {
                     self.overtake(&Txn(Arc::clone(&successor.node)));
@@ -485,11 +497,7 @@ impl Scheduler {
             }
             self.release_one(&successor.node);
         }
-        if cascaded > 0 {
-            let counters = &self.shared.counters;
-            counters.cascades.fetch_add(1, Ordering::Relaxed);
-            counters.cascaded.fetch_add(cascaded, Ordering::Relaxed);
-        }
+        self.count_cascade(cascaded);
     }
 
     /// Dooms `txn`: it must abort. Whoever waits for its vote or its lock is told NO now; the engine finds
@@ -500,12 +508,45 @@ impl Scheduler {
     }
 
     fn doom_quietly(&self, txn: &Txn, reason: AbortReason) -> bool {
+        let doomed = self.doom_with_readers(txn, reason);
+        self.count_cascade(doomed.saturating_sub(1));
+        doomed > 0
+    }
+
+    /// Dooms `txn`, and with it whoever has read what it wrote, and so on: all of them must abort, and the
+    /// sooner the less is done in vain. Returns how many that are.
+    fn doom_with_readers(&self, txn: &Txn, reason: AbortReason) -> u64 {
+        if !self.doom_one(txn, reason) {
+            return 0;
+        }
+        let mut doomed = 1;
+        let mut readers = readers_of(&txn.0);
+        while let Some(reader) = readers.pop() {
+            if self.doom_one(&reader, AbortReason::Cascade) {
+                doomed += 1;
+                readers.extend(readers_of(&reader.0));
+            }
+        }
+        doomed
+    }
+
+    fn doom_one(&self, txn: &Txn, reason: AbortReason) -> bool {
         if txn.0.doom(reason).is_err() {
             return false;
         }
         self.shared.doomed.lock().push(txn.clone());
         txn.0.take_waiting().refuse(reason);
         true
+    }
+
+    fn count_cascade(&self, cascaded: u64) {
+        if cascaded > 0 {
+            let counters = &self.shared.counters;
+            counters.cascades.fetch_add(1, Ordering::Relaxed);
+            counters.cascaded.fetch_add(cascaded, Ordering::Relaxed);
+            let largest = &counters.largest_cascade;
+            largest.fetch_max(cascaded + 1, Ordering::Relaxed);
+        }
     }
 
     /// The transactions doomed since the last call. An engine asks after each of its own calls and undoes
@@ -575,6 +616,7 @@ impl Scheduler {
             cascades: counters.cascades.load(Ordering::Relaxed),
             cascaded: counters.cascaded.load(Ordering::Relaxed),
             longest_chain: counters.longest_chain.load(Ordering::Relaxed),
+            largest_cascade: counters.largest_cascade.load(Ordering::Relaxed),
         }
     }
 
@@ -674,25 +716,45 @@ impl Scheduler {
         if reader.0.depends_on(&writer.0) {
             return Dependence::Recorded;
         }
-        if !reader.0.begin_depending() {
+        // What a doomed transaction wrote is about to be undone.
+        if writer.state() == State::Doomed || !reader.0.begin_depending() {
             return Dependence::Refused;
         }
-        let length = if writer.0.depend_on() {
-            chain_length(&writer.0, longest)
-        } else {
+        let length = if !writer.0.depend_on() {
             None
+        } else if writer.0.chain() < longest {
+            Some(writer.0.chain())
+        } else {
+            // The note of its length is old: look how much of the chain is left.
+            chain_length(&writer.0, longest)
         };
-        let recorded = length.is_some() && self.edge(writer, reader, EdgeKind::WriteRead).is_ok();
+        let recorded = length.and_then(|length| {
+            let backward = self.order(writer, reader, EdgeKind::WriteRead).ok()?;
+            reader.0.lengthen_chain(length + 1);
+            Some((length + 1, backward))
+        });
         reader.0.end_depending();
-        match length {
-            Some(length) if recorded => {
-                let longest_chain = &self.shared.counters.longest_chain;
-                longest_chain.fetch_max(length as u64 + 1, Ordering::Relaxed);
-                Dependence::Recorded
-            }
-            _ => Dependence::Refused,
+        let Some((length, backward)) = recorded else {
+            return Dependence::Refused;
+        };
+        let longest_chain = &self.shared.counters.longest_chain;
+        longest_chain.fetch_max(length as u64, Ordering::Relaxed);
+        if backward {
+            Dependence::Closes
+        } else {
+            Dependence::Recorded
         }
     }
+}
+
+/// Who has read what `node` wrote.
+fn readers_of(node: &Node) -> Vec<Txn> {
+    if !node.is_exposed() {
+        return Vec::new();
+    }
+    let successors = node.links().successors.lock();
+    let readers = successors.iter().filter(|edge| edge.tie == Tie::Data);
+    readers.map(|edge| Txn(Arc::clone(&edge.node))).collect()
 }
 
 /// The vote of a node that has voted, is doomed or is decided.

@@ -16,5 +16,6 @@ mod model;
 mod order;
 mod property;
 mod script;
+mod sharing;
 mod validator;
 mod world;

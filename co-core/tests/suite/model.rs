@@ -56,6 +56,9 @@ pub(crate) struct Model {
     operations: Vec<Op>,
     /// Pairs of lock requests, by index in `operations`: the first goes before the second.
     before: BTreeSet<(usize, usize)>,
+    /// Those of them in which the first waited and the second would have been granted at once: it waits too,
+    /// whatever the matrix says.
+    behind: BTreeSet<(usize, usize)>,
     admitted: Vec<u32>,
     clock: usize,
     voted_at: BTreeMap<u32, usize>,
@@ -72,6 +75,7 @@ impl Model {
             edges: Vec::new(),
             operations: Vec::new(),
             before: BTreeSet::new(),
+            behind: BTreeSet::new(),
             admitted: Vec::new(),
             clock: 0,
             voted_at: BTreeMap::new(),
@@ -108,6 +112,21 @@ impl Model {
                 self.standing.insert(*number, Standing::Doomed);
             }
         }
+        self.fall();
+    }
+
+    /// Whoever has read what a doomed or aborted transaction wrote is doomed.
+    fn fall(&mut self) {
+        while let Some(reader) = self.edges.iter().find_map(|edge| self.falls(edge)) {
+            self.standing.insert(reader, Standing::Doomed);
+        }
+    }
+
+    fn falls(&self, (from, to, tie): &(u32, u32, Tie)) -> Option<u32> {
+        let source = self.standing[from];
+        let gone = matches!(source, Standing::Doomed | Standing::Ended(Outcome::Abort));
+        let stands = self.standing[to].is_unvoted() && self.standing[to] != Standing::Doomed;
+        (*tie == Tie::Data && gone && stands).then_some(*to)
     }
 
     fn edge(&mut self, from: u32, to: u32, data: bool) {
@@ -163,6 +182,14 @@ impl Model {
             }
         }
         self.operations.push(op.clone());
+        if held.is_empty() && self.is_granted(new) {
+            let waiting = |(first, second): &&(usize, usize)| {
+                let conflicts = self.operations[*first].conflicts(op);
+                *second == new && conflicts && !self.is_granted(*first)
+            };
+            let behind: Vec<_> = self.before.iter().filter(waiting).copied().collect();
+            self.behind.extend(behind);
+        }
     }
 
     fn rivals(&self, index: usize, op: &Op) -> bool {
@@ -178,13 +205,13 @@ impl Model {
         let request = &self.operations[index];
         let earlier = self.before.iter().filter(|(_, second)| *second == index);
         earlier
-            .map(|(first, _)| &self.operations[*first])
-            .filter(|first| {
+            .filter(|pair| {
+                let first = &self.operations[pair.0];
                 let overtakes =
                     policy == LockPolicy::Sco && first.act == Act::Read && request.act.changes();
-                first.conflicts(request) && !overtakes
+                first.conflicts(request) && (!overtakes || self.behind.contains(pair))
             })
-            .map(|first| first.txn)
+            .map(|(first, _)| self.operations[*first].txn)
             .filter(|txn| self.standing[txn].is_undecided())
             .collect()
     }
@@ -237,7 +264,6 @@ impl Model {
         self.standing.insert(number, Standing::Ended(outcome));
         self.ended_at.insert(number, self.clock);
         let dooms = |(from, to, tie): &(u32, u32, Tie)| match (tie, outcome) {
-            (Tie::Data, Outcome::Abort) => (*from == number).then_some(*to),
             (Tie::Overtaken, Outcome::Commit) => (*to == number).then_some(*from),
             _ => None,
         };

@@ -45,6 +45,15 @@ struct Seen {
     cascades: usize,
 }
 
+/// Whether the step made the scheduler look for a cycle, and through whom.
+#[derive(Clone, Copy)]
+enum Search {
+    None,
+    /// It was ordered without waiting: a search only if an edge led against the order of the graph.
+    Possible(u32),
+    Done(u32),
+}
+
 struct Run {
     mode: Mode,
     world: World,
@@ -97,8 +106,10 @@ impl Run {
         if step == Step::Blocked {
             self.arrivals.push(op.txn);
         }
-        let searched = matches!(step, Step::Blocked | Step::Refused(_));
-        self.check(searched.then_some(op.txn));
+        match step {
+            Step::Blocked | Step::Refused(_) => self.check(Search::Done(op.txn)),
+            Step::Executed(..) => self.check(Search::Possible(op.txn)),
+        }
     }
 
     fn request(&mut self, txn: u32) {
@@ -121,22 +132,25 @@ impl Run {
             ));
         }
         self.log.push(Event::Request(txn));
-        self.check(Some(txn));
+        self.check(Search::Done(txn));
     }
 
     fn end(&mut self, txn: u32, outcome: Outcome) {
         self.world.decide(txn, outcome);
         self.log.push(Event::End(txn, outcome));
-        self.check(None);
+        self.check(Search::None);
     }
 
-    /// Compares every answer with the oracle's. `searched` is the transaction that began to wait, if one did:
-    /// only then may cycles be broken, and only cycles through it.
-    fn check(&mut self, searched: Option<u32>) {
+    /// Compares every answer with the oracle's. Only cycles through whoever began to wait, or was ordered
+    /// without waiting, may be broken.
+    fn check(&mut self, search: Search) {
         for doomed in self.world.scheduler.take_doomed() {
             let victim = self.world.number(&doomed);
             if doomed.doomed() == Some(AbortReason::Cycle) {
-                let requester = searched.expect("a cycle was broken though nobody began to wait");
+                let requester = match search {
+                    Search::Done(requester) | Search::Possible(requester) => requester,
+                    Search::None => panic!("a cycle was broken though nobody came into conflict"),
+                };
                 assert!(
                     self.model().explains(requester, victim),
                     "T{victim}: {:?}",
@@ -146,7 +160,7 @@ impl Run {
             }
         }
         let model = self.model();
-        if let Some(requester) = searched {
+        if let Search::Done(requester) = search {
             assert!(
                 !model.is_on_cycle(requester),
                 "T{requester} waits on a cycle: {:?}",
@@ -322,14 +336,14 @@ fn share(longest_chain: u8, commands: &[Command]) -> (u64, u64) {
             Command::Abort(txn) if world.state(txn).is_undecided() => {
                 world.decide(txn, Outcome::Abort);
             }
-            Command::Operate(..) | Command::Vote(_) | Command::Commit(_) | Command::Abort(_) => {}
-        }
-        for doomed in world.scheduler.take_doomed() {
-            let txn = world.number(&doomed);
-            if doomed.state().is_undecided() {
-                world.decide(txn, Outcome::Abort);
+            // Doomed from outside, and undone later.
+            Command::Commit(txn) => {
+                let actor = &world.actors[&txn];
+                world.scheduler.doom(&actor.txn, AbortReason::Requested);
             }
+            Command::Operate(..) | Command::Vote(_) | Command::Abort(_) => {}
         }
+        // Whoever is doomed lingers until its own abort, as one does whose client is idle.
         world.granted(&arrivals);
     }
     for txn in 1..=TRANSACTIONS {

@@ -155,7 +155,7 @@ impl World {
         };
         let position = match op.act {
             Act::Read => self.history.iter().position(overtakes),
-            _ => None,
+            Act::Write | Act::Increment | Act::Commit | Act::Abort => None,
         };
         let operations = &mut self.actors.get_mut(&op.txn).unwrap().operations;
         operations.push(op.clone());

@@ -1,29 +1,38 @@
 //! Multi-version: reads from a snapshot, queries as of any stamp (§2.6).
 //!
-//! A transaction reads what was committed when it first read. It never waits to read; it precedes every
-//! undecided writer of what it reads, and if one of those commits first, it is overtaken and aborted
-//! (conditions A and B, both by the scheduler). Writers of one key take turns under locks that
-//! readers do not see; a writer votes after the readers of what it overwrites are decided (conditions C
-//! and D). Blind writes need no first-committer-wins check; a read before the write makes one.
+//! A transaction reads what was committed when it first read. It precedes every undecided writer of what it
+//! reads, and if one of those commits first, it is overtaken and aborted (conditions A and B). Writers of one
+//! key take turns under locks that readers do not see; a writer votes after the readers of what it overwrites
+//! are decided (conditions C and D). Blind writes need no first-committer-wins check; a read before the write
+//! makes one. All of this is [`VersionOrder`], which also sees to it that readers who keep coming do not delay a
+//! writer for ever: only then does a read wait. Here are the values, and the writers' locks.
 //!
-//! A query reads as of a stamp, without marks and without a vote. Stamps grow along every precedence, so
-//! what was decided up to a stamp is a prefix of a serial order.
+//! A query reads as of a stamp, without marks and without a vote ([`Queries`]). Stamps grow along every
+//! precedence, so what was decided up to a stamp is a prefix of a serial order.
 //!
-//! All versions are kept, so the store grows with every write: it is meant for runs that end.
+//! All versions are kept, because a query may ask for any stamp. So the store grows with every write: it is
+//! meant for runs that end.
 //!
-//! Invariants M1 to M3 are in `store`, C1 is in `version`, and
+//! Invariants M1 and M2 are in `store`, C1 is in `version`, and
+//! - M3 A transaction's intents go (`retire`) before its locks do, so the next writer of a key finds its version
+//!   or nothing.
 //! - M4 Under commitment ordering, what a transaction that is not doomed has read is the newest committed
 //!   version, whatever the snapshot: who installs a newer one had to wait for it.
+//! - M5 A writer is among `voters` before it leaves an intent, until its intents are gone: a query that waits for
+//!   a vote finds its stamp.
 
-mod query;
 mod store;
+#[cfg(test)]
+mod tests;
 mod version;
 
-use std::future::poll_fn;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::task::Poll;
 
-use co_core::{Grant, LockMode, LockPolicy, LockTable, Scheduler, Stamp, VoteRule};
+use co_core::{
+    Footprint, Grant, LockMode, LockPolicy, LockTable, Queries, Reading, Scheduler, Stamp, Txn,
+    TxnId, VersionOrder, VoteRule, WriteKind,
+};
 
 use crate::engine::host::{Engine, Host, Options};
 use crate::engine::number;
@@ -34,9 +43,7 @@ use crate::participant::{Change, Key, KeyRange, MAX_SCAN_ROWS, Prepared, Value};
 use crate::registry::{Entry, Handle};
 use crate::sync::Mutex;
 
-use query::Waiters;
-pub use store::Snapshot;
-use store::Versions;
+use store::Store;
 
 /// A site with the multi-version engine.
 ///
@@ -64,25 +71,43 @@ impl Host<MultiVersion> {
 /// The multi-version engine.
 #[derive(Debug)]
 pub struct MultiVersion {
+    scheduler: Scheduler,
     /// Write and increment locks only: which writer of a key is next.
     locks: LockTable<Key>,
-    versions: Mutex<Versions>,
-    waiters: Waiters,
+    order: VersionOrder<Key>,
+    store: Mutex<Store>,
+    queries: Queries,
+    /// Undecided writers: their votes are stamped by the host, in the handle.
+    voters: Mutex<BTreeMap<TxnId, Arc<Handle>>>,
     recording: bool,
 }
 
-/// What a transaction sees; taken when it first reads.
-type MaybeSnapshot = Option<Snapshot>;
-type Work = Workspace<MaybeSnapshot>;
+type Work = Workspace<()>;
 
 impl MultiVersion {
     fn new(scheduler: &Scheduler, recorder: &Recorder) -> Self {
         Self {
+            scheduler: scheduler.clone(),
             locks: LockTable::new(scheduler.clone(), LockPolicy::Ss2pl),
-            versions: Mutex::new(Versions::new(scheduler.clone())),
-            waiters: Waiters::default(),
+            order: VersionOrder::new(scheduler.clone()),
+            store: Mutex::default(),
+            queries: Queries::new(),
+            voters: Mutex::default(),
             recording: recorder.is_on(),
         }
+    }
+
+    /// Enters a writer among those whose votes queries may wait for (M5).
+    fn enter_voter(&self, handle: &Arc<Handle>) {
+        let mut voters = self.voters.lock();
+        let entry = voters.entry(handle.txn().id());
+        entry.or_insert_with(|| Arc::clone(handle));
+    }
+
+    /// The stamp of a writer's YES, if it is known.
+    fn vote_stamp(&self, txn: &Txn) -> Option<Stamp> {
+        let voters = self.voters.lock();
+        voters.get(&txn.id())?.vote_stamp()
     }
 }
 
@@ -94,110 +119,139 @@ fn mode_for(change: &Change, before: Option<&Pending>) -> LockMode {
     }
 }
 
+/// What a change does to its key; that an increment of an own write is a write is known to the version order.
+fn kind_of(change: &Change) -> WriteKind {
+    match change {
+        Change::Put(..) | Change::Delete(_) => WriteKind::Put,
+        Change::Increment(..) => WriteKind::Increment,
+    }
+}
+
 impl Engine for MultiVersion {
-    type Private = MaybeSnapshot;
+    type Private = ();
 
     fn name(&self) -> &'static str {
         "mvcc"
     }
 
-    async fn get(
-        &self,
-        entry: &Entry<MaybeSnapshot>,
-        key: &Key,
-    ) -> Result<Option<Value>, OperationError> {
-        let mut work = entry.active()?;
-        if let Some(own) = work.own_value(key) {
-            return Ok(own);
+    async fn get(&self, entry: &Entry<()>, key: &Key) -> Result<Option<Value>, OperationError> {
+        loop {
+            let turn = {
+                let mut work = entry.active()?;
+                if let Some(own) = work.own_value(key) {
+                    return Ok(own);
+                }
+                let reading = self.order.read(entry.handle().txn(), key);
+                match reading.map_err(OperationError::Aborted)? {
+                    Reading::Now(snapshot) => {
+                        let (version, value) = self.store.lock().at(key, snapshot.position());
+                        work.note_read(key, version);
+                        return Ok(work.on_top(key, value.as_ref()));
+                    }
+                    Reading::After(turn) => turn,
+                }
+            };
+            if let Grant::Aborted(reason) = turn.await {
+                return Err(OperationError::Aborted(reason));
+            }
         }
-        let mut versions = self.versions.lock();
-        let snapshot = *work.private.get_or_insert_with(|| versions.snapshot());
-        let read = versions.read(entry.handle().txn(), snapshot, key);
-        drop(versions);
-        let (version, value) = read.map_err(OperationError::Aborted)?;
-        work.note_read(key, version);
-        Ok(work.on_top(key, value.as_ref()))
     }
 
     async fn scan(
         &self,
-        entry: &Entry<MaybeSnapshot>,
+        entry: &Entry<()>,
         range: &KeyRange,
     ) -> Result<Vec<(Key, Value)>, OperationError> {
-        let mut work = entry.active()?;
-        let mut versions = self.versions.lock();
-        let snapshot = *work.private.get_or_insert_with(|| versions.snapshot());
-        let read = versions.scan(entry.handle().txn(), snapshot, range);
-        drop(versions);
-        let rows = read.map_err(OperationError::Aborted)?;
-        work.note_scan(range, snapshot.position, &rows);
-        work.rows_on_top(range, rows)
+        loop {
+            let turn = {
+                let mut work = entry.active()?;
+                let txn = entry.handle().txn();
+                let reading = self.order.scan(txn, &range.low, range.high.as_ref());
+                match reading.map_err(OperationError::Aborted)? {
+                    Reading::Now(snapshot) => {
+                        let rows = self.store.lock().rows_at(range, snapshot.position());
+                        work.note_scan(range, snapshot.position().0, &rows);
+                        return work.rows_on_top(range, rows);
+                    }
+                    Reading::After(turn) => turn,
+                }
+            };
+            if let Grant::Aborted(reason) = turn.await {
+                return Err(OperationError::Aborted(reason));
+            }
+        }
     }
 
-    async fn change(
-        &self,
-        entry: &Entry<MaybeSnapshot>,
-        change: Change,
-    ) -> Result<(), OperationError> {
+    async fn change(&self, entry: &Entry<()>, change: Change) -> Result<(), OperationError> {
         let key = Arc::clone(change.key());
+        let handle = entry.handle();
         let asked = {
             let work = entry.active()?;
             let mode = mode_for(&change, work.pending(&key));
-            self.locks.acquire(entry.handle().txn(), &key, mode)
+            self.locks.acquire(handle.txn(), &key, mode)
         };
         if let Grant::Aborted(reason) = asked.await {
             return Err(OperationError::Aborted(reason));
         }
         let mut work = entry.active()?;
-        let mut versions = self.versions.lock();
         if matches!(change, Change::Increment(..)) && work.own_value(&key).is_none() {
-            number::check(versions.newest_value(&key).map(|value| &**value))?;
+            let store = self.store.lock();
+            number::check(store.newest_value(&key).map(|value| &**value))?;
         }
-        work.change(change.clone())?;
-        versions.intend(entry.handle(), work.private, &change);
-        drop(versions);
-        if let Some(reason) = entry.handle().txn().doomed() {
-            return Err(OperationError::Aborted(reason));
-        }
-        Ok(())
+        let kind = kind_of(&change);
+        work.change(change)?;
+        self.enter_voter(handle);
+        let intended = self.order.intend(handle.txn(), &key, kind);
+        intended.map_err(OperationError::Aborted)
     }
 
     fn apply(&self, handle: &Handle, work: &Work, stamp: Stamp) -> Option<u64> {
-        let mut versions = self.versions.lock();
-        versions.install(Some(handle.txn()), stamp, &work.changes())
+        if work.is_read_only() {
+            return None;
+        }
+        let changes = work.changes();
+        let installed = self.order.install(handle.txn(), |position| {
+            self.store.lock().install(position, stamp, &changes)
+        });
+        assert!(installed.is_ok(), "P2: {:?} has voted", handle.name());
+        installed.ok()
     }
 
-    fn undo(&self, handle: &Handle, work: &Work) {
-        let keys = work.writes().map(|(key, _)| key);
-        self.versions.lock().withdraw(handle.txn(), keys);
-    }
-
-    fn release(&self, handle: &Handle, work: &Work) {
+    fn release(&self, handle: &Handle, _: &Work) {
         let txn = handle.txn();
-        let keys = work.reads().map(|(key, _)| key);
-        self.versions.lock().unmark(txn, work.private, keys);
+        self.order.retire(txn);
+        self.voters.lock().remove(&txn.id());
         self.locks.release(txn);
     }
 
     fn recover(&self, handle: &Arc<Handle>, prepared: Prepared) -> Work {
         let txn = handle.txn();
-        let mut versions = self.versions.lock();
-        for key in &prepared.reads {
-            versions.mark_read(txn, key);
-        }
-        for range in &prepared.scans {
-            versions.mark_scanned(txn, range);
-        }
+        self.enter_voter(handle);
+        let ranges = prepared.scans.iter();
+        let writes = prepared.changes.iter();
+        let footprint = Footprint {
+            reads: prepared.reads.clone(),
+            ranges: ranges
+                .map(|range| (Arc::clone(&range.low), range.high.clone()))
+                .collect(),
+            writes: writes
+                .map(|change| (Arc::clone(change.key()), kind_of(change)))
+                .collect(),
+        };
+        self.order.reinstate(txn, footprint);
         for change in &prepared.changes {
             self.locks
                 .reinstate(txn, change.key(), mode_for(change, None));
-            versions.reinstate(handle, change.key());
         }
-        Workspace::recovered(prepared, self.recording, &*versions)
+        Workspace::recovered(prepared, self.recording, &*self.store.lock())
     }
 
     fn restore(&self, stamp: Stamp, changes: &[Change]) -> Option<u64> {
-        self.versions.lock().install(None, stamp, changes)
+        if changes.is_empty() {
+            return None;
+        }
+        let install = |position| self.store.lock().install(position, stamp, changes);
+        Some(self.order.restore(install))
     }
 
     async fn query(
@@ -205,16 +259,18 @@ impl Engine for MultiVersion {
         stamp: Stamp,
         range: &KeyRange,
     ) -> Result<Vec<(Key, Value)>, OperationError> {
-        let rows = poll_fn(|context| {
-            self.waiters.register(context.waker());
-            let versions = self.versions.lock();
-            if versions.may_change(range, stamp) {
-                Poll::Pending
-            } else {
-                Poll::Ready(versions.rows_as_of(range, stamp))
+        // The floor of the queries is never raised, because all versions are kept: none is too old.
+        let rows = match self.queries.begin(&self.scheduler, stamp) {
+            Ok(query) => {
+                let high = range.high.as_ref();
+                let stamps = |txn: &Txn| self.vote_stamp(txn);
+                query
+                    .settled_with(&self.order, &range.low, high, stamps)
+                    .await;
+                self.store.lock().rows_as_of(range, stamp)
             }
-        })
-        .await;
+            Err(error) => unreachable!("{error}"),
+        };
         if rows.len() > MAX_SCAN_ROWS {
             return Err(OperationError::TooManyRows);
         }
@@ -222,10 +278,13 @@ impl Engine for MultiVersion {
     }
 
     fn progressed(&self) {
-        self.waiters.wake_all();
+        self.queries.progressed();
     }
 
     fn is_idle(&self) -> bool {
-        self.locks.is_empty() && self.versions.lock().is_unmarked()
+        self.locks.is_empty()
+            && self.order.is_empty()
+            && self.queries.is_empty()
+            && self.voters.lock().is_empty()
     }
 }

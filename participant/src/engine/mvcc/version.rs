@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use co_core::{Stamp, Txn};
+use co_core::Stamp;
 
 use crate::engine::number;
 use crate::participant::{Change, Value};
@@ -22,56 +22,28 @@ pub(super) struct Version {
     pub(super) value: Option<Value>,
     /// By how much it grew, if it is an increment of the version before.
     delta: Option<i64>,
-    /// Who installed it, in this life of the site.
-    pub(super) writer: Option<Txn>,
-}
-
-impl Version {
-    pub(super) fn is_increment(&self) -> bool {
-        self.delta.is_some()
-    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chain(Vec<Version>);
 
 impl Chain {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn newest(&self) -> Option<&Version> {
-        self.0.last()
-    }
-
     /// What a snapshot at `position` shows.
     pub(super) fn at(&self, position: u64) -> Option<&Version> {
         self.0.iter().rfind(|version| version.sequence <= position)
     }
 
-    /// The versions that a snapshot at `position` does not show.
-    pub(super) fn after(&self, position: u64) -> impl Iterator<Item = &Version> {
-        let newer = self.0.iter().rev();
-        newer.take_while(move |version| version.sequence > position)
-    }
-
     /// The number of the newest version, zero if there is none.
     pub(super) fn newest_sequence(&self) -> u64 {
-        self.newest().map_or(0, |version| version.sequence)
+        self.0.last().map_or(0, |version| version.sequence)
     }
 
     /// The newest value, if the key is present.
     pub(super) fn newest_value(&self) -> Option<&Value> {
-        self.newest()?.value.as_ref()
+        self.0.last()?.value.as_ref()
     }
 
-    pub(super) fn install(
-        &mut self,
-        sequence: u64,
-        stamp: Stamp,
-        change: &Change,
-        writer: Option<&Txn>,
-    ) {
+    pub(super) fn install(&mut self, sequence: u64, stamp: Stamp, change: &Change) {
         assert!(self.newest_sequence() < sequence, "C1: versions in order");
         let (value, delta) = match change {
             Change::Put(_, value) => (Some(Arc::clone(value)), None),
@@ -86,7 +58,6 @@ impl Chain {
             stamp,
             value,
             delta,
-            writer: writer.cloned(),
         });
     }
 
@@ -126,11 +97,11 @@ mod tests {
     #[test]
     fn a_query_between_two_increments_sums_those_that_were_decided_by_then() {
         let mut chain = Chain::default();
-        chain.install(1, Stamp(2), &Change::Put(key(), number::encode(100)), None);
+        chain.install(1, Stamp(2), &Change::Put(key(), number::encode(100)));
         // Applied in the opposite order to their stamps.
-        chain.install(2, Stamp(9), &Change::Increment(key(), 10), None);
-        chain.install(3, Stamp(5), &Change::Increment(key(), 1), None);
-        chain.install(4, Stamp(11), &Change::Delete(key()), None);
+        chain.install(2, Stamp(9), &Change::Increment(key(), 10));
+        chain.install(3, Stamp(5), &Change::Increment(key(), 1));
+        chain.install(4, Stamp(11), &Change::Delete(key()));
         let number_at = |stamp| {
             chain
                 .as_of(Stamp(stamp))
@@ -152,8 +123,8 @@ mod tests {
     #[test]
     fn increments_of_an_absent_key_start_from_zero() {
         let mut chain = Chain::default();
-        chain.install(1, Stamp(1), &Change::Increment(key(), 3), None);
-        chain.install(2, Stamp(2), &Change::Increment(key(), 4), None);
+        chain.install(1, Stamp(1), &Change::Increment(key(), 3));
+        chain.install(2, Stamp(2), &Change::Increment(key(), 4));
         assert_eq!(chain.newest_value(), Some(&number::encode(7)));
         assert_eq!(chain.as_of(Stamp(1)), Some(number::encode(3)));
     }
