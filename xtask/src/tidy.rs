@@ -12,7 +12,15 @@ const ABSENT: &[(&str, &[&str], &[&str])] = &[
     (
         "co-core",
         &[],
-        &["coco", "participant", "checker", "tokio", "tonic", "serde"],
+        &[
+            "coco",
+            "participant",
+            "checker",
+            "tokio",
+            "tonic",
+            "serde",
+            "rand",
+        ],
     ),
     (
         "checker",
@@ -30,6 +38,11 @@ const ABSENT: &[(&str, &[&str], &[&str])] = &[
         &["checker", "tokio", "tonic", "prost"],
     ),
     ("simulator", &[], &["tokio", "tonic", "prost"]),
+    (
+        "conformance",
+        &[],
+        &["coco", "participant", "tokio", "tonic", "redb", "fjall"],
+    ),
 ];
 
 /// Text that no committed file may contain, with the reason.

@@ -5,10 +5,12 @@
 //! intervals (`Certification::Interval`).
 //!
 //! A transaction reads some accounts and moves an amount between two others: at one site if it is local, from one
-//! site to the other if it is global. After each run the sum over all accounts is checked. A transaction that
-//! aborts is tried again until it commits. Network and thinking are pauses of a given length.
+//! site to the other if it is global. A transaction that aborts is tried again until it commits. Network and
+//! thinking are pauses of a given length. After each run the sum over all accounts is checked, and the checker
+//! judges the histories of both sites together.
 #![forbid(unsafe_code)]
 
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -76,6 +78,8 @@ type Account = Mutex<Vec<(CommitSeq, i64)>>;
 struct Site {
     order: Gco<usize>,
     accounts: Vec<Account>,
+    /// Committed transactions, in the checker's notation.
+    history: Mutex<Vec<String>>,
 }
 
 /// One transaction at one site, with the changes it keeps to itself until it commits.
@@ -83,6 +87,8 @@ struct Part<'a> {
     site: &'a Site,
     txn: SiteTxn,
     changes: Vec<(usize, i64)>,
+    /// Which versions it has seen.
+    seen: RefCell<Vec<(usize, CommitSeq)>>,
 }
 
 /// A transaction must abort.
@@ -100,6 +106,7 @@ impl Site {
         Self {
             order: Gco::new(reads, certification),
             accounts: (0..options.accounts).map(account).collect(),
+            history: Mutex::default(),
         }
     }
 
@@ -108,14 +115,15 @@ impl Site {
             site: self,
             txn: self.order.begin(kind),
             changes: Vec::new(),
+            seen: RefCell::default(),
         }
     }
 
     /// What a transaction that has the account's turn is about to replace: nobody else can, so it need not ask.
-    fn newest(&self, account: usize) -> i64 {
+    fn newest(&self, account: usize) -> (CommitSeq, i64) {
         let versions = self.accounts[account].lock();
         let versions = versions.unwrap_or_else(PoisonError::into_inner);
-        versions.last().map_or(INITIAL, |version| version.1)
+        versions.last().copied().unwrap_or((CommitSeq(0), INITIAL))
     }
 }
 
@@ -135,7 +143,17 @@ impl Part<'_> {
         let versions = self.site.accounts[account].lock();
         let versions = versions.unwrap_or_else(PoisonError::into_inner);
         let at = versions.partition_point(|version| version.0 <= as_of);
-        Ok(versions[at - 1].1)
+        let (number, value) = versions[at - 1];
+        drop(versions);
+        self.seen.borrow_mut().push((account, number));
+        Ok(value)
+    }
+
+    /// The value of an account whose turn it has.
+    fn held(&self, account: usize) -> i64 {
+        let (number, value) = self.site.newest(account);
+        self.seen.borrow_mut().push((account, number));
+        value
     }
 
     /// Takes the account's turn, waiting for it. All transactions take turns in one order (site, account), so
@@ -161,7 +179,9 @@ impl Part<'_> {
 
     fn end(self, outcome: Outcome) -> Result<(), Aborted> {
         let oldest = self.site.order.oldest_read();
+        let position = Cell::new(None);
         let install = |number| {
+            position.set(Some(number));
             for &(account, value) in &self.changes {
                 let versions = self.site.accounts[account].lock();
                 let mut versions = versions.unwrap_or_else(PoisonError::into_inner);
@@ -173,7 +193,30 @@ impl Part<'_> {
         let order = &self.site.order;
         order
             .decided_with(&self.txn, outcome, install)
-            .map_err(never)
+            .map_err(never)?;
+        if outcome == Outcome::Commit {
+            self.record(position.get());
+        }
+        Ok(())
+    }
+
+    fn record(&self, position: Option<CommitSeq>) {
+        let name = match self.txn.kind() {
+            Kind::Global { gtid, .. } => format!("G{}", gtid.0),
+            Kind::Local { priority } => format!("L{}", priority.0),
+            Kind::Query { .. } => return,
+        };
+        let position = position.filter(|_| !self.changes.is_empty());
+        let position = position.map_or_else(|| "-".to_owned(), |number| number.0.to_string());
+        let mut line = format!("c {name} - {position}");
+        for (account, number) in self.seen.borrow().iter() {
+            line += &format!(" r:{account}@{}", number.0);
+        }
+        for (account, _) in &self.changes {
+            line += &format!(" w:{account}");
+        }
+        let history = self.site.history.lock();
+        history.unwrap_or_else(PoisonError::into_inner).push(line);
     }
 }
 
@@ -231,7 +274,7 @@ impl Run<'_> {
         };
         part.turn(first.min(second))?;
         part.turn(first.max(second))?;
-        let values = [first, second].map(|account| part.site.newest(account));
+        let values = [first, second].map(|account| part.held(account));
         part.changes = vec![
             (first, values[0] - choice.amount),
             (second, values[1] + choice.amount),
@@ -264,7 +307,7 @@ impl Run<'_> {
                 part.read(account)?;
             }
             part.turn(accounts[at])?;
-            let value = part.site.newest(accounts[at]);
+            let value = part.held(accounts[at]);
             part.changes = vec![(accounts[at], value + signs[at])];
         }
         pause(self.options.message); // the request to vote
@@ -382,15 +425,29 @@ fn run(options: &Options, certification: Certification) -> Summary {
     summary
 }
 
-/// No money was lost, and the sites have forgotten everything.
+/// No money was lost, the sites have forgotten everything, and both together are serializable.
 fn check(run: &Run<'_>) {
     let sites = run.sites.iter();
     let moved = sites.flat_map(|site| {
         let accounts = 0..site.accounts.len();
-        accounts.map(|account| site.newest(account) - INITIAL)
+        accounts.map(|account| site.newest(account).1 - INITIAL)
     });
     assert_eq!(moved.sum::<i64>(), 0, "the sum over all accounts");
     assert!(run.sites.iter().all(|site| site.order.is_empty()), "I7");
+    let histories: Vec<_> = run.sites.iter().zip(["A", "B"]).map(history).collect();
+    let report = checker::judge(&histories, checker::Level::Serializability);
+    let valid = matches!(report.verdict, checker::Verdict::Valid { .. });
+    assert!(valid, "not serializable: {}", report.to_json());
+}
+
+fn history((site, name): (&Site, &str)) -> checker::SiteHistory {
+    let lines = site.history.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = format!(
+        "co-history 1 {name}\n{}\nend {}\n",
+        lines.join("\n"),
+        lines.len()
+    );
+    checker::parse::read_history(text.as_bytes(), name).expect("the lines above follow the format")
 }
 
 impl Tally {

@@ -12,11 +12,11 @@ use std::hint;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, MODELLED, Mutex};
 
 /// How often a waiter looks before it sleeps. After the first looks it pauses, after the others it lets another
 /// thread run if one can, which may be the one it waits for.
-const LOOKS: u32 = if cfg!(co_loom) { 0 } else { 64 };
+const LOOKS: u32 = if MODELLED { 0 } else { 64 };
 const PAUSES: u32 = 10;
 
 type Callback<T> = Box<dyn FnOnce(T) + Send>;

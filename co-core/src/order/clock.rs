@@ -41,7 +41,7 @@ impl Clock {
     }
 }
 
-#[cfg(all(test, not(co_loom)))]
+#[cfg(all(test, not(any(co_loom, co_shuttle))))]
 mod tests {
     use super::*;
 

@@ -9,10 +9,10 @@ use hashbrown::HashTable;
 
 use crate::id::TxnId;
 use crate::order::Txn;
-use crate::sync::{Mutex, Padded};
+use crate::sync::{MODELLED, Mutex, Padded};
 
 /// Names are spread over this many mutexes; one thread's names fall on one of them.
-const SHARDS: usize = if cfg!(co_loom) { 1 } else { 32 };
+const SHARDS: usize = if MODELLED { 1 } else { 32 };
 
 pub(super) struct Registry(Box<[Padded<Mutex<HashTable<Txn>>>]>);
 

@@ -368,8 +368,13 @@ impl Scheduler {
     ///
     /// A YES for a global transaction must be in the site's log, with the transaction's writes and read
     /// marks, before it is sent. A local transaction commits on it: apply, then [`Scheduler::decided`].
+    ///
+    /// A query has nothing to vote on, and is told NO; it ends by [`Outcome::Abort`].
     #[inline]
     pub fn request_vote(&self, txn: &Txn) -> VoteFuture {
+        if is_query(txn) {
+            return VoteFuture::cast(Vote::No(AbortReason::Requested));
+        }
         let node = &txn.0;
         if self.casts_freely() && node.vote_at_once().is_ok() {
             return VoteFuture::cast(Vote::Yes);

@@ -1,7 +1,7 @@
 //! Counts of what begins and ends, without a cache line that all threads write.
 //!
 //! Each thread has a row of its own, so counting is a load and a store. Threads beyond [`ROWS`], and a
-//! thread that is just ending, share one row and count by read-modify-write. Under loom everybody shares.
+//! thread that is just ending, share one row and count by read-modify-write. In a model everybody shares.
 //!
 //! Invariants:
 //! - N1 A row of its own is written by one thread at a time: a thread takes its number from [`Numbers`] and
@@ -9,10 +9,10 @@
 //! - N2 Nothing is counted as ended that a reader does not also count as begun: a reader adds up the ends
 //!   first.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, MODELLED, Ordering};
 
 /// Threads that have a row of their own.
-const ROWS: usize = if cfg!(co_loom) { 0 } else { 31 };
+const ROWS: usize = if MODELLED { 0 } else { 31 };
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +60,7 @@ impl Tally {
     }
 }
 
-#[cfg(not(co_loom))]
+#[cfg(not(any(co_loom, co_shuttle)))]
 mod numbers {
     use std::cell::Cell;
     use std::collections::BTreeSet;
@@ -121,14 +121,14 @@ mod numbers {
     }
 }
 
-#[cfg(co_loom)]
+#[cfg(any(co_loom, co_shuttle))]
 mod numbers {
     pub(super) fn own() -> Option<usize> {
         None
     }
 }
 
-#[cfg(all(test, not(co_loom)))]
+#[cfg(all(test, not(any(co_loom, co_shuttle))))]
 mod tests {
     use std::collections::BTreeSet;
 

@@ -1,8 +1,9 @@
 //! Any sequence of calls, sensible or not: nothing panics, nothing hangs, nothing stays behind.
 
 use co_core::{
-    AbortReason, EdgeKind, Footprint, Grant, LockFuture, LockMode, LockPolicy, LockTable, Outcome,
-    Scheduler, State, Txn, Validator, Vote, VoteFuture, VoteRule, WriteKind,
+    AbortReason, EdgeKind, Footprint, Grant, Gtid, Kind, LockFuture, LockMode, LockPolicy, LockSet,
+    LockTable, Outcome, Priority, Scheduler, Stamp, State, Txn, Validator, Vote, VoteFuture,
+    VoteRule, WriteKind,
 };
 use proptest::prelude::*;
 
@@ -22,6 +23,8 @@ struct Chaos {
     table: LockTable<u8>,
     validator: Validator<u8>,
     txns: Vec<Txn>,
+    /// Of transactions whose engine keeps its locks itself, as well as leaving some to the table.
+    sets: Vec<Option<LockSet>>,
     votes: Vec<(usize, VoteFuture)>,
     locks: Vec<(usize, LockFuture)>,
 }
@@ -31,7 +34,10 @@ impl Chaos {
         let scheduler = Scheduler::new(rule);
         let mut txns: Vec<_> = (1..4).map(|number| global(&scheduler, number)).collect();
         txns.push(local(&scheduler, 4));
+        txns.push(scheduler.begin(Kind::Query { stamp: Stamp(1) }));
+        txns.push(scheduler.recover(Gtid(9), Priority(9)));
         Self {
+            sets: txns.iter().map(|_| None).collect(),
             table: LockTable::new(scheduler.clone(), policy),
             validator: Validator::new(scheduler.clone()),
             scheduler,
@@ -73,6 +79,31 @@ impl Chaos {
                 };
                 let _refusal = self.validator.admit(txn, footprint, || two != 0);
             }
+            19 | 20 => {
+                let set = self.sets[one].get_or_insert_with(|| self.table.begin(txn));
+                let lock = self.table.lock(set, &key, MODES[two % 3]);
+                self.locks.push((one, lock));
+            }
+            21 => {
+                let set = self.sets[one].get_or_insert_with(|| self.table.begin(txn));
+                self.locks
+                    .push((one, self.table.lock_range(set, &key, None)));
+            }
+            22 => {
+                if let Some(set) = self.sets[one].take() {
+                    self.table.end(set);
+                }
+            }
+            23 => self.table.reinstate(txn, &key, MODES[two % 3]),
+            24 => {
+                let footprint = Footprint {
+                    reads: vec![key],
+                    ranges: Vec::new(),
+                    writes: vec![(key, WriteKind::Increment)],
+                };
+                let _clear = self.validator.is_clear(&footprint);
+                self.validator.reinstate(txn, footprint);
+            }
             _ => drop(self.scheduler.blocked_by(txn)),
         }
     }
@@ -85,7 +116,10 @@ impl Chaos {
             self.table.release(txn);
             self.validator.retire(txn);
         }
-        assert_eq!(self.scheduler.undecided(), 0, "I7");
+        for set in self.sets.into_iter().flatten() {
+            self.table.end(set);
+        }
+        assert!(self.scheduler.is_idle(), "I7");
         assert!(self.table.is_empty() && self.validator.is_empty(), "I7");
         for (index, vote) in self.votes {
             let vote = vote.peek().expect("every request for a vote is answered");
@@ -107,9 +141,13 @@ proptest! {
 
     #[test]
     fn no_sequence_of_calls_panics_or_leaves_something_behind(
-        calls in prop::collection::vec((0..20_u8, 0..4_usize, 0..4_usize, 0..5_u8), 1..60),
-        rule in prop::sample::select(vec![VoteRule::Withhold, VoteRule::LocalOnly, VoteRule::DangerIgnoreReads]),
-        policy in prop::sample::select(vec![LockPolicy::Ss2pl, LockPolicy::Sco]),
+        calls in prop::collection::vec((0..26_u8, 0..6_usize, 0..6_usize, 0..5_u8), 1..60),
+        rule in prop::sample::select(vec![
+            VoteRule::Withhold, VoteRule::LocalOnly, VoteRule::LocalSnapshot, VoteRule::DangerIgnoreReads,
+        ]),
+        policy in prop::sample::select(vec![
+            LockPolicy::Ss2pl, LockPolicy::Sco, LockPolicy::OrderedSharing { longest_chain: 2 },
+        ]),
     ) {
         let mut chaos = Chaos::new(rule, policy);
         for (call, one, two, key) in calls {
