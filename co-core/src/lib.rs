@@ -136,15 +136,19 @@
 //! |---|---|
 //! | order commits | [`Scheduler`], [`VoteRule`], [`Txn`], [`Kind`], [`EdgeKind`] |
 //! | wait for a vote | [`VoteFuture`], [`Vote`] |
-//! | find conflicts by locking, SS2PL or SCO | [`LockTable`], [`LockPolicy`], [`LockMode`], [`LockFuture`], [`Grant`] |
+//! | find conflicts by locking: SS2PL, SCO, ordered sharing | [`LockTable`], [`LockPolicy`], [`LockSet`], [`LockMode`], [`LockFuture`], [`Grant`] |
+//! | say which operations commute | [`Commutativity`], [`Effect`], [`Operation`], [`TooManyOperations`] |
 //! | find conflicts by validation | [`Validator`], [`Footprint`], [`WriteKind`] |
-//! | stamp decisions for snapshot queries | [`Clock`], [`Stamp`] |
+//! | find conflicts by versions, reading from snapshots | [`VersionOrder`], [`Snapshot`], [`Reading`], [`Turn`], [`Position`] |
+//! | query the past without a vote | [`Queries`], [`Query`], [`Settled`], [`TooOld`], [`Clock`], [`Stamp`] |
+//! | let local transactions commit out of order | [`Eco`], [`Gco`], [`Certification`], [`Reads`], [`SiteTxn`], [`Access`], [`Source`], [`Ending`], [`CommitSeq`] |
 //! | name and age transactions | [`Gtid`], [`Priority`], [`TxnId`] |
 //! | read what happened | [`State`], [`Outcome`], [`AbortReason`], [`Misuse`], [`Statistics`] |
 #![forbid(unsafe_code)]
 
 mod extended;
 mod graph;
+pub mod guide;
 mod id;
 mod lock;
 mod order;

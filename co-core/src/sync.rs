@@ -1,11 +1,17 @@
-//! The only door to `std::sync`, or to loom when built with `--cfg co_loom`.
+//! The only door to `std::sync`; to loom when built with `--cfg co_loom`, to shuttle with `--cfg co_shuttle`.
+//!
+//! loom tries every schedule of few steps and every value of the memory model; shuttle tries random schedules
+//! of many threads, in which every load reads the newest value. A build is for one of the two.
 //!
 //! Locks here do not poison: a panic in this crate is a broken invariant and its message is the news,
 //! not a second panic in whoever comes next.
 
 #![allow(clippy::disallowed_types, reason = "this module is the door")]
 
-#[cfg(not(co_loom))]
+#[cfg(all(co_loom, co_shuttle))]
+compile_error!("a build is for loom or for shuttle, not for both");
+
+#[cfg(not(any(co_loom, co_shuttle)))]
 mod real {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
     pub(crate) use std::sync::{Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard};
@@ -17,10 +23,20 @@ mod real {
     pub(crate) use loom::sync::{Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard};
 }
 
+#[cfg(all(co_shuttle, not(co_loom)))]
+mod real {
+    pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering, fence};
+    pub(crate) use shuttle::sync::{Arc, Condvar as RawCondvar, Mutex as RawMutex, MutexGuard};
+}
+
 use std::sync::PoisonError;
 
 pub(crate) use real::{Arc, AtomicU64, MutexGuard, Ordering, fence};
 use real::{RawCondvar, RawMutex};
+
+/// Whether a model checker schedules the threads. Capacities are small then, so that what is rare in a process
+/// is common, and nobody looks again and again instead of waiting: to the checker that is a loop without end.
+pub(crate) const MODELLED: bool = cfg!(any(co_loom, co_shuttle));
 
 /// A mutual exclusion lock that does not poison.
 #[derive(Debug)]
@@ -42,11 +58,11 @@ impl<T: Default> Default for Mutex<T> {
     }
 }
 
-/// A mutex in a `static`, for what belongs to the process and not to a scheduler. loom does not see it.
-#[cfg(not(co_loom))]
+/// A mutex in a `static`, for what belongs to the process and not to a scheduler. No model checker sees it.
+#[cfg(not(any(co_loom, co_shuttle)))]
 pub(crate) struct StaticMutex<T>(RawMutex<T>);
 
-#[cfg(not(co_loom))]
+#[cfg(not(any(co_loom, co_shuttle)))]
 impl<T> StaticMutex<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(RawMutex::new(value))
@@ -63,13 +79,13 @@ impl<T> StaticMutex<T> {
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
 
-/// A value on the heap that is made when it is first asked for. Under loom it is made at once, because loom
-/// would not see that the making comes before every use.
-#[cfg(not(co_loom))]
+/// A value on the heap that is made when it is first asked for. In a model it is made at once, because
+/// the checker would not see that the making comes before every use.
+#[cfg(not(any(co_loom, co_shuttle)))]
 #[derive(Debug)]
 pub(crate) struct Lazy<T>(std::sync::OnceLock<Box<T>>);
 
-#[cfg(not(co_loom))]
+#[cfg(not(any(co_loom, co_shuttle)))]
 impl<T: Default> Lazy<T> {
     pub(crate) const fn new() -> Self {
         Self(std::sync::OnceLock::new())
@@ -80,11 +96,11 @@ impl<T: Default> Lazy<T> {
     }
 }
 
-#[cfg(co_loom)]
+#[cfg(any(co_loom, co_shuttle))]
 #[derive(Debug)]
 pub(crate) struct Lazy<T>(Box<T>);
 
-#[cfg(co_loom)]
+#[cfg(any(co_loom, co_shuttle))]
 impl<T: Default> Lazy<T> {
     pub(crate) fn new() -> Self {
         Self(Box::default())

@@ -27,6 +27,7 @@ Examples:
   cargo xtask test               all of it, as CI does
   cargo xtask test fmt clippy    a quick look before a commit
   cargo xtask test loom          the loom models alone
+  cargo xtask test shuttle       random schedules of many threads alone
 ";
 
 fn main() -> ExitCode {

@@ -29,6 +29,12 @@ const LOOM_ENV: &[(&str, &str)] = &[
     ("CARGO_TARGET_DIR", "target/loom"),
 ];
 
+/// The same for shuttle.
+const SHUTTLE_ENV: &[(&str, &str)] = &[
+    ("RUSTFLAGS", "--cfg co_shuttle"),
+    ("CARGO_TARGET_DIR", "target/shuttle"),
+];
+
 const STEPS: &[Step] = &[
     Step {
         name: "fmt",
@@ -97,6 +103,14 @@ const STEPS: &[Step] = &[
         name: "loom",
         about: "loom models of co-core",
         work: Work::Cargo(&["test", "--release", "-p", "loom-tests"], LOOM_ENV),
+    },
+    Step {
+        name: "shuttle",
+        about: "random schedules of eight threads over co-core",
+        work: Work::Cargo(
+            &["test", "--release", "-p", "loom-tests", "--test", "random"],
+            SHUTTLE_ENV,
+        ),
     },
     Step {
         name: "mutants",

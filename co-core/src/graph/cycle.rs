@@ -41,16 +41,16 @@ pub(crate) fn find_cycle(start: &Arc<Node>) -> Option<Vec<Arc<Node>>> {
 /// How many undecided transactions the longest chain has that ends in `node`, each of which has read from the
 /// one before; `None` if that is `longest` or more, so that nobody may be added.
 pub(crate) fn chain_length(node: &Arc<Node>, longest: usize) -> Option<usize> {
-    let length = measure(node, &mut BTreeMap::new());
+    let length = measure(node, longest, &mut BTreeMap::new());
     (length < longest).then_some(length)
 }
 
-/// Recursion is no deeper than the bound on chains; many paths lead through few nodes, so each that has several
-/// sources is measured once.
-fn measure(node: &Arc<Node>, known: &mut BTreeMap<TxnId, usize>) -> usize {
+/// Many paths lead through few nodes, so each that has several sources is measured once. What is too long is not
+/// followed to its end, and a cycle, which only a misuse of `edge` can make of such edges, counts as too long.
+fn measure(node: &Arc<Node>, longest: usize, known: &mut BTreeMap<TxnId, usize>) -> usize {
     let mut node = Arc::clone(node);
     let mut length = 1;
-    loop {
+    while length < longest {
         let sources = sources_of(&node);
         match &sources[..] {
             [] => return length,
@@ -62,13 +62,15 @@ fn measure(node: &Arc<Node>, known: &mut BTreeMap<TxnId, usize>) -> usize {
                 if let Some(measured) = known.get(&node.id) {
                     return length + measured;
                 }
-                let above = several.iter().map(|source| measure(source, known)).max();
-                let above = above.unwrap_or(0);
+                known.insert(node.id, longest);
+                let above = several.iter().map(|source| measure(source, longest, known));
+                let above = above.max().unwrap_or(0);
                 known.insert(node.id, above);
                 return length + above;
             }
         }
     }
+    length
 }
 
 /// The undecided transactions that `node` has read from.

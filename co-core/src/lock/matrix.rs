@@ -236,7 +236,7 @@ impl LockMode {
     }
 }
 
-#[cfg(all(test, not(co_loom)))]
+#[cfg(all(test, not(any(co_loom, co_shuttle))))]
 mod tests {
     use super::*;
     use Compatibility::{Free, Ordered, Waits};

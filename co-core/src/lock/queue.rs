@@ -115,6 +115,15 @@ impl<K> Entry<K> {
         }
     }
 
+    /// Adds a request that passes those that wait (L3): they come after it from now on, in their order.
+    pub(super) fn push_before_waiters(&mut self, request: Request) {
+        let owner = request.owner;
+        self.push(request);
+        if let Requests::Several(requests) = &mut self.requests {
+            requests.sort_by_key(|request| request.owner != owner && !request.is_granted());
+        }
+    }
+
     /// Whether `owner` is the only one who has asked for the key, and once.
     pub(super) fn is_alone(&self, owner: TxnId) -> bool {
         matches!(&self.requests, Requests::One(request) if request.owner == owner)

@@ -17,13 +17,12 @@ use crate::lock::range::Scan;
 use crate::lock::set::LockSet;
 use crate::order::{Cell, Dependence, Scheduler, Txn};
 use crate::outcome::{AbortReason, Grant, State};
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Padded};
+use crate::sync::{Arc, AtomicU64, MODELLED, Mutex, MutexGuard, Ordering, Padded};
 
-/// Keys are spread over this many mutexes unless the engine says otherwise; few under loom, so that they
+/// Keys are spread over this many mutexes unless the engine says otherwise; few in a model, so that they
 /// collide there.
-const STRIPES: usize = if cfg!(co_loom) { 2 } else { 256 };
-/// The same for transactions whose engine keeps no [`LockSet`].
-const SET_SHARDS: usize = if cfg!(co_loom) { 2 } else { 32 };
+const STRIPES: usize = if MODELLED { 2 } else { 256 };
+const SET_SHARDS: usize = if MODELLED { 2 } else { 32 };
 
 type Stripe<K> = HashTable<Entry<K>>;
 type Striped<T> = Box<[Padded<Mutex<T>>]>;
@@ -364,11 +363,16 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             }
         }
         self.stay_behind(ask, &mut obstacles);
+        let passes = ask.passes;
         let (wait, asked) = self.begin_wait(ask.txn, obstacles);
         if wait.is_some() && self.policy.is_dirty() {
             set.undone = Some(hash);
         }
-        self.push(stripe, hash, key, Request::new(owner, mode, wait));
+        let request = Request::new(owner, mode, wait);
+        match stripe.find_mut(hash, |entry| entry.key == *key) {
+            Some(entry) if passes => entry.push_before_waiters(request),
+            _ => self.push(stripe, hash, key, request),
+        }
         set.hashes.push(hash);
         asked
     }
@@ -661,7 +665,6 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         }
     }
 
-    /// The caller holds every stripe.
     fn add_scan(
         &self,
         scans: &mut Vec<Scan<K>>,

@@ -8,10 +8,10 @@
 //! - F2 Who marks and then looks at the versions, and who locks versions and then looks at the counters: at
 //!   least one of the two sees the other. Both have a sequentially consistent fence between the two steps.
 
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, MODELLED, Ordering, fence};
 
-/// Few under loom, where each is a cost.
-const COUNTERS: usize = if cfg!(co_loom) { 2 } else { 4096 };
+/// Few in a model, where each is a cost.
+const COUNTERS: usize = if MODELLED { 2 } else { 4096 };
 
 #[derive(Debug)]
 pub(super) struct Clearance {

@@ -9,14 +9,14 @@ use crate::graph::{EdgeKind, Kind};
 use crate::id::TxnId;
 use crate::order::{Scheduler, Txn};
 use crate::outcome::{AbortReason, Misuse, State};
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicU64, MODELLED, Mutex, MutexGuard, Ordering};
 use crate::versions::item::Item;
 use crate::versions::record::{Marks, Range, Record};
 use crate::versions::timeline::{Position, Snapshot, Timeline};
 use crate::versions::turn::Turn;
 
-/// Keys and transactions are spread over this many mutexes; few under loom, so that they collide there.
-const SHARDS: usize = if cfg!(co_loom) { 1 } else { 64 };
+/// Keys and transactions are spread over this many mutexes; few in a model, so that they collide there.
+const SHARDS: usize = if MODELLED { 1 } else { 64 };
 
 /// How many late readers a ready writer waits for, unless the engine says otherwise.
 const LATE_READERS: usize = 8;

@@ -1,7 +1,7 @@
 //! Tests of extended and generalised commitment ordering: the textbook schedules and found traces, misuse, what
 //! is forgotten, reference models whose guards can be taken away, and random schedules of many sites against the
 //! real types, judged by a graph of the tests' own.
-#![cfg(not(co_loom))]
+#![cfg(not(any(co_loom, co_shuttle)))]
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::script::{Act, Op, parse};
 
-type Edges = BTreeSet<(u32, u32)>;
+pub(crate) type Edges = BTreeSet<(u32, u32)>;
 
 pub(crate) fn committed(schedule: &[Op]) -> BTreeSet<u32> {
     let commits = schedule.iter().filter(|op| op.act == Act::Commit);
@@ -96,7 +96,7 @@ pub(crate) fn withheld_nothing(schedule: &[Op]) -> bool {
 }
 
 /// Who read from whom, and where.
-fn reads_from(schedule: &[Op]) -> Vec<(u32, u32, usize)> {
+pub(crate) fn reads_from(schedule: &[Op]) -> Vec<(u32, u32, usize)> {
     let mut found = Vec::new();
     for (index, read) in schedule
         .iter()
@@ -158,15 +158,120 @@ pub(crate) fn ss2pl(schedule: &[Op]) -> bool {
     locked(schedule, Op::conflicts)
 }
 
+/// Strict two-phase locking, where read locks may go before the end.
+///
+/// There is a point for each transaction at which it holds all its locks. A lock is held from its access or that
+/// point, whichever comes first, to its access or that point, whichever comes last, and to the end of the
+/// transaction if it is for a change. Points are gaps between operations. Only lower bounds push a point up, so
+/// the lowest ones that respect them fit the upper bounds if any do.
+pub(crate) fn s2pl(schedule: &[Op]) -> bool {
+    let edges = edges(schedule);
+    let everybody: BTreeSet<_> = schedule.iter().map(|op| op.txn).collect();
+    if !serializable(&everybody, &edges)
+        || !locked(schedule, |a, b| a.act.changes() && a.conflicts(b))
+    {
+        return false;
+    }
+    let mut points: BTreeMap<u32, usize> = everybody.iter().map(|txn| (*txn, 0)).collect();
+    let mut conflicts = Vec::new();
+    for (index, earlier) in schedule.iter().enumerate() {
+        let kept = if earlier.act.changes() {
+            end(schedule, earlier.txn)
+        } else {
+            index
+        };
+        let later = schedule.iter().enumerate().skip(index);
+        for (at, later) in later.filter(|(_, later)| earlier.conflicts(later)) {
+            conflicts.push((earlier.txn, later.txn, kept, at));
+        }
+    }
+    for _ in &everybody {
+        for (from, to, kept, _) in &conflicts {
+            points.insert(*to, points[to].max(points[from]).max(kept + 1));
+        }
+    }
+    let before_access = conflicts.iter().all(|(from, _, _, at)| points[from] <= *at);
+    before_access
+        && points
+            .iter()
+            .all(|(txn, point)| *point <= end(schedule, *txn))
+}
+
 /// Strict and commitment ordered.
 pub(crate) fn sco(schedule: &[Op]) -> bool {
     st(schedule) && co(schedule)
 }
 
-/// Edges of a multi-version schedule; versions are ordered as their writers committed.
-pub(crate) fn version_edges(schedule: &[Op]) -> Edges {
+/// Every pair of transactions with a path from one to the other, all of it `among` these.
+pub(crate) fn paths(edges: &Edges, among: &BTreeSet<u32>) -> Edges {
+    let mut paths: Edges = edges
+        .iter()
+        .filter(|(a, b)| among.contains(a) && among.contains(b))
+        .copied()
+        .collect();
+    for middle in among {
+        let into: Vec<_> = paths.iter().filter(|(_, b)| b == middle).copied().collect();
+        let out: Vec<_> = paths.iter().filter(|(a, _)| a == middle).copied().collect();
+        for (a, _) in &into {
+            paths.extend(out.iter().map(|(_, b)| (*a, *b)));
+        }
+    }
+    paths
+}
+
+fn globals_in_commit_order(schedule: &[Op], edges: &Edges, globals: &BTreeSet<u32>) -> bool {
+    let among_globals = paths(edges, &committed(schedule))
+        .into_iter()
+        .filter(|(a, b)| globals.contains(a) && globals.contains(b))
+        .collect();
+    in_commit_order(schedule, &among_globals)
+}
+
+/// Extended commitment ordered: serializable, and global transactions commit in the order of the paths between
+/// them, which may lead through local ones.
+pub(crate) fn eco(schedule: &[Op], globals: &BTreeSet<u32>) -> bool {
+    csr(schedule) && globals_in_commit_order(schedule, &edges(schedule), globals)
+}
+
+/// Generalised: as [`eco`] for versions, in *some* order of the versions of each item.
+pub(crate) fn gco(schedule: &[Op], globals: &BTreeSet<u32>) -> bool {
+    let mut orders = vec![Vec::new()];
+    for writers in version_writers(schedule).values() {
+        let writers: Vec<_> = writers.iter().copied().collect();
+        let longer = orders.iter().flat_map(|order: &Vec<Vec<u32>>| {
+            let longer = |next| order.iter().cloned().chain([next]).collect();
+            permutations(&writers).into_iter().map(longer)
+        });
+        orders = longer.collect();
+    }
+    let items: Vec<_> = version_writers(schedule).into_keys().collect();
+    orders.iter().any(|order| {
+        let rank = |item, txn: u32| {
+            let item = items.iter().position(|other| *other == item)?;
+            order[item].iter().position(|writer| *writer == txn)
+        };
+        let edges = version_edges_by(schedule, rank);
+        serializable(&committed(schedule), &edges)
+            && globals_in_commit_order(schedule, &edges, globals)
+    })
+}
+
+/// Whether every read sees the last write before it, as if there were one version of each item.
+pub(crate) fn single_version(schedule: &[Op]) -> bool {
+    let mut reads = schedule
+        .iter()
+        .enumerate()
+        .filter(|(_, op)| op.act == Act::Read);
+    reads.all(|(index, read)| {
+        let mut before = schedule[..index].iter().rev();
+        let last = before.find(|op| op.act == Act::Write && op.item == read.item);
+        read.version.unwrap_or(0) == last.map_or(0, |write| write.txn)
+    })
+}
+
+/// Who of the committed wrote each item.
+fn version_writers(schedule: &[Op]) -> BTreeMap<char, BTreeSet<u32>> {
     let alive = committed(schedule);
-    let rank = |txn: u32| position(schedule, Act::Commit, txn);
     let mut writers: BTreeMap<char, BTreeSet<u32>> = BTreeMap::new();
     for op in schedule
         .iter()
@@ -174,13 +279,25 @@ pub(crate) fn version_edges(schedule: &[Op]) -> Edges {
     {
         writers.entry(op.item).or_default().insert(op.txn);
     }
+    writers
+}
+
+/// Edges of a multi-version schedule; versions are ordered as their writers committed.
+pub(crate) fn version_edges(schedule: &[Op]) -> Edges {
+    version_edges_by(schedule, |_, txn| position(schedule, Act::Commit, txn))
+}
+
+/// The same for versions that stand in the order of `rank`.
+fn version_edges_by(schedule: &[Op], rank: impl Fn(char, u32) -> Option<usize>) -> Edges {
+    let alive = committed(schedule);
+    let writers = version_writers(schedule);
     let mut edges = Edges::new();
-    for writers in writers.values() {
+    for (item, writers) in &writers {
         for (a, b) in writers
             .iter()
             .flat_map(|a| writers.iter().map(move |b| (*a, *b)))
         {
-            if rank(a) < rank(b) {
+            if rank(*item, a) < rank(*item, b) {
                 edges.insert((a, b));
             }
         }
@@ -194,7 +311,7 @@ pub(crate) fn version_edges(schedule: &[Op]) -> Edges {
             edges.insert((version, read.txn));
         }
         for writer in writers.get(&read.item).into_iter().flatten() {
-            let newer = version == 0 || rank(version) < rank(*writer);
+            let newer = version == 0 || rank(read.item, version) < rank(read.item, *writer);
             if *writer != read.txn && *writer != version && newer {
                 edges.insert((read.txn, *writer));
             }

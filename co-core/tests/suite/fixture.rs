@@ -1,25 +1,73 @@
 //! Shorthand that the unit tests share.
 
+use std::ops::Deref;
+use std::sync::Mutex;
 use std::task::{Context, Waker};
 
 use co_core::{Gtid, Kind, Outcome, Priority, Scheduler, Txn, VoteFuture, VoteRule};
 
+/// A scheduler of a test. When the test is over, what it left undecided is aborted, and nothing may be left
+/// of anybody then (I7).
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    scheduler: Scheduler,
+    begun: Mutex<Vec<Txn>>,
+}
+
+impl Guarded {
+    fn begin(&self, kind: Kind) -> Txn {
+        let txn = self.scheduler.begin(kind);
+        self.begun.lock().unwrap().push(txn.clone());
+        txn
+    }
+}
+
+impl Deref for Guarded {
+    type Target = Scheduler;
+
+    fn deref(&self) -> &Scheduler {
+        &self.scheduler
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // a second panic would hide the first
+        }
+        for txn in std::mem::take(self.begun.get_mut().unwrap()) {
+            if txn.state().is_undecided() {
+                abort(&self.scheduler, &txn);
+            }
+        }
+        assert!(self.scheduler.is_idle(), "I7: {:?}", self.scheduler);
+    }
+}
+
 /// A scheduler under the rule that everything here is about.
-pub(crate) fn withhold() -> Scheduler {
-    Scheduler::new(VoteRule::Withhold)
+pub(crate) fn withhold() -> Guarded {
+    under(VoteRule::Withhold)
+}
+
+/// A scheduler under any rule.
+pub(crate) fn under(rule: VoteRule) -> Guarded {
+    Guarded {
+        scheduler: Scheduler::new(rule),
+        begun: Mutex::default(),
+    }
 }
 
 /// A global transaction named and aged `number`.
-pub(crate) fn global(scheduler: &Scheduler, number: u64) -> Txn {
-    scheduler.begin(Kind::Global {
+pub(crate) fn global(site: &Guarded, number: u64) -> Txn {
+    site.begin(Kind::Global {
         gtid: Gtid(number),
         priority: Priority(number),
     })
 }
 
 /// A local transaction aged `number`.
-pub(crate) fn local(scheduler: &Scheduler, number: u64) -> Txn {
-    scheduler.begin(Kind::Local {
+pub(crate) fn local(site: &Guarded, number: u64) -> Txn {
+    site.begin(Kind::Local {
         priority: Priority(number),
     })
 }

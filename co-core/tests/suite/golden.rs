@@ -47,19 +47,19 @@ const MULTI: [(&str, &str, &str); 7] = [
 ];
 
 /// Whether a schedule belongs to a class.
-type Class = fn(&[Op]) -> bool;
+pub(crate) type Class = fn(&[Op]) -> bool;
 
 /// Plays one schedule: an operation of a transaction that waits is delayed, a commit is a vote request, and
 /// the decision follows the vote at once.
-struct Player {
-    world: World,
+pub(crate) struct Player {
+    pub(crate) world: World,
     delayed: BTreeMap<u32, VecDeque<Op>>,
     arrivals: Vec<u32>,
     transcript: String,
 }
 
 impl Player {
-    fn play(mode: Mode, schedule: &[Op]) -> Self {
+    pub(crate) fn play(mode: Mode, schedule: &[Op]) -> Self {
         let count = schedule.iter().map(|op| op.txn).max().unwrap_or(0);
         let mut player = Self {
             world: World::new(mode, count),
@@ -107,6 +107,7 @@ impl Player {
             Act::Commit => self.commit(&op),
             Act::Abort => {
                 self.say(&op, "aborted");
+                self.delayed.remove(&op.txn);
                 self.world.decide(op.txn, Outcome::Abort);
             }
             Act::Read | Act::Write | Act::Increment => match self.world.operate(op.clone()) {

@@ -4,17 +4,33 @@ use std::thread;
 
 use co_core::{
     AbortReason, Grant, Gtid, LockFuture, LockMode, LockPolicy, LockTable, Outcome, Priority,
-    Scheduler, State, Txn, Vote,
+    State, Txn, Vote,
 };
 
-use crate::fixture::{abort, commit, doomed, global, withheld, withhold};
+use crate::fixture::{Guarded, abort, commit, doomed, global, withheld, withhold};
 
 use LockMode::{Increment, Read, Write};
 
 struct Bank {
-    scheduler: Scheduler,
+    scheduler: Guarded,
     table: LockTable<u32>,
     txns: Vec<Txn>,
+}
+
+/// With the transactions gone, so are their locks (I7).
+impl Drop for Bank {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        for txn in &self.txns {
+            if txn.state().is_undecided() {
+                abort(&self.scheduler, txn);
+            }
+            self.table.release(txn);
+        }
+        assert!(self.table.is_empty(), "I7");
+    }
 }
 
 impl Bank {

@@ -2,12 +2,12 @@
 
 use co_core::{
     AbortReason, EdgeKind, Footprint, Grant, Gtid, Kind, LockFuture, LockMode, LockPolicy, LockSet,
-    LockTable, Outcome, Priority, Scheduler, Stamp, State, Txn, Validator, Vote, VoteFuture,
-    VoteRule, WriteKind,
+    LockTable, Outcome, Priority, Stamp, State, Txn, Validator, Vote, VoteFuture, VoteRule,
+    WriteKind,
 };
 use proptest::prelude::*;
 
-use crate::fixture::{global, local};
+use crate::fixture::{Guarded, global, local, under};
 
 const KINDS: [EdgeKind; 5] = [
     EdgeKind::ReadWrite,
@@ -19,7 +19,7 @@ const KINDS: [EdgeKind; 5] = [
 const MODES: [LockMode; 3] = [LockMode::Read, LockMode::Write, LockMode::Increment];
 
 struct Chaos {
-    scheduler: Scheduler,
+    scheduler: Guarded,
     table: LockTable<u8>,
     validator: Validator<u8>,
     txns: Vec<Txn>,
@@ -31,7 +31,7 @@ struct Chaos {
 
 impl Chaos {
     fn new(rule: VoteRule, policy: LockPolicy) -> Self {
-        let scheduler = Scheduler::new(rule);
+        let scheduler = under(rule);
         let mut txns: Vec<_> = (1..4).map(|number| global(&scheduler, number)).collect();
         txns.push(local(&scheduler, 4));
         txns.push(scheduler.begin(Kind::Query { stamp: Stamp(1) }));

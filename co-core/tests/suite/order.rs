@@ -10,7 +10,7 @@ use co_core::{
     VoteRule,
 };
 
-use crate::fixture::{abort, commit, doomed, global, local, poll, withheld, withhold};
+use crate::fixture::{abort, commit, doomed, global, local, poll, under, withheld, withhold};
 
 #[test]
 fn a_vote_waits_for_every_predecessor() {
@@ -440,7 +440,7 @@ fn commit_voted(scheduler: &Scheduler, txn: &co_core::Txn) {
 
 #[test]
 fn under_local_only_the_first_vote_dooms_who_precedes_it() {
-    let scheduler = Scheduler::new(VoteRule::LocalOnly);
+    let scheduler = under(VoteRule::LocalOnly);
     let [reader, writer] = [1, 2].map(|number| global(&scheduler, number));
     scheduler
         .edge(&reader, &writer, EdgeKind::ReadWrite)
@@ -473,7 +473,7 @@ fn under_local_only_the_first_vote_dooms_who_precedes_it() {
 /// One site's reader may vote before the writer under LocalOnly too: the order of votes is the serial order.
 #[test]
 fn under_local_only_an_earlier_vote_of_the_reader_stands() {
-    let scheduler = Scheduler::new(VoteRule::LocalOnly);
+    let scheduler = under(VoteRule::LocalOnly);
     let [reader, writer] = [1, 2].map(|number| global(&scheduler, number));
     scheduler
         .edge(&reader, &writer, EdgeKind::ReadWrite)
@@ -486,7 +486,7 @@ fn under_local_only_an_earlier_vote_of_the_reader_stands() {
 #[test]
 fn ignoring_reads_is_what_lets_a_write_skew_through() {
     let both_vote = |rule: VoteRule| {
-        let scheduler = Scheduler::new(rule);
+        let scheduler = under(rule);
         let [left, right] = [1, 2].map(|number| global(&scheduler, number));
         scheduler.edge(&left, &right, EdgeKind::ReadWrite).unwrap();
         scheduler.edge(&right, &left, EdgeKind::Predicate).unwrap();

@@ -1,14 +1,14 @@
 //! The optimistic validator: each row of its table, under each rule.
 
 use co_core::{
-    AbortReason, Footprint, Gtid, Outcome, Priority, Scheduler, State, Txn, Validator, Vote,
-    VoteRule, WriteKind,
+    AbortReason, Footprint, Gtid, Outcome, Priority, State, Txn, Validator, Vote, VoteRule,
+    WriteKind,
 };
 
-use crate::fixture::{abort, doomed, global, withheld};
+use crate::fixture::{Guarded, abort, doomed, global, under, withheld};
 
 struct Site {
-    scheduler: Scheduler,
+    scheduler: Guarded,
     validator: Validator<u32>,
 }
 
@@ -44,7 +44,7 @@ use WriteKind::{Increment, Put};
 
 impl Site {
     fn new(rule: VoteRule) -> Self {
-        let scheduler = Scheduler::new(rule);
+        let scheduler = under(rule);
         Self {
             validator: Validator::new(scheduler.clone()),
             scheduler,

@@ -1,6 +1,6 @@
 //! Tests of `VersionOrder` and `Queries` from outside: textbook schedules, single facts, starvation, memory,
 //! random schedules over two sites against an oracle that knows nothing of either.
-#![cfg(not(co_loom))]
+#![cfg(not(any(co_loom, co_shuttle)))]
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod facts;
