@@ -64,7 +64,8 @@ enum Workload {
     LongReaders,
     /// Short readers and a hot writer: where ordering does not help.
     ReaderHeavy,
-    /// The hotspot with clients that abort every fifth transaction: cascades.
+    /// The hotspot with clients that abort every fifth transaction: cascades; interactive, and CPU-bound on 8
+    /// threads.
     AbortHeavy,
 }
 
@@ -107,9 +108,10 @@ impl Workload {
             Self::Threads => [2, 4, 8, 16, 32, 64]
                 .map(|clients| load(clients, 0, 500))
                 .to_vec(),
-            Self::Interactive | Self::LongReaders | Self::ReaderHeavy | Self::AbortHeavy => {
+            Self::Interactive | Self::LongReaders | Self::ReaderHeavy => {
                 vec![load(64, 100, 0)]
             }
+            Self::AbortHeavy => vec![load(64, 100, 0), load(8, 0, 500)],
         }
     }
 
