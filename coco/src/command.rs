@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::log::{FileLog, Options, Owner};
-use crate::protocol::{CoordinatorConfig, CoordinatorId};
+use crate::protocol::{CoordinatorConfig, CoordinatorId, DeadlockPolicy};
 use crate::service::coordinator::{CoordinatorOptions, CoordinatorServer};
 use crate::service::process::{self, Fatal};
 use clap::{Args as ClapArgs, Subcommand};
@@ -54,9 +54,13 @@ struct Serve {
     /// How long a begun transaction is kept whose client says nothing.
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     idle_timeout_ms: u64,
-    /// Leave deadlocks over several sites to the timeouts.
-    #[arg(long)]
-    no_deadlock_detection: bool,
+    /// What is done about deadlocks over several sites: search, wound-wait, wait-die or timeouts.
+    #[arg(long, value_name = "POLICY", default_value_t = DeadlockPolicy::Search)]
+    deadlocks: DeadlockPolicy,
+    /// Another coordinator that works for the same sites, as ID=URI (more than once for several): deadlocks
+    /// through several coordinators are found together. Without it they end by timeout.
+    #[arg(long = "peer", value_name = "ID=URI", value_parser = named_coordinator)]
+    peers: Vec<(CoordinatorId, String)>,
     /// End when standard input does: a parent that dies leaves no orphan.
     #[arg(long)]
     exit_with_parent: bool,
@@ -93,6 +97,19 @@ pub fn run(args: Args) -> ExitCode {
     process::exit_code("coco", result)
 }
 
+/// Which coordinator, and its address: `ID=URI`.
+///
+/// # Errors
+/// If it is not of that form.
+pub fn named_coordinator(text: &str) -> Result<(CoordinatorId, String), String> {
+    let parts = text.split_once('=');
+    let (id, uri) = parts.ok_or("write it as ID=URI, such as 2=http://127.0.0.1:7002")?;
+    let id = id
+        .parse()
+        .map_err(|_| format!("`{id}` is not a coordinator's id, 0 to 255"))?;
+    Ok((CoordinatorId(id), uri.to_owned()))
+}
+
 async fn serve(args: Serve) -> Result<(), Fatal> {
     let stop = process::stop_signal(args.exit_with_parent)?;
     let owner = Owner::coordinator(&format!("C{}", args.id));
@@ -104,9 +121,10 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
         config: CoordinatorConfig {
             vote_timeout: Duration::from_millis(args.vote_timeout_ms),
             idle_timeout: Duration::from_millis(args.idle_timeout_ms),
-            detect_deadlocks: !args.no_deadlock_detection,
+            deadlocks: args.deadlocks,
             ..CoordinatorConfig::default()
         },
+        peers: args.peers.into_iter().collect(),
         on_event: Box::new(|event| process::warn("coco", event)),
     };
     let server = CoordinatorServer::start(options, listener, Arc::new(log), &records);

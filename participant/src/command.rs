@@ -15,6 +15,7 @@ use crate::service::{ParticipantOptions, ParticipantServer, Storage};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use co_core::VoteRule;
 use coco::log::{FileLog, Options, Owner};
+use coco::protocol::CoordinatorId;
 use coco::service::process::{self, Fatal};
 
 /// A resource manager that votes in commit order.
@@ -43,9 +44,10 @@ struct Serve {
     /// The engine: ss2pl, sco, optimistic or mvcc.
     #[arg(long)]
     engine: EngineKind,
-    /// The coordinator's address.
-    #[arg(long, value_name = "URI")]
-    coordinator: String,
+    /// The coordinator's address; as ID=URI if its id is not 0, and more than once if the site works for
+    /// several.
+    #[arg(long = "coordinator", value_name = "[ID=]URI", required = true, value_parser = coordinator)]
+    coordinators: Vec<(CoordinatorId, String)>,
     /// Where to listen for clients; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -119,7 +121,8 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
         idle_timeout: Duration::from_millis(args.idle_timeout_ms),
         operation_timeout: Duration::from_millis(args.operation_timeout_ms),
         on_event: Box::new(|event| process::warn("participant", event)),
-        ..ParticipantOptions::new(&args.name, &args.coordinator)
+        coordinators: args.coordinators.into_iter().collect(),
+        ..ParticipantOptions::new(&args.name, "")
     };
     let engine = engine::open(args.engine, rule, recorder);
     let server = ParticipantServer::start(options, engine, storage, listener);
@@ -138,6 +141,15 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
     }
     stop.await;
     server.shutdown().await.map_err(Fatal::new)
+}
+
+/// A coordinator's address, with its id if that is not 0.
+fn coordinator(text: &str) -> Result<(CoordinatorId, String), String> {
+    if text.contains('=') {
+        coco::command::named_coordinator(text)
+    } else {
+        Ok((CoordinatorId(0), text.to_owned()))
+    }
 }
 
 fn storage(args: &Serve) -> Result<Storage, Fatal> {

@@ -22,4 +22,4 @@ pub mod schedule;
 mod world;
 
 pub use client::{Client, Ending, Progress};
-pub use world::{Options, Step, World};
+pub use world::{ID, Options, Step, World};

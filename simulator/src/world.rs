@@ -61,6 +61,9 @@ pub enum Step {
     SyncSite(usize),
 }
 
+/// The only coordinator.
+pub const ID: CoordinatorId = CoordinatorId(1);
+
 type Queue<T> = Arc<Mutex<VecDeque<T>>>;
 
 /// Locks a queue; a panic elsewhere ends the run anyway.
@@ -107,7 +110,7 @@ impl World {
         let mut effects = Vec::new();
         let coordinator = Coordinator::recover(
             options.coordinator.clone(),
-            CoordinatorId(1),
+            ID,
             std::iter::empty(),
             &mut effects,
         )
@@ -338,7 +341,7 @@ impl World {
             participant::engine::open(node.engine, self.options.rule, node.recorder.clone());
         let outbox = {
             let up = Arc::clone(&node.up);
-            Box::new(move |message| lock(&up).push_back(message))
+            Box::new(move |_, message| lock(&up).push_back(message))
         };
         let (log, records): (Arc<dyn Log>, Vec<Vec<u8>>) = match &node.log {
             Some(log) => (Arc::new(log.clone()), log.durable()),
@@ -365,7 +368,7 @@ impl World {
         };
         let opened = Site::open(config, parts, &records, self.now);
         let opened = Arc::new(opened.expect("a log that the simulation kept is sound"));
-        opened.handle(Input::LinkUp, self.now);
+        opened.handle(Input::LinkUp(ID), self.now);
         node.life = Some(Life {
             participant,
             site: opened,
@@ -411,7 +414,7 @@ impl World {
         if let Some(message) = node.down.pop_front()
             && let Some(life) = &node.life
         {
-            life.site.handle(Input::Message(message), self.now);
+            life.site.handle(Input::Message(ID, message), self.now);
         }
     }
 
@@ -436,7 +439,8 @@ impl World {
                 CoordinatorEffect::Answer { caller, answer, .. } => {
                     self.answers.insert(caller, answer);
                 }
-                CoordinatorEffect::Note(_) => {}
+                // It is alone.
+                CoordinatorEffect::SendPeer { .. } | CoordinatorEffect::Note(_) => {}
             }
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use checker::{Case, Level, SiteHistory, Verdict, judge_each};
 use co_core::{Priority, Stamp, VoteRule};
-use coco::protocol::{CommitAnswer, ToParticipant};
+use coco::protocol::{CommitAnswer, DeadlockPolicy, ToParticipant};
 use participant::engine::EngineKind::{self, Mvcc, Optimistic, Sco, Ss2pl};
 use participant::site::Input;
 use participant::{Decision, KeyRange, Operation, Reply};
@@ -189,7 +189,11 @@ fn g1_off_two_serializable_sites_commit_a_cycle() {
 /// A: w1(x), then T2 waits for x; B: w2(y), then T1 waits for y.
 fn global_lock_deadlock(detect: bool) -> (World, Client, Client) {
     let mut options = Options::new(&[Ss2pl, Ss2pl], VoteRule::Withhold);
-    options.coordinator.detect_deadlocks = detect;
+    options.coordinator.deadlocks = if detect {
+        DeadlockPolicy::Search
+    } else {
+        DeadlockPolicy::Timeouts
+    };
     let mut world = World::new(options);
     let mut t1 = Client::global(&mut world, None);
     let mut t2 = Client::global(&mut world, None);
@@ -237,7 +241,11 @@ fn g2_off_without_the_search_both_wait_until_a_client_gives_up() {
 /// A (SCO): r1(x) w2(x), a conflict; B (SS2PL): w2(y) held, w1(y) waits. No conflict cycle, a deadlock.
 fn mixed_cycle(detect: bool) -> (World, Client, Client) {
     let mut options = Options::new(&[Sco, Ss2pl], VoteRule::Withhold);
-    options.coordinator.detect_deadlocks = detect;
+    options.coordinator.deadlocks = if detect {
+        DeadlockPolicy::Search
+    } else {
+        DeadlockPolicy::Timeouts
+    };
     let mut world = World::new(options);
     let mut t1 = Client::global(&mut world, None);
     let mut t2 = Client::global(&mut world, None);
@@ -434,7 +442,9 @@ fn read_only_vote_under_ss2pl(early: bool) -> (World, [Ending; 2]) {
         run(&mut world, &mut t1, B, put("y", "1"));
     }
     let prepare = ToParticipant::Prepare { gtid: t1.gtid() };
-    world.site(A).handle(Input::Message(prepare), world.now());
+    world
+        .site(A)
+        .handle(Input::Message(simulator::ID, prepare), world.now());
     world.run();
     world
         .participant(A)
@@ -736,7 +746,11 @@ fn g10_off_a_dirty_read_without_a_cascade_is_found_by_the_checker() {
 /// The older T is withheld at A behind the younger P, which has voted there; P is withheld at B behind T.
 fn older_behind_voted_younger(detect: bool) -> (World, Client, Client) {
     let mut options = Options::new(&[Sco, Sco], VoteRule::Withhold);
-    options.coordinator.detect_deadlocks = detect;
+    options.coordinator.deadlocks = if detect {
+        DeadlockPolicy::Search
+    } else {
+        DeadlockPolicy::Timeouts
+    };
     let mut world = World::new(options);
     let mut t = Client::global(&mut world, None);
     let mut p = Client::global(&mut world, None);

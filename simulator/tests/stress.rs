@@ -2,6 +2,7 @@
 //! `cargo run --release -p simulator --bin schedules -- --seeds SEED --count 1` runs it again.
 
 use co_core::VoteRule;
+use coco::protocol::DeadlockPolicy;
 use simulator::program::Shape;
 use simulator::schedule::{Run, Setup, run};
 
@@ -47,7 +48,7 @@ fn with_logs_whose_syncs_take_their_time_too() {
 #[test]
 fn with_timeouts_alone_everything_still_ends() {
     let mut setup = Setup::new(VoteRule::Withhold);
-    setup.options.coordinator.detect_deadlocks = false;
+    setup.options.coordinator.deadlocks = DeadlockPolicy::Timeouts;
     let (_, disordered) = all(&setup, 0..500);
     assert_eq!(disordered, 0);
 }

@@ -1,5 +1,7 @@
 //! What can be set: spans of time and bounds. No default hurts correctness, only speed and patience.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Settings of a [`Coordinator`](super::Coordinator).
@@ -15,8 +17,8 @@ pub struct CoordinatorConfig {
     pub resend_after: Duration,
     /// The longest span between two resends.
     pub resend_limit: Duration,
-    /// Search for cycles among the reported waits. Off leaves deadlocks to the timeouts alone.
-    pub detect_deadlocks: bool,
+    /// What is done about deadlocks over several sites, besides the timeouts.
+    pub deadlocks: DeadlockPolicy,
     /// How many undecided transactions there may be; begins beyond it are refused.
     pub max_in_flight: usize,
     /// How many outcomes of ended transactions are kept, to answer a client that asks again.
@@ -30,10 +32,63 @@ impl Default for CoordinatorConfig {
             idle_timeout: Duration::from_secs(60),
             resend_after: Duration::from_secs(1),
             resend_limit: Duration::from_secs(30),
-            detect_deadlocks: true,
+            deadlocks: DeadlockPolicy::Search,
             max_in_flight: 100_000,
             remembered_outcomes: 65_536,
         }
+    }
+}
+
+/// What a coordinator does about deadlocks over several sites. Timeouts are behind all of them.
+/// Coordinators that share sites should have the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum DeadlockPolicy {
+    /// Searches for cycles among the reported waits, and aborts the youngest on each.
+    #[default]
+    Search,
+    /// An older transaction that waits for a younger one has it aborted.
+    WoundWait,
+    /// A younger transaction that would wait for an older one is aborted.
+    WaitDie,
+    /// Nothing: the timeouts alone.
+    Timeouts,
+}
+
+impl DeadlockPolicy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Search, Self::WoundWait, Self::WaitDie, Self::Timeouts];
+
+    /// Its name, as options spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::WoundWait => "wound-wait",
+            Self::WaitDie => "wait-die",
+            Self::Timeouts => "timeouts",
+        }
+    }
+}
+
+impl fmt::Display for DeadlockPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that no policy has.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no deadlock policy `{0}`; use search, wound-wait, wait-die or timeouts")]
+pub struct UnknownPolicy(String);
+
+impl FromStr for DeadlockPolicy {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        let mut policies = Self::ALL.into_iter();
+        policies
+            .find(|policy| policy.name() == name)
+            .ok_or_else(|| UnknownPolicy(name.to_owned()))
     }
 }
 
@@ -56,8 +111,9 @@ pub struct VoterConfig {
     /// Whether the site has a log.
     pub durability: Durability,
     /// How long a wait must last before it is reported to the coordinator: shorter ones end by
-    /// themselves and are not worth a message.
-    pub report_after: Duration,
+    /// themselves and are not worth a message. `None` is full autonomy: nothing but votes and
+    /// outcomes leaves the site, and deadlocks over several sites are left to the timeouts.
+    pub report_after: Option<Duration>,
     /// How long a transaction may stay without a decision before the coordinator is asked (doubled
     /// each time).
     pub inquire_after: Duration,
@@ -75,7 +131,7 @@ impl Default for VoterConfig {
         Self {
             address: String::new(),
             durability: Durability::Durable,
-            report_after: Duration::from_millis(5),
+            report_after: Some(Duration::from_millis(5)),
             inquire_after: Duration::from_secs(2),
             inquire_limit: Duration::from_secs(30),
             vote_wait_timeout: None,

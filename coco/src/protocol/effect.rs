@@ -2,7 +2,9 @@
 
 use co_core::{Gtid, Priority, Stamp};
 
-use super::{AbortCause, Decision, SiteName, ToCoordinator, ToParticipant};
+use super::{
+    AbortCause, CoordinatorId, Decision, PeerMessage, SiteName, ToCoordinator, ToParticipant,
+};
 use crate::log::Record;
 
 /// Names one forced append; comes back through `handle_durable` when the record is durable.
@@ -34,6 +36,13 @@ pub enum CoordinatorEffect {
         to: SiteName,
         /// What.
         message: ToParticipant,
+    },
+    /// Send to a connected coordinator, in order. May be dropped if the link has just died.
+    SendPeer {
+        /// To whom.
+        to: CoordinatorId,
+        /// What.
+        message: PeerMessage,
     },
     /// Answer a waiting caller. Each caller is answered at most once.
     Answer {
@@ -210,6 +219,11 @@ pub enum VoterEffect {
         /// What was decided.
         decision: Decision,
     },
-    /// Send to the coordinator, in order.
-    Send(ToCoordinator),
+    /// Send to a coordinator, in order.
+    Send {
+        /// To which.
+        to: CoordinatorId,
+        /// What.
+        message: ToCoordinator,
+    },
 }

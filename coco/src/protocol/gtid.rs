@@ -81,6 +81,12 @@ impl GtidParts {
         }
     }
 
+    /// Who handed the gtid out.
+    #[must_use]
+    pub const fn coordinator_of(gtid: Gtid) -> CoordinatorId {
+        Self::of(gtid).coordinator
+    }
+
     /// Puts the gtid together.
     #[must_use]
     pub const fn gtid(self) -> Gtid {

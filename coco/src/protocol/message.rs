@@ -65,6 +65,9 @@ pub enum AbortCause {
     SiteUnreachable,
     /// A participant or the coordinator could not write its log.
     LogFailure,
+    /// An older transaction and this one were in each other's way, and the older goes first (wound-wait,
+    /// wait-die).
+    Outranked,
 }
 
 /// From a participant to the coordinator.
@@ -135,6 +138,40 @@ pub enum ToParticipant {
         gtid: Gtid,
         /// Commit with its stamp, or abort with its cause.
         decision: Decision,
+    },
+}
+
+impl ToParticipant {
+    /// Whom it is about.
+    #[must_use]
+    pub const fn gtid(&self) -> Gtid {
+        match self {
+            Self::Prepare { gtid } | Self::CommitOnePhase { gtid } | Self::Decide { gtid, .. } => {
+                *gtid
+            }
+        }
+    }
+}
+
+/// From one coordinator to another: what may close a cycle that neither sees alone.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum PeerMessage {
+    /// All waits of one of the sender's transactions, in place of what was last said of it; nowhere: it
+    /// waits no more, or leads to nobody else's.
+    Waits {
+        /// Who waits.
+        waiter: Gtid,
+        /// Its age.
+        priority: Priority,
+        /// At which sites, for whom.
+        at: Vec<(SiteName, Vec<Gtid>)>,
+    },
+    /// An older transaction waits for this one, which is the receiver's, at a site (wound-wait).
+    Wound {
+        /// Who is to be aborted, if it still can be.
+        gtid: Gtid,
+        /// Where it is in the way.
+        at: SiteName,
     },
 }
 

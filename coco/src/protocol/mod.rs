@@ -39,7 +39,7 @@ mod stats;
 mod time;
 mod voter;
 
-pub use config::{CoordinatorConfig, Durability, VoterConfig};
+pub use config::{CoordinatorConfig, DeadlockPolicy, Durability, UnknownPolicy, VoterConfig};
 pub use coordinator::{
     Coordinator, RecoverError, SiteView, TransactionState, TransactionView, WaitView,
 };
@@ -49,7 +49,7 @@ pub use effect::{
 };
 pub use gtid::{CoordinatorId, Epoch, GtidParts};
 pub use message::{
-    AbortCause, Ballot, Decision, Incarnation, SiteName, ToCoordinator, ToParticipant,
+    AbortCause, Ballot, Decision, Incarnation, PeerMessage, SiteName, ToCoordinator, ToParticipant,
 };
 pub use stats::{CoordinatorStats, VoterStats};
 pub use time::Time;

@@ -25,6 +25,10 @@ pub struct CoordinatorStats {
     pub deadlocks_by_search: u64,
     /// Vote timeouts that ended a transaction which stood on a reported cycle.
     pub deadlocks_by_timeout: u64,
+    /// Transactions that wound-wait or wait-die ended.
+    pub outranked: u64,
+    /// Messages of other coordinators received.
+    pub peer_messages: u64,
     /// Decisions sent again.
     pub resends: u64,
 }
@@ -56,6 +60,8 @@ pub struct VoterStats {
     pub reports: u64,
     /// Inquiries sent.
     pub inquiries: u64,
+    /// Messages of a coordinator about another's transaction. Ignored.
+    pub foreign_messages: u64,
     /// Commit decisions on transactions that a volatile site had voted for and lost by a restart.
     pub lost_commits: u64,
 }

@@ -3,8 +3,10 @@
 //! Remote calls and links only pass on what arrives; one driver task owns the state machine.
 
 mod driver;
+mod peer;
 mod queue;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,10 +20,11 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::driver::{Driver, Input, LinkId};
+pub use self::peer::PeerError;
 use self::queue::DownFrames;
 use super::convert::{
-    MalformedWire, answer_to_wire, begin_refused, grant_to_wire, names_of, sites_to_wire,
-    statistics_to_wire, up_of,
+    Introduction, MalformedWire, answer_to_wire, begin_refused, grant_to_wire, names_of,
+    sites_to_wire, statistics_to_wire, up_of,
 };
 use super::transport::{MAX_MESSAGE_BYTES, serve};
 use super::wire;
@@ -49,6 +52,9 @@ pub struct CoordinatorOptions {
     pub id: CoordinatorId,
     /// Its patience and bounds.
     pub config: CoordinatorConfig,
+    /// The addresses of the other coordinators that work for the same sites, so that deadlocks through
+    /// several are found. Without them these end by timeout.
+    pub peers: BTreeMap<CoordinatorId, String>,
     /// Called with what an operator wants to see: oddities that were survived, a log that failed.
     pub on_event: Box<dyn Fn(&str) + Send>,
 }
@@ -58,6 +64,7 @@ impl Default for CoordinatorOptions {
         Self {
             id: CoordinatorId(0),
             config: CoordinatorConfig::default(),
+            peers: BTreeMap::new(),
             on_event: Box::new(|_| {}),
         }
     }
@@ -90,6 +97,9 @@ pub enum StartError {
     /// The record of its new epoch could not be written.
     #[error("the coordinator's log failed at the first record of this start; mend the disk")]
     LogFailed,
+    /// The address of another coordinator is none, or is this one's own id.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
     /// The listener has no address.
     #[error("the listening socket failed: {0}")]
     Listener(#[from] io::Error),
@@ -144,6 +154,8 @@ pub struct CoordinatorServer {
     stop: oneshot::Sender<()>,
     driver: AbortOnDrop<()>,
     server: AbortOnDrop<Result<(), tonic::transport::Error>>,
+    /// The links to other coordinators.
+    _peers: Vec<AbortOnDrop<()>>,
 }
 
 impl CoordinatorServer {
@@ -164,12 +176,15 @@ impl CoordinatorServer {
         let records = records.collect::<Result<Vec<_>, _>>()?;
         let (inbox, inputs) = mpsc::channel(INBOX);
         let (ready, is_ready) = oneshot::channel();
+        let id = options.id;
+        let peers = peer::open_all(id, &options.peers, &inbox)?;
         let driver = Driver::recover(options, log, records, ready)?;
         let driver = AbortOnDrop(tokio::spawn(driver.run(inputs)));
         if !is_ready.await.unwrap_or(false) {
             return Err(StartError::LogFailed);
         }
         let adapter = Adapter {
+            id,
             inbox: inbox.clone(),
         };
         let service = wire::coordinator_server::CoordinatorServer::new(adapter)
@@ -188,6 +203,7 @@ impl CoordinatorServer {
             stop,
             driver,
             server,
+            _peers: peers,
         })
     }
 
@@ -236,6 +252,7 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// Passes remote calls on to the driver.
 struct Adapter {
+    id: CoordinatorId,
     inbox: mpsc::Sender<Input>,
 }
 
@@ -326,7 +343,7 @@ impl wire::coordinator_server::Coordinator for Adapter {
             .await
             .map_err(|_| Status::from(MalformedWire::NoHello))??;
         let first = first.ok_or(MalformedWire::NoHello)?;
-        let (site, messages) = hello(first)?;
+        let (site, messages) = hello(self.id, first)?;
         let linked = {
             let site = site.clone();
             self.ask(|reply| Input::Link {
@@ -340,15 +357,31 @@ impl wire::coordinator_server::Coordinator for Adapter {
         tokio::spawn(receive(up, site, id, self.inbox.clone()));
         Ok(Response::new(frames))
     }
+
+    async fn peer(
+        &self,
+        request: Request<Streaming<wire::PeerFrame>>,
+    ) -> Result<Response<wire::PeerReply>, Status> {
+        peer::receive(self.id, request.into_inner(), &self.inbox).await?;
+        Ok(Response::new(wire::PeerReply {}))
+    }
 }
 
 /// The first frame of a link: a hello, and whatever follows it.
-fn hello(frame: wire::UpFrame) -> Result<(SiteName, Vec<ToCoordinator>), MalformedWire> {
+fn hello(
+    own: CoordinatorId,
+    frame: wire::UpFrame,
+) -> Result<(SiteName, Vec<ToCoordinator>), Status> {
     let mut messages = frame.messages.into_iter();
     let first = messages.next().ok_or(MalformedWire::NoHello)?;
-    let (Some(site), hello) = up_of(first)? else {
-        return Err(MalformedWire::NoHello);
+    let (Some(Introduction { site, to }), hello) = up_of(first)? else {
+        return Err(MalformedWire::NoHello.into());
     };
+    if to != own {
+        return Err(Status::failed_precondition(format!(
+            "this is coordinator {own}, and site {site} takes it for {to}: correct the site's --coordinator"
+        )));
+    }
     let mut all = vec![hello];
     for message in messages {
         all.push(of_site(message, &site)?);
@@ -358,7 +391,7 @@ fn hello(frame: wire::UpFrame) -> Result<(SiteName, Vec<ToCoordinator>), Malform
 
 fn of_site(message: wire::ToCoordinator, site: &SiteName) -> Result<ToCoordinator, MalformedWire> {
     match up_of(message)? {
-        (Some(other), _) if other != *site => Err(MalformedWire::NoHello),
+        (Some(other), _) if other.site != *site => Err(MalformedWire::NoHello),
         (_, message) => Ok(message),
     }
 }

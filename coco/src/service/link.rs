@@ -17,13 +17,16 @@ use tonic::transport::{Channel, Endpoint};
 use super::convert::{down_of, up_to_wire};
 use super::transport::{InvalidUri, MAX_MESSAGE_BYTES, endpoint};
 use super::wire::{self, coordinator_client::CoordinatorClient};
-use crate::protocol::{SiteName, ToCoordinator, ToParticipant};
+use crate::protocol::{CoordinatorId, SiteName, ToCoordinator, ToParticipant};
 
 /// Most messages of one frame.
 pub(super) const MAX_FRAME: usize = 512;
 
-/// How many events wait for a participant that is slow to take them, before the stream stands still.
-const EVENTS: usize = 64;
+/// Takes the events of a participant's links.
+pub type LinkEvents = mpsc::Sender<(CoordinatorId, LinkEvent)>;
+
+/// How many events may wait for a participant that is slow to take them, before its links stand still.
+pub const EVENTS: usize = 64;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -61,18 +64,25 @@ pub struct Link {
 }
 
 impl Link {
-    /// Keeps a link to the coordinator at `uri` open for `site`, in the present tokio runtime.
+    /// Keeps a link to the coordinator with this id at `uri` open for `site`, in the present tokio
+    /// runtime. Its events go to `events`, with the id.
     ///
     /// # Errors
     /// If `uri` is not an address.
     pub fn open(
+        coordinator: CoordinatorId,
         uri: &str,
         site: SiteName,
-    ) -> Result<(Self, mpsc::Receiver<LinkEvent>), InvalidUri> {
+        events: LinkEvents,
+    ) -> Result<Self, InvalidUri> {
         let endpoint = endpoint(uri)?;
-        let (events, receiver) = mpsc::channel(EVENTS);
-        let task = tokio::spawn(keep_open(endpoint, site, events));
-        Ok((Self { task }, receiver))
+        let end = End {
+            coordinator,
+            site,
+            events,
+        };
+        let task = tokio::spawn(keep_open(endpoint, end));
+        Ok(Self { task })
     }
 }
 
@@ -82,16 +92,30 @@ impl Drop for Link {
     }
 }
 
+/// This end of a link.
+struct End {
+    coordinator: CoordinatorId,
+    site: SiteName,
+    events: LinkEvents,
+}
+
+impl End {
+    /// Says whether anybody listens.
+    async fn tell(&self, event: LinkEvent) -> bool {
+        self.events.send((self.coordinator, event)).await.is_ok()
+    }
+}
+
 /// Until nobody listens any more.
-async fn keep_open(endpoint: Endpoint, site: SiteName, events: mpsc::Sender<LinkEvent>) {
+async fn keep_open(endpoint: Endpoint, link: End) {
     let mut pause = FIRST_PAUSE;
     loop {
         let end = match endpoint.connect().await {
-            Ok(channel) => run(channel, &site, &events, &mut pause).await,
+            Ok(channel) => run(channel, &link, &mut pause).await,
             Err(error) => Some(describe(&error)),
         };
         let Some(reason) = end else { return };
-        if events.send(LinkEvent::Down { reason }).await.is_err() {
+        if !link.tell(LinkEvent::Down { reason }).await {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -100,26 +124,18 @@ async fn keep_open(endpoint: Endpoint, site: SiteName, events: mpsc::Sender<Link
 }
 
 /// One connection. Returns why it ended; `None` if nobody listens.
-async fn run(
-    channel: Channel,
-    site: &SiteName,
-    events: &mpsc::Sender<LinkEvent>,
-    pause: &mut Duration,
-) -> Option<String> {
+async fn run(channel: Channel, link: &End, pause: &mut Duration) -> Option<String> {
     let (sender, messages) = mpsc::unbounded_channel();
     // The server answers when it has seen the hello, and only the owner can say it.
-    if events
-        .send(LinkEvent::Up(LinkSender(sender)))
-        .await
-        .is_err()
-    {
+    if !link.tell(LinkEvent::Up(LinkSender(sender))).await {
         return None;
     }
     let mut client = CoordinatorClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let frames = UpFrames {
-        site: site.clone(),
+        coordinator: link.coordinator,
+        site: link.site.clone(),
         messages,
         taken: Vec::new(),
     };
@@ -143,7 +159,7 @@ async fn run(
             Ok(messages) => messages,
             Err(error) => return Some(error.to_string()),
         };
-        if events.send(LinkEvent::Messages(messages)).await.is_err() {
+        if !link.tell(LinkEvent::Messages(messages)).await {
             return None;
         }
     }
@@ -161,6 +177,7 @@ fn describe(error: &tonic::transport::Error) -> String {
 
 /// The messages of one connection, gathered into frames: each takes what is there and waits for no more.
 struct UpFrames {
+    coordinator: CoordinatorId,
     site: SiteName,
     messages: mpsc::UnboundedReceiver<ToCoordinator>,
     taken: Vec<ToCoordinator>,
@@ -181,7 +198,7 @@ impl Stream for UpFrames {
         let messages = this
             .taken
             .drain(..)
-            .map(|message| up_to_wire(&this.site, message))
+            .map(|message| up_to_wire(this.coordinator, &this.site, message))
             .collect();
         Poll::Ready(Some(wire::UpFrame { messages }))
     }

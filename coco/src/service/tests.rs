@@ -15,7 +15,7 @@ use super::coordinator::{CoordinatorOptions, CoordinatorServer, StartError};
 use super::link::{Link, LinkEvent, LinkSender};
 use super::wire::{self, coordinator_client::CoordinatorClient};
 use crate::log::MemoryLog;
-use crate::protocol::{Incarnation, SiteName, ToCoordinator, ToParticipant};
+use crate::protocol::{CoordinatorId, Incarnation, SiteName, ToCoordinator, ToParticipant};
 
 async fn server() -> (CoordinatorServer, CoordinatorClient<Channel>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -64,6 +64,7 @@ fn hello(site: &str, incarnation: u64) -> wire::to_coordinator::Message {
         incarnation,
         address: "http://127.0.0.1:9".to_owned(),
         in_doubt: Vec::new(),
+        coordinator: 0,
     })
 }
 
@@ -175,13 +176,15 @@ async fn a_later_life_takes_a_sites_name_over_and_an_earlier_one_does_not() {
     server.shutdown().await.unwrap();
 }
 
-async fn next(events: &mut mpsc::Receiver<LinkEvent>) -> LinkEvent {
+type Events = mpsc::Receiver<(CoordinatorId, LinkEvent)>;
+
+async fn next(events: &mut Events) -> LinkEvent {
     let event = tokio::time::timeout(Duration::from_secs(20), events.recv());
-    event.await.unwrap().unwrap()
+    event.await.unwrap().unwrap().1
 }
 
 /// Waits for the link and introduces the site.
-async fn introduce(events: &mut mpsc::Receiver<LinkEvent>) -> LinkSender {
+async fn introduce(events: &mut Events) -> LinkSender {
     loop {
         if let LinkEvent::Up(sender) = next(events).await {
             sender.send(ToCoordinator::Hello {
@@ -223,7 +226,9 @@ async fn commit_at_a(
 async fn a_link_comes_up_again_by_itself_and_carries_messages_both_ways() {
     let (server, client) = server().await;
     let address = server.address();
-    let (_link, mut events) = Link::open(&address.to_string(), SiteName::new("a")).unwrap();
+    let (told, mut events) = mpsc::channel(8);
+    let (id, uri) = (CoordinatorId(0), address.to_string());
+    let _link = Link::open(id, &uri, SiteName::new("a"), told).unwrap();
     let _sender = introduce(&mut events).await;
     let (gtid, commit) = commit_at_a(client).await;
     let LinkEvent::Messages(messages) = next(&mut events).await else {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use co_core::{Gtid, Priority};
-use coco::protocol::{AbortCause, Durability, TransactionState, Wait};
+use coco::protocol::{AbortCause, DeadlockPolicy, Durability, TransactionState, Wait};
 
 use crate::world::{Lie, Work, World, coordinator_config};
 
@@ -100,7 +100,7 @@ impl Runner {
             // The coordinator starts anew, with deadlock detection switched off.
             ["no-detection"] => {
                 let config = coco::protocol::CoordinatorConfig {
-                    detect_deadlocks: false,
+                    deadlocks: DeadlockPolicy::Timeouts,
                     ..coordinator_config()
                 };
                 *world = World::new(config, Lie::None);

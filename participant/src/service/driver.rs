@@ -1,10 +1,11 @@
 //! The task that drives a site: the link's events, the site's wakes, the clock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coco::log::Log;
-use coco::protocol::{SiteName, Time, VoterConfig};
+use coco::protocol::{CoordinatorId, SiteName, Time, VoterConfig};
 use coco::service::link::{Link, LinkEvent, LinkSender};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,10 +19,13 @@ use crate::sync::Mutex;
 /// How often silent clients are looked for.
 const REAP_EVERY: Duration = Duration::from_millis(100);
 
+type Senders = Arc<Mutex<BTreeMap<CoordinatorId, LinkSender>>>;
+
 pub(super) struct Driver {
     site: Arc<Site>,
-    /// Where the voter's messages go while the link is up. Taken with the site locked; holds no lock itself.
-    sender: Arc<Mutex<Option<LinkSender>>>,
+    /// Where the voter's messages go, for each coordinator whose link is up. Taken with the site locked; holds
+    /// no lock itself.
+    senders: Senders,
     woken: Arc<Notify>,
     start: Instant,
 }
@@ -34,9 +38,9 @@ impl Driver {
         log: Arc<dyn Log>,
         records: &[Vec<u8>],
     ) -> Result<Self, RecoverError> {
-        let sender: Arc<Mutex<Option<LinkSender>>> = Arc::default();
+        let senders = Senders::default();
         let woken = Arc::new(Notify::new());
-        let (outgoing, waking) = (Arc::clone(&sender), Arc::clone(&woken));
+        let (outgoing, waking) = (Arc::clone(&senders), Arc::clone(&woken));
         let config = SiteConfig {
             name: options.name.clone(),
             voter,
@@ -45,8 +49,8 @@ impl Driver {
         let parts = Parts {
             participant,
             log,
-            outbox: Box::new(move |message| {
-                if let Some(sender) = &*outgoing.lock() {
+            outbox: Box::new(move |to, message| {
+                if let Some(sender) = outgoing.lock().get(&to) {
                     sender.send(message);
                 }
             }),
@@ -55,7 +59,7 @@ impl Driver {
         let site = Arc::new(Site::open(config, parts, records, Time::default())?);
         Ok(Self {
             site,
-            sender,
+            senders,
             woken,
             start: Instant::now(),
         })
@@ -69,21 +73,21 @@ impl Driver {
     pub(super) async fn run(
         self,
         options: ParticipantOptions,
-        link: Link,
-        mut events: mpsc::Receiver<LinkEvent>,
+        links: Vec<Link>,
+        mut events: mpsc::Receiver<(CoordinatorId, LinkEvent)>,
         activity: Arc<Activity>,
         mut stopped: oneshot::Receiver<()>,
     ) {
         let mut tick = tokio::time::interval(options.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reaped = Instant::now();
-        let mut reason_told = String::new();
+        let mut told = BTreeMap::new();
         let mut log_failed = false;
         loop {
             tokio::select! {
                 _ = &mut stopped => break,
-                Some(event) = events.recv() => {
-                    self.link_event(&options, event, &mut reason_told);
+                Some((coordinator, event)) = events.recv() => {
+                    self.link_event(&options, coordinator, event, &mut told);
                 }
                 () = self.woken.notified() => self.site.run(self.now()),
                 _ = tick.tick() => {
@@ -100,37 +104,44 @@ impl Driver {
                 }
             }
         }
-        drop(link);
+        drop(links);
     }
 
     fn now(&self) -> Time {
         Time::default() + self.start.elapsed()
     }
 
-    fn link_event(&self, options: &ParticipantOptions, event: LinkEvent, told: &mut String) {
+    fn link_event(
+        &self,
+        options: &ParticipantOptions,
+        coordinator: CoordinatorId,
+        event: LinkEvent,
+        told: &mut BTreeMap<CoordinatorId, String>,
+    ) {
         match event {
             LinkEvent::Up(sender) => {
-                *self.sender.lock() = Some(sender);
-                self.site.handle(Input::LinkUp, self.now());
+                self.senders.lock().insert(coordinator, sender);
+                self.site.handle(Input::LinkUp(coordinator), self.now());
             }
             LinkEvent::Down { reason } => {
-                *self.sender.lock() = None;
-                self.site.handle(Input::LinkDown, self.now());
+                self.senders.lock().remove(&coordinator);
+                self.site.handle(Input::LinkDown(coordinator), self.now());
                 // Once, not at every attempt.
-                if *told != reason {
-                    (options.on_event)(&down(&options.name, &reason));
-                    *told = reason;
+                if told.get(&coordinator) != Some(&reason) {
+                    (options.on_event)(&down(&options.name, coordinator, &reason));
+                    told.insert(coordinator, reason);
                 }
             }
             LinkEvent::Messages(messages) => {
                 for message in messages {
-                    self.site.handle(Input::Message(message), self.now());
+                    let input = Input::Message(coordinator, message);
+                    self.site.handle(input, self.now());
                 }
             }
         }
     }
 }
 
-fn down(name: &SiteName, reason: &str) -> String {
-    format!("site {name} has no link to the coordinator: {reason}")
+fn down(name: &SiteName, coordinator: CoordinatorId, reason: &str) -> String {
+    format!("site {name} has no link to coordinator {coordinator}: {reason}")
 }

@@ -15,6 +15,7 @@ mod activity;
 mod driver;
 mod handler;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -22,12 +23,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coco::log::Log;
-use coco::protocol::{Durability, Incarnation, SiteName, VoterConfig};
+use coco::protocol::{CoordinatorId, Durability, Incarnation, SiteName, VoterConfig};
 use coco::service::InvalidUri;
-use coco::service::link::Link;
+use coco::service::link::{EVENTS, Link};
 use coco::service::site::SiteServer;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use self::activity::Activity;
@@ -44,8 +45,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 pub struct ParticipantOptions {
     /// The site's name: unique among the sites of its coordinator.
     pub name: SiteName,
-    /// The coordinator's address.
-    pub coordinator: String,
+    /// The addresses of the coordinators that the site works for.
+    pub coordinators: BTreeMap<CoordinatorId, String>,
     /// The address that clients are told, such as `http://host:7001`; without it, that of the listener.
     pub advertise: Option<String>,
     /// How long a transaction's client may be silent.
@@ -61,12 +62,12 @@ pub struct ParticipantOptions {
 }
 
 impl ParticipantOptions {
-    /// Ordinary patience.
+    /// Ordinary patience, and one coordinator, whose id is 0.
     #[must_use]
     pub fn new(name: &str, coordinator: &str) -> Self {
         Self {
             name: SiteName::new(name),
-            coordinator: coordinator.to_owned(),
+            coordinators: BTreeMap::from([(CoordinatorId(0), coordinator.to_owned())]),
             advertise: None,
             idle_timeout: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(10),
@@ -81,7 +82,7 @@ impl fmt::Debug for ParticipantOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParticipantOptions")
             .field("name", &self.name)
-            .field("coordinator", &self.coordinator)
+            .field("coordinators", &self.coordinators)
             .finish_non_exhaustive()
     }
 }
@@ -115,7 +116,7 @@ pub enum StartError {
     /// Its log makes no sense.
     #[error(transparent)]
     Recover(#[from] RecoverError),
-    /// The coordinator's address is none.
+    /// A coordinator's address is none.
     #[error(transparent)]
     Coordinator(#[from] InvalidUri),
     /// The listener has no address.
@@ -133,8 +134,8 @@ pub struct ParticipantServer {
 }
 
 impl ParticipantServer {
-    /// Serves `participant`, whose store is empty, on `listener`, in the present tokio runtime. The link to
-    /// the coordinator comes up as soon as there is one.
+    /// Serves `participant`, whose store is empty, on `listener`, in the present tokio runtime. The links to
+    /// the coordinators come up as soon as these are there.
     ///
     /// # Errors
     /// If the log makes no sense, or an address is none.
@@ -166,10 +167,18 @@ impl ParticipantServer {
             Arc::clone(&activity),
             options.operation_timeout,
         );
-        let (link, events) = Link::open(&options.coordinator, options.name.clone())?;
+        let (events, told) = mpsc::channel(EVENTS);
+        let open = |(&id, uri): (&CoordinatorId, &String)| {
+            Link::open(id, uri, options.name.clone(), events.clone())
+        };
+        let links: Vec<Link> = options
+            .coordinators
+            .iter()
+            .map(open)
+            .collect::<Result<_, _>>()?;
         let server = SiteServer::start(listener, Arc::new(handler))?;
         let (stop, stopped) = oneshot::channel();
-        let driver = tokio::spawn(driver.run(options, link, events, activity, stopped));
+        let driver = tokio::spawn(driver.run(options, links, told, activity, stopped));
         Ok(Self {
             site,
             server,

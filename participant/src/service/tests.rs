@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use co_core::{Gtid, Priority, VoteRule};
 use coco::protocol::{
-    AbortCause, CommitAnswer, Decision, Durability, Incarnation, Refusal, SiteName, Time,
-    ToParticipant, VoterConfig,
+    AbortCause, CommitAnswer, CoordinatorId, Decision, Durability, Incarnation, Refusal, SiteName,
+    Time, ToParticipant, VoterConfig,
 };
 use coco::service::RefusedCode;
 use coco::service::site::{
@@ -18,6 +18,9 @@ use super::handler::Handler;
 use crate::Recorder;
 use crate::engine::{EngineKind, open};
 use crate::site::{Input, NoLog, Parts, Site, SiteConfig};
+
+/// The coordinator whose id is the first byte of the gtids here.
+const C: CoordinatorId = CoordinatorId(0);
 
 struct Setup {
     site: Arc<Site>,
@@ -38,7 +41,7 @@ fn setup() -> Setup {
     let parts = Parts {
         participant: open(EngineKind::Ss2pl, VoteRule::Withhold, Recorder::off()),
         log: Arc::new(NoLog::new()),
-        outbox: Box::new(drop),
+        outbox: Box::new(|_, _| {}),
         wake: Box::new(|| {}),
     };
     let site = Arc::new(Site::open(config, parts, &[], Time(0)).unwrap());
@@ -88,9 +91,9 @@ async fn operations_before_the_begin_after_it_twice_and_after_the_commit_are_ref
     );
     assert!(is_done(&handler.execute(put(G, false)).await));
 
-    site.handle(Input::LinkUp, Time(1));
+    site.handle(Input::LinkUp(C), Time(1));
     site.handle(
-        Input::Message(ToParticipant::Prepare { gtid: Gtid(9) }),
+        Input::Message(C, ToParticipant::Prepare { gtid: Gtid(9) }),
         Time(2),
     );
     assert_eq!(
@@ -101,10 +104,13 @@ async fn operations_before_the_begin_after_it_twice_and_after_the_commit_are_ref
         stamp: co_core::Stamp(100),
     };
     site.handle(
-        Input::Message(ToParticipant::Decide {
-            gtid: Gtid(9),
-            decision,
-        }),
+        Input::Message(
+            C,
+            ToParticipant::Decide {
+                gtid: Gtid(9),
+                decision,
+            },
+        ),
         Time(3),
     );
     assert_eq!(
@@ -122,10 +128,13 @@ async fn the_coordinators_cause_reaches_the_client_that_comes_late() {
         cause: AbortCause::VotingDeadlock,
     };
     site.handle(
-        Input::Message(ToParticipant::Decide {
-            gtid: Gtid(9),
-            decision,
-        }),
+        Input::Message(
+            C,
+            ToParticipant::Decide {
+                gtid: Gtid(9),
+                decision,
+            },
+        ),
         Time(1),
     );
     for begin in [false, true] {
@@ -168,7 +177,7 @@ async fn a_silent_client_is_given_up_but_not_once_its_vote_was_asked_for() {
         "the key is locked"
     );
     site.handle(
-        Input::Message(ToParticipant::Prepare { gtid: Gtid(9) }),
+        Input::Message(C, ToParticipant::Prepare { gtid: Gtid(9) }),
         Time(1),
     );
     activity.reap(&site, Duration::ZERO);
@@ -177,10 +186,13 @@ async fn a_silent_client_is_given_up_but_not_once_its_vote_was_asked_for() {
         cause: AbortCause::Client,
     };
     site.handle(
-        Input::Message(ToParticipant::Decide {
-            gtid: Gtid(9),
-            decision,
-        }),
+        Input::Message(
+            C,
+            ToParticipant::Decide {
+                gtid: Gtid(9),
+                decision,
+            },
+        ),
         Time(2),
     );
     let local = handler.execute(put(SiteTxn::NewLocal, false)).await;

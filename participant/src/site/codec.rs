@@ -104,7 +104,7 @@ const ONE_PHASE: u8 = 4;
 const LOCAL: u8 = 5;
 const APPLIED: u8 = 6;
 
-const CAUSES: [AbortCause; 10] = [
+const CAUSES: [AbortCause; 11] = [
     AbortCause::Client,
     AbortCause::LocalCycle,
     AbortCause::VotingDeadlock,
@@ -115,6 +115,7 @@ const CAUSES: [AbortCause; 10] = [
     AbortCause::UnknownTransaction,
     AbortCause::SiteUnreachable,
     AbortCause::LogFailure,
+    AbortCause::Outranked,
 ];
 
 impl SiteRecord {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use co_core::Gtid;
 use coco::protocol::{
-    AbortCause, Decision as Decided, ReleasedVote, Time, ToParticipant, Token, VoterEffect, Wait,
+    AbortCause, Decision as Decided, GtidParts, ReleasedVote, Time, ToParticipant, Token,
+    VoterEffect, Wait,
 };
 
 use super::inbox::Event;
@@ -15,19 +16,28 @@ impl Site {
     pub(super) fn take(&self, state: &mut State, input: Input, now: Time) {
         let mut effects = Vec::new();
         let told = match &input {
-            Input::Message(ToParticipant::Decide {
-                gtid,
-                decision: Decided::Abort { cause },
-            }) => Some((*gtid, *cause)),
-            Input::Message(_) | Input::LinkUp | Input::LinkDown | Input::Tick => None,
+            Input::Message(
+                from,
+                ToParticipant::Decide {
+                    gtid,
+                    decision: Decided::Abort { cause },
+                },
+            ) if GtidParts::coordinator_of(*gtid) == *from => Some((*gtid, *cause)),
+            Input::Message(..) | Input::LinkUp(_) | Input::LinkDown(_) | Input::Tick => None,
         };
         match input {
-            Input::Message(message) => state.voter.handle_message(now, message, &mut effects),
-            Input::LinkUp if !state.alive => state.link_waits = true,
-            Input::LinkUp => state.voter.handle_link_up(now, &mut effects),
-            Input::LinkDown => {
-                state.link_waits = false;
-                state.voter.handle_link_down(now);
+            Input::Message(from, message) => {
+                state.voter.handle_message(now, from, message, &mut effects);
+            }
+            Input::LinkUp(coordinator) if !state.alive => {
+                state.links_wait.insert(coordinator);
+            }
+            Input::LinkUp(coordinator) => {
+                state.voter.handle_link_up(now, coordinator, &mut effects);
+            }
+            Input::LinkDown(coordinator) => {
+                state.links_wait.remove(&coordinator);
+                state.voter.handle_link_down(now, coordinator);
             }
             Input::Tick => {
                 state.voter.handle_tick(now, &mut effects);
@@ -57,8 +67,8 @@ impl Site {
                 Event::Durable(token) => state.voter.handle_durable(now, token, &mut effects),
                 Event::Alive => {
                     state.alive = true;
-                    if std::mem::take(&mut state.link_waits) {
-                        state.voter.handle_link_up(now, &mut effects);
+                    for coordinator in std::mem::take(&mut state.links_wait) {
+                        state.voter.handle_link_up(now, coordinator, &mut effects);
                     }
                 }
                 Event::LogFailed if state.log_failed => {}
@@ -154,7 +164,7 @@ impl Site {
                     self.log.append_lazy(&record.encode());
                 }
                 VoterEffect::Apply { gtid, decision } => self.apply(state, gtid, decision),
-                VoterEffect::Send(message) => (self.outbox)(message),
+                VoterEffect::Send { to, message } => (self.outbox)(to, message),
             }
         }
     }

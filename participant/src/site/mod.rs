@@ -34,8 +34,8 @@ use std::sync::Arc;
 use co_core::{AbortReason, Gtid, Priority};
 use coco::log::Log;
 use coco::protocol::{
-    AbortCause, Incarnation, SiteName, Time, ToCoordinator, ToParticipant, Voter, VoterConfig,
-    VoterStats,
+    AbortCause, CoordinatorId, Incarnation, SiteName, Time, ToCoordinator, ToParticipant, Voter,
+    VoterConfig, VoterStats,
 };
 
 use self::inbox::Inbox;
@@ -48,9 +48,9 @@ pub use local::{LocalOutcome, OnLocal};
 pub use nolog::NoLog;
 pub use recovery::RecoverError;
 
-/// Takes a message to the coordinator; called in the order of the messages, with the site locked: it must
+/// Takes a message to a coordinator; called in the order of the messages, with the site locked: it must
 /// not call back into the site. Called while the link is down, it may drop the message.
-pub type Outbox = Box<dyn Fn(ToCoordinator) + Send + Sync>;
+pub type Outbox = Box<dyn Fn(CoordinatorId, ToCoordinator) + Send + Sync>;
 
 /// Tells the owner to call [`Site::run`] soon. Called on any thread, with locks of the engine or the log
 /// held: it must only note the fact.
@@ -59,12 +59,12 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// Something that the owner of a site reports to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
-    /// The coordinator said something.
-    Message(ToParticipant),
-    /// The link to the coordinator has come up.
-    LinkUp,
-    /// The link to the coordinator has gone down.
-    LinkDown,
+    /// A coordinator said something.
+    Message(CoordinatorId, ToParticipant),
+    /// The link to a coordinator has come up.
+    LinkUp(CoordinatorId),
+    /// The link to a coordinator has gone down.
+    LinkDown(CoordinatorId),
     /// Some time has passed: timers are looked at, and the waits of the engine. Every few milliseconds.
     Tick,
 }
@@ -87,7 +87,7 @@ pub struct Parts {
     pub participant: Arc<dyn Participant>,
     /// The log that `records` were read from.
     pub log: Arc<dyn Log>,
-    /// Takes messages to the coordinator.
+    /// Takes messages to the coordinators.
     pub outbox: Outbox,
     /// Tells the owner to call [`Site::run`].
     pub wake: Wake,
@@ -109,8 +109,8 @@ struct State {
     durable: bool,
     /// The record of this life is durable (S3).
     alive: bool,
-    /// The link came up before that.
-    link_waits: bool,
+    /// The links that came up before that.
+    links_wait: BTreeSet<CoordinatorId>,
     log_failed: bool,
     /// Ages of the global transactions that began here.
     priorities: BTreeMap<Gtid, Priority>,

@@ -125,7 +125,7 @@ pub(super) fn open(
         incarnation,
         durable,
         alive: !durable,
-        link_waits: false,
+        links_wait: BTreeSet::new(),
         log_failed: false,
         priorities,
         ending,

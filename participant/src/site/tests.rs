@@ -14,6 +14,9 @@ use crate::engine::{EngineKind, open};
 use crate::participant::{Operation, Reply};
 use crate::{Key, Recorder};
 
+/// The coordinator whose id is the first byte of the gtids here.
+const C: CoordinatorId = CoordinatorId(0);
+
 struct Rig {
     site: Site,
     log: MemoryLog,
@@ -42,7 +45,7 @@ fn try_rig(log: MemoryLog, recorder: Recorder) -> Result<Rig, RecoverError> {
     let parts = Parts {
         participant: open(EngineKind::Mvcc, VoteRule::Withhold, recorder.clone()),
         log: Arc::new(log.clone()),
-        outbox: Box::new(move |message| out.lock().push(message)),
+        outbox: Box::new(move |_, message| out.lock().push(message)),
         wake: Box::new(move || *wakes.lock() += 1),
     };
     let site = Site::open(config, parts, &log.durable(), Time(0))?;
@@ -59,7 +62,7 @@ impl Rig {
     fn fresh() -> Self {
         let rig = rig(MemoryLog::manual(), Recorder::memory("s"));
         rig.sync();
-        rig.site.handle(Input::LinkUp, Time(0));
+        rig.site.handle(Input::LinkUp(C), Time(0));
         rig.said.lock().clear();
         rig
     }
@@ -76,7 +79,7 @@ impl Rig {
     }
 
     fn say(&self, message: ToParticipant) {
-        self.site.handle(Input::Message(message), Time(1));
+        self.site.handle(Input::Message(C, message), Time(1));
     }
 
     fn said(&self) -> Vec<ToCoordinator> {
@@ -151,7 +154,7 @@ fn is_yes(message: &ToCoordinator) -> bool {
 #[test]
 fn the_hello_waits_for_the_record_of_this_life() {
     let rig = rig(MemoryLog::manual(), Recorder::off());
-    rig.site.handle(Input::LinkUp, Time(0));
+    rig.site.handle(Input::LinkUp(C), Time(0));
     assert_eq!(rig.said(), []);
     rig.log.sync();
     assert_eq!(*rig.woken.lock(), 1, "the owner is woken");
@@ -197,7 +200,7 @@ fn a_transaction_in_doubt_survives_and_holds_up_only_what_conflicts() {
     let rig = rig.restart();
     assert_eq!(rig.site.participant().in_flight(), 1);
     rig.sync();
-    rig.site.handle(Input::LinkUp, Time(1));
+    rig.site.handle(Input::LinkUp(C), Time(1));
     let said = rig.said();
     assert!(
         matches!(&said[..], [ToCoordinator::Hello { in_doubt, .. }, vote]
@@ -344,7 +347,7 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
     let recorder = Recorder::memory("s");
     let rig = rig(MemoryLog::manual(), recorder.clone());
     rig.sync();
-    rig.site.handle(Input::LinkUp, Time(0));
+    rig.site.handle(Input::LinkUp(C), Time(0));
     rig.write(1, "x", "one");
     rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
     rig.sync();

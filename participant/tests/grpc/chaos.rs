@@ -10,7 +10,7 @@ use coco::client::{Client, ClientError, Retry};
 use coco::protocol::CoordinatorConfig;
 use participant::engine::EngineKind;
 
-use crate::cluster::{Cluster, GatedLog, PATIENCE, Wire, number};
+use crate::cluster::{COORDINATOR, Cluster, GatedLog, PATIENCE, Wire, number};
 
 const SITES: [(&str, EngineKind); 4] = [
     ("A", EngineKind::Ss2pl),
@@ -173,7 +173,7 @@ async fn start(cluster: &mut Cluster, wires: &[Wire], logs: &mut [GatedLog], pla
     let uri = wires[place].uri();
     cluster
         .start_site(name, engine, logs[place].storage(), |options| {
-            options.coordinator = uri;
+            options.coordinators.insert(COORDINATOR, uri);
             options.idle_timeout = Duration::from_millis(500);
             options.operation_timeout = Duration::from_millis(400);
         })

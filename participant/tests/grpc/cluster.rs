@@ -19,6 +19,9 @@ use tokio::net::TcpListener;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The cluster's only coordinator.
+pub(crate) const COORDINATOR: CoordinatorId = CoordinatorId(1);
+
 /// A running cluster.
 pub(crate) struct Cluster {
     pub(crate) config: CoordinatorConfig,
@@ -63,7 +66,7 @@ impl Cluster {
         let log: Arc<dyn Log> = Arc::new(self.log.clone());
         let listener = bind(self.address).await;
         let options = CoordinatorOptions {
-            id: CoordinatorId(1),
+            id: COORDINATOR,
             config: self.config.clone(),
             ..CoordinatorOptions::default()
         };
@@ -93,6 +96,7 @@ impl Cluster {
             .or_insert_with(|| Recorder::memory(name))
             .clone();
         let mut options = ParticipantOptions::new(name, &self.uri());
+        options.coordinators = BTreeMap::from([(COORDINATOR, self.uri())]);
         options.voter.inquire_after = Duration::from_millis(200);
         adjust(&mut options);
         let listener = bind("127.0.0.1:0".parse().unwrap()).await;

@@ -8,7 +8,7 @@ use coco::service::RefusedCode;
 use participant::engine::EngineKind;
 use participant::service::Storage;
 
-use crate::cluster::{Cluster, GatedLog, PATIENCE, Wire, durable, until};
+use crate::cluster::{COORDINATOR, Cluster, GatedLog, PATIENCE, Wire, durable, until};
 
 const SITES: [(&str, EngineKind); 2] = [("A", EngineKind::Ss2pl), ("B", EngineKind::Ss2pl)];
 
@@ -398,7 +398,7 @@ async fn a_cut_link_delays_the_decision_and_breaks_nothing() {
     let uri = wire.uri();
     cluster
         .start_site("B", EngineKind::Ss2pl, Storage::Volatile, |options| {
-            options.coordinator = uri;
+            options.coordinators.insert(COORDINATOR, uri);
         })
         .await;
     let client = cluster.client().await;
@@ -425,7 +425,7 @@ async fn a_one_phase_commit_is_asked_for_again_over_the_mended_link() {
     let uri = wire.uri();
     cluster
         .start_site("A", EngineKind::Sco, log.storage(), |options| {
-            options.coordinator = uri
+            options.coordinators.insert(COORDINATOR, uri);
         })
         .await;
     let client = cluster.client().await;

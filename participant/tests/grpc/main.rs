@@ -8,6 +8,7 @@
 
 mod chaos;
 mod cluster;
+mod coordinators;
 mod failures;
 mod measure;
 mod processes;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use checker::{Level, Verdict};
 use coco::client::{Client, Commit};
 
-use crate::cluster::{Cluster, PATIENCE, number};
+use crate::cluster::{COORDINATOR, Cluster, PATIENCE, number};
 
 /// A child that does not outlive its test.
 struct Process {
@@ -124,7 +124,7 @@ async fn a_site_process_serves_and_ends_in_good_order_with_a_complete_history() 
     let history = path(folder.path(), "P.hist");
     for end in ["-INT", "-TERM"] {
         let cluster = Cluster::start(&[("A", participant::engine::EngineKind::Mvcc)]).await;
-        let uri = cluster.uri();
+        let uri = format!("{}={}", COORDINATOR.0, cluster.uri());
         let mut site = Process::start(&serve(&uri, &["--history", history.to_str().unwrap()]));
         assert!(
             site.line
@@ -160,8 +160,12 @@ async fn a_killed_site_process_comes_back_with_what_it_had_committed() {
     let data = path(folder.path(), "log");
     let cluster = Cluster::start(&[]).await;
     let uri = cluster.uri();
+    let named = format!("{}={uri}", COORDINATOR.0);
     for round in 1..=5 {
-        let mut site = Process::start(&serve(&uri, &["--data", data.to_str().unwrap(), "--json"]));
+        let mut site = Process::start(&serve(
+            &named,
+            &["--data", data.to_str().unwrap(), "--json"],
+        ));
         let ready: serde_json::Value = serde_json::from_str(&site.line).unwrap();
         assert_eq!(
             (ready["site"].as_str(), ready["engine"].as_str()),

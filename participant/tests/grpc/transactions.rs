@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coco::client::{ClientError, Commit, Operation, OperationReply, Retry};
-use coco::protocol::{AbortCause, CoordinatorConfig};
+use coco::protocol::{AbortCause, CoordinatorConfig, DeadlockPolicy};
 use coco::service::RefusedCode;
 use coco::service::site::Range;
 use participant::engine::EngineKind;
@@ -172,7 +172,7 @@ async fn a_deadlock_over_two_sites_is_found_and_the_youngest_gives_way() {
 #[tokio::test]
 async fn with_detection_off_the_operation_timeout_ends_the_deadlock() {
     let config = CoordinatorConfig {
-        detect_deadlocks: false,
+        deadlocks: DeadlockPolicy::Timeouts,
         ..CoordinatorConfig::default()
     };
     let mut cluster = Cluster::start_with(config, &[]).await;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use co_core::VoteRule;
+use coco::protocol::DeadlockPolicy;
 use simulator::program::Shape;
 use simulator::schedule::{Run, Setup, run};
 
@@ -115,7 +116,9 @@ fn setup(arguments: &Arguments) -> Setup {
     };
     setup.crash_one_in = arguments.crash_one_in;
     setup.options.durable = arguments.durable;
-    setup.options.coordinator.detect_deadlocks = !arguments.no_detection;
+    if arguments.no_detection {
+        setup.options.coordinator.deadlocks = DeadlockPolicy::Timeouts;
+    }
     setup
 }
 

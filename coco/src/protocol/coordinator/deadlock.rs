@@ -1,109 +1,32 @@
-//! Deadlocks over several sites: a cycle of reported waits.
+//! Deadlocks over several sites, and over several coordinators.
 //!
-//! Invariants: (D1) the search walks only over transactions of this coordinator that are undecided,
-//! so a report that has become stale by a decision is not seen. (D2) Among undecided transactions
-//! waits only grow, except that a site withdraws its own: a cycle that is found existed, and unless
+//! A site that orders T1 before T2 withholds T2's vote; if another site orders them the other way
+//! round it withholds T1's, and neither will ever have all its votes. No site sees that, but their
+//! reports do. What is done about it is a matter of policy:
+//!
+//! - *Search* looks for cycles and aborts the youngest on each: no needless aborts.
+//! - *Wound-wait* and *wait-die* look at one wait at a time: a wait of an older for a younger
+//!   transaction wounds the younger, or a wait of a younger for an older kills the waiter. Waits that
+//!   are left all point one way in age, so there is no cycle; they abort many that were on none.
+//! - *Timeouts* alone resolve everything, late.
+//!
+//! Invariants: (D1) only transactions that can still be aborted are on a cycle; (D2) detection is
+//! monotone: among undecided transactions waits only grow (the site may withdraw its own), so
+//! whoever reports the last wait of a cycle finds it. A cycle that is found existed, and unless
 //! somebody on it was decided meanwhile, still does. (D3) Everybody on a true cycle lacks a vote, so
-//! anybody on it may be aborted; the youngest is, and its retry keeps its age and wins one day.
+//! anybody on it may be aborted. The youngest is, by its own coordinator and by no other: each
+//! coordinator on a cycle hears of all its waits, and they agree on ages. A retry keeps its age and
+//! wins one day.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use co_core::{Gtid, Priority};
 
-use super::view::WaitView;
+use super::waits::Age;
 use super::{Coordinator, Ended, Phase};
-use crate::protocol::{AbortCause, CoordinatorEffect, Note, SiteName, Time};
-
-/// The waits that sites have reported: waiter, site, blockers.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub(super) struct Waits {
-    reports: BTreeMap<Gtid, BTreeMap<SiteName, Vec<Gtid>>>,
-}
-
-impl Waits {
-    /// A site's new report on a waiter, in place of its last. True if a wait is new.
-    fn replace(&mut self, waiter: Gtid, site: &SiteName, blockers: Vec<Gtid>) -> bool {
-        if blockers.is_empty() {
-            if let Some(sites) = self.reports.get_mut(&waiter) {
-                sites.remove(site);
-                if sites.is_empty() {
-                    self.reports.remove(&waiter);
-                }
-            }
-            return false;
-        }
-        let sites = self.reports.entry(waiter).or_default();
-        let before = sites
-            .insert(site.clone(), blockers.clone())
-            .unwrap_or_default();
-        blockers.iter().any(|blocker| !before.contains(blocker))
-    }
-
-    /// The transaction waits no more.
-    pub(super) fn forget(&mut self, waiter: Gtid) {
-        self.reports.remove(&waiter);
-    }
-
-    /// The site's reports are void: it will report anew.
-    pub(super) fn forget_site(&mut self, site: &SiteName) {
-        self.reports.retain(|_, sites| {
-            sites.remove(site);
-            !sites.is_empty()
-        });
-    }
-
-    /// The sites that have reported the transaction, as waiting or as waited for.
-    pub(super) fn sites_of(&self, gtid: Gtid) -> BTreeSet<SiteName> {
-        self.iter()
-            .filter(|wait| wait.waiter == gtid || wait.blockers.contains(&gtid))
-            .map(|wait| wait.site.clone())
-            .collect()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = WaitView<'_>> {
-        self.reports.iter().flat_map(|(&waiter, sites)| {
-            sites.iter().map(move |(site, blockers)| WaitView {
-                waiter,
-                site,
-                blockers,
-            })
-        })
-    }
-
-    fn blockers(&self, waiter: Gtid) -> impl Iterator<Item = Gtid> {
-        self.reports
-            .get(&waiter)
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .flatten()
-            .copied()
-    }
-
-    /// A cycle of waits through `start`, over transactions that `counts` lets pass; `start` first.
-    fn cycle(&self, start: Gtid, counts: impl Fn(Gtid) -> bool) -> Option<Vec<Gtid>> {
-        if !counts(start) {
-            return None;
-        }
-        let mut seen = BTreeSet::from([start]);
-        let mut path = vec![start];
-        let mut untried: Vec<Vec<Gtid>> = vec![self.blockers(start).collect()];
-        while let Some(candidates) = untried.last_mut() {
-            match candidates.pop() {
-                Some(next) if next == start => return Some(path),
-                Some(next) if counts(next) && seen.insert(next) => {
-                    path.push(next);
-                    untried.push(self.blockers(next).collect());
-                }
-                Some(_) => {}
-                None => {
-                    untried.pop();
-                    path.pop();
-                }
-            }
-        }
-        None
-    }
-}
+use crate::protocol::{
+    AbortCause, CoordinatorEffect, DeadlockPolicy, GtidParts, Note, PeerMessage, SiteName, Time,
+};
 
 impl Coordinator {
     pub(super) fn handle_blocked(
@@ -116,9 +39,9 @@ impl Coordinator {
     ) {
         self.stats.reports += 1;
         if !by.is_empty() {
-            let named = std::iter::once(gtid).chain(by.iter().map(|&(blocker, _)| blocker));
-            for named in named {
-                self.end_orphan(from, named, out);
+            self.end_orphan(from, gtid, out);
+            for &(blocker, _) in by.iter().filter(|(blocker, _)| self.is_own(*blocker)) {
+                self.end_orphan(from, blocker, out);
             }
         }
         if !self.is_undecided(gtid) {
@@ -132,18 +55,25 @@ impl Coordinator {
             // Its client waits with it: a sign of life.
             self.timers.set(gtid, now + self.config.idle_timeout);
         }
-        let own = by
+        let matters = |it: &Gtid| !self.is_own(*it) || self.transactions.contains_key(it);
+        let blockers: BTreeSet<Gtid> = by
             .iter()
             .map(|&(blocker, _)| blocker)
-            .filter(|&blocker| blocker != gtid);
-        let own: BTreeSet<Gtid> = own
-            .filter(|&it| self.transactions.contains_key(&it))
+            .filter(|blocker| *blocker != gtid && matters(blocker))
             .collect();
-        let grew = self.waits.replace(gtid, from, own.into_iter().collect());
-        if grew && self.config.detect_deadlocks {
-            while let Some(cycle) = self.find_cycle(gtid) {
-                self.break_cycle(now, &cycle, out);
+        let new = self
+            .waits
+            .replace(gtid, from, blockers.into_iter().collect());
+        match self.config.deadlocks {
+            DeadlockPolicy::Search if !new.is_empty() => self.break_cycles(now, gtid, out),
+            DeadlockPolicy::WoundWait | DeadlockPolicy::WaitDie => {
+                for blocker in new {
+                    let known = by.iter().find(|(it, _)| *it == blocker);
+                    let priority = known.map_or(Priority(0), |&(_, priority)| priority);
+                    self.outrank(now, gtid, from, (priority, blocker), out);
+                }
             }
+            DeadlockPolicy::Search | DeadlockPolicy::Timeouts => {}
         }
     }
 
@@ -177,8 +107,12 @@ impl Coordinator {
         }
     }
 
+    pub(super) fn is_own(&self, gtid: Gtid) -> bool {
+        GtidParts::coordinator_of(gtid) == self.id
+    }
+
     /// Whether the transaction can still be aborted by this coordinator's word (D1).
-    fn is_undecided(&self, gtid: Gtid) -> bool {
+    pub(super) fn is_undecided(&self, gtid: Gtid) -> bool {
         match self
             .transactions
             .get(&gtid)
@@ -191,20 +125,99 @@ impl Coordinator {
         }
     }
 
-    /// A cycle of reported waits through the transaction.
-    pub(super) fn find_cycle(&self, gtid: Gtid) -> Option<Vec<Gtid>> {
-        self.waits.cycle(gtid, |it| self.is_undecided(it))
+    /// The age of a transaction that may be on a cycle: an own one that is undecided, a foreign one
+    /// that waits and, as far as its coordinator has said, is.
+    fn age(&self, gtid: Gtid) -> Option<Age> {
+        if self.is_own(gtid) {
+            let priority = self.transactions.get(&gtid)?.priority;
+            self.is_undecided(gtid).then_some((priority, gtid))
+        } else {
+            let priority = self.waits.foreign_priority(gtid)?;
+            Some((priority, gtid))
+        }
     }
 
-    /// Aborts the youngest on the cycle (D3).
-    fn break_cycle(&mut self, now: Time, cycle: &[Gtid], out: &mut Vec<CoordinatorEffect>) {
-        let victim = cycle
-            .iter()
-            .copied()
-            .max_by_key(|gtid| (self.transactions[gtid].priority, *gtid))
-            .expect("a cycle has at least one transaction");
-        self.stats.deadlocks_by_search += 1;
-        let cause = AbortCause::VotingDeadlock;
+    /// Whether the transaction waits in a cycle of reported waits.
+    pub(super) fn is_on_a_cycle(&self, gtid: Gtid) -> bool {
+        !self
+            .waits
+            .cycles_through(gtid, |it| self.age(it))
+            .is_empty()
+    }
+
+    /// The transaction waits for somebody new: every own transaction that is the youngest on a cycle
+    /// through it is aborted (D3).
+    pub(super) fn break_cycles(
+        &mut self,
+        now: Time,
+        waiter: Gtid,
+        out: &mut Vec<CoordinatorEffect>,
+    ) {
+        let on_cycles = self.waits.cycles_through(waiter, |it| self.age(it));
+        let own = on_cycles.into_iter().filter(|&it| self.is_own(it));
+        let mut candidates: Vec<Age> = own.filter_map(|it| self.age(it)).collect();
+        candidates.sort_unstable();
+        while let Some((_, victim)) = candidates.pop() {
+            if self.waits.is_youngest_on_a_cycle(victim, |it| self.age(it)) {
+                self.stats.deadlocks_by_search += 1;
+                self.abort_victim(now, victim, AbortCause::VotingDeadlock, out);
+            }
+        }
+    }
+
+    /// Wound-wait and wait-die: of a waiter and the one it waits for at a site, one has to go if the
+    /// wait points the wrong way.
+    fn outrank(
+        &mut self,
+        now: Time,
+        waiter: Gtid,
+        at: &SiteName,
+        blocker: Age,
+        out: &mut Vec<CoordinatorEffect>,
+    ) {
+        // A victim may have been among those that were dealt with before.
+        let Some(waiter) = self.age(waiter) else {
+            return;
+        };
+        let cause = AbortCause::Outranked;
+        if self.config.deadlocks == DeadlockPolicy::WaitDie {
+            if waiter > blocker {
+                self.stats.outranked += 1;
+                self.abort_victim(now, waiter.1, cause, out);
+            }
+        } else if waiter < blocker {
+            if !self.is_own(blocker.1) {
+                let (gtid, at) = (blocker.1, at.clone());
+                self.send_peer(gtid, PeerMessage::Wound { gtid, at }, out);
+            } else if self.is_undecided(blocker.1) {
+                self.stats.outranked += 1;
+                self.abort_victim(now, blocker.1, cause, out);
+            }
+        }
+    }
+
+    /// Another coordinator's transaction is older and waits for this one at a site.
+    pub(super) fn handle_wound(
+        &mut self,
+        now: Time,
+        gtid: Gtid,
+        at: &SiteName,
+        out: &mut Vec<CoordinatorEffect>,
+    ) {
+        if self.is_undecided(gtid) {
+            self.stats.outranked += 1;
+            self.abort_victim(now, gtid, AbortCause::Outranked, out);
+        }
+        self.end_orphan(at, gtid, out);
+    }
+
+    fn abort_victim(
+        &mut self,
+        now: Time,
+        victim: Gtid,
+        cause: AbortCause,
+        out: &mut Vec<CoordinatorEffect>,
+    ) {
         match self.transactions[&victim].phase {
             Phase::Active => self.doom(now, victim, cause, out),
             Phase::Voting(_) => self.abort(victim, cause, None, out),
@@ -213,64 +226,5 @@ impl Coordinator {
                 unreachable!("D1: the decided are on no cycle")
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn waits(edges: &[(u64, &str, &[u64])]) -> Waits {
-        let mut waits = Waits::default();
-        for &(waiter, site, blockers) in edges {
-            let blockers = blockers.iter().map(|&it| Gtid(it)).collect();
-            waits.replace(Gtid(waiter), &SiteName::new(site), blockers);
-        }
-        waits
-    }
-
-    fn cycle(waits: &Waits, start: u64, decided: &[u64]) -> Option<Vec<u64>> {
-        let found = waits.cycle(Gtid(start), |it| !decided.contains(&it.0))?;
-        Some(found.into_iter().map(|it| it.0).collect())
-    }
-
-    #[test]
-    fn a_cycle_over_sites_is_found_from_everybody_on_it() {
-        let waits = waits(&[(1, "A", &[2]), (2, "B", &[3]), (3, "C", &[1, 4])]);
-        assert_eq!(cycle(&waits, 1, &[]), Some(vec![1, 2, 3]));
-        assert_eq!(cycle(&waits, 3, &[]), Some(vec![3, 1, 2]));
-        assert_eq!(cycle(&waits, 4, &[]), None);
-    }
-
-    #[test]
-    fn a_decided_transaction_breaks_the_cycle() {
-        let waits = waits(&[(1, "A", &[2]), (2, "B", &[1])]);
-        assert_eq!(cycle(&waits, 1, &[2]), None);
-        assert_eq!(cycle(&waits, 1, &[1]), None);
-    }
-
-    #[test]
-    fn a_cycle_beside_the_path_is_not_taken_for_one_through_the_start() {
-        let waits = waits(&[(1, "A", &[2]), (2, "B", &[3]), (3, "C", &[2])]);
-        assert_eq!(cycle(&waits, 1, &[]), None);
-        assert_eq!(cycle(&waits, 2, &[]), Some(vec![2, 3]));
-    }
-
-    #[test]
-    fn a_report_replaces_only_its_own_sites_last_one() {
-        let mut waits = waits(&[(1, "A", &[2]), (1, "B", &[3])]);
-        assert!(!waits.replace(Gtid(1), &SiteName::new("A"), vec![Gtid(2)]));
-        assert!(waits.replace(Gtid(1), &SiteName::new("A"), vec![Gtid(2), Gtid(4)]));
-        assert!(!waits.replace(Gtid(1), &SiteName::new("A"), vec![]));
-        assert_eq!(waits.blockers(Gtid(1)).collect::<Vec<_>>(), [Gtid(3)]);
-        waits.forget_site(&SiteName::new("B"));
-        assert_eq!(waits, Waits::default());
-    }
-
-    #[test]
-    fn sites_of_names_both_ends_of_a_wait() {
-        let waits = waits(&[(1, "A", &[2]), (3, "B", &[1]), (3, "C", &[2])]);
-        let names: Vec<_> = waits.sites_of(Gtid(1)).into_iter().collect();
-        assert_eq!(names, [SiteName::new("A"), SiteName::new("B")]);
     }
 }

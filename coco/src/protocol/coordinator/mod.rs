@@ -19,26 +19,29 @@
 //!   the commit's stamp, and stamps would no longer grow along precedence.
 //!
 //! Not here: I/O, the clock, the wire, who the callers are. Transactions of other coordinators are
-//! left to those; a deadlock through one of them ends by timeout.
+//! left to those; only waits that lead from one's to another's are told (`peers`).
 
 mod deadlock;
 mod deciding;
 mod link;
 mod one_phase;
+mod peers;
 mod recovering;
 mod view;
 mod voting;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use co_core::{Gtid, Priority, Stamp};
 
-use self::deadlock::Waits;
 use self::deciding::{Committed, Forcing};
 use self::one_phase::OnePhase;
+use self::peers::Peers;
 pub use self::recovering::RecoverError;
 pub use self::view::{SiteView, TransactionState, TransactionView, WaitView};
 use self::voting::Voting;
+use self::waits::Waits;
 use super::proof::DurableCommit;
 use super::recent::Recent;
 use super::time::Timers;
@@ -70,6 +73,7 @@ pub struct Coordinator {
     ages: BTreeSet<(Priority, Gtid)>,
     timers: Timers,
     waits: Waits,
+    peers: Peers,
     recent: Recent<Ended>,
     stats: CoordinatorStats,
 }
@@ -198,6 +202,7 @@ impl Coordinator {
             }
             None => self.answer_ended(caller, gtid, self.recent.get(gtid), sites, out),
         }
+        self.tell_peers(out);
     }
 
     /// A client gives the transaction up. If its commit was asked for and can no longer be stopped,
@@ -231,6 +236,7 @@ impl Coordinator {
                 self.handle_commit(now, caller, gtid, sites, out);
             }
         }
+        self.tell_peers(out);
     }
 
     /// A message from a site.
@@ -259,6 +265,7 @@ impl Coordinator {
             ToCoordinator::Ack { gtid } => self.handle_ack(from, gtid, out),
             ToCoordinator::Inquire { gtid } => self.resolve(from, gtid, out),
         }
+        self.tell_peers(out);
     }
 
     /// An append is durable.
@@ -294,6 +301,7 @@ impl Coordinator {
                 Some(Phase::OnePhase(_) | Phase::Committed(_) | Phase::Doomed(_)) | None => {}
             }
         }
+        self.tell_peers(out);
     }
 
     /// Time has passed: does what has come due.
@@ -315,6 +323,7 @@ impl Coordinator {
                 Phase::Forcing(_) => unreachable!("only the log ends this phase: it has no timer"),
             }
         }
+        self.tell_peers(out);
     }
 
     /// When [`handle_tick`](Self::handle_tick) has something to do next.

@@ -173,7 +173,7 @@ impl Coordinator {
         } else if now < deadline {
             self.timers.set(gtid, deadline);
         } else {
-            if self.find_cycle(gtid).is_some() {
+            if self.is_on_a_cycle(gtid) {
                 self.stats.deadlocks_by_timeout += 1;
             }
             self.request_one_phase_abort(now, gtid, AbortCause::Timeout, out);

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use co_core::{Gtid, Priority};
 
-use super::deadlock::Waits;
 use super::deciding::Committed;
+use super::peers::Peers;
+use super::waits::Waits;
 use super::{Coordinator, Phase, Transaction};
 use crate::log::Record;
 use crate::protocol::proof::DurableCommit;
@@ -67,7 +68,8 @@ impl Coordinator {
             forcing: BTreeMap::new(),
             ages: BTreeSet::new(),
             timers: Timers::default(),
-            waits: Waits::default(),
+            waits: Waits::of(id),
+            peers: Peers::default(),
             recent: Recent::new(config.remembered_outcomes),
             stats: CoordinatorStats::default(),
             config,

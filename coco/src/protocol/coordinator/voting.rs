@@ -11,6 +11,9 @@ use crate::protocol::{
     SiteName, Time, ToParticipant,
 };
 
+/// At most one part in so many is added to the time that transactions may wait.
+const DITHER: u128 = 8;
+
 /// A transaction whose votes are being collected.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Voting {
@@ -60,7 +63,9 @@ impl Coordinator {
     }
 
     /// How long a transaction of this age may wait for its sites: the youngest that waits gets the
-    /// configured time, the oldest twice that, the others by their place between the two.
+    /// configured time, the oldest twice that, the others by their place between the two. A little is
+    /// added, the same for all that wait now, but another after the next begin: two coordinators know
+    /// nothing of each other's ages, and could otherwise let two transactions run out together for ever.
     pub(super) fn allowance(&self, priority: Priority) -> Duration {
         let base = self.config.vote_timeout;
         let (Some(&(oldest, _)), Some(&(newest, _))) = (self.ages.first(), self.ages.last()) else {
@@ -71,8 +76,11 @@ impl Coordinator {
         let bias = (base.as_micros() * older_by)
             .checked_div(spread)
             .unwrap_or(0);
+        let moment = u64::from(self.id.0) << 32 | u64::from(self.counter.unwrap_or(0));
+        let dither = u128::from(moment.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56);
+        let dither = base.as_micros() * dither / (256 * DITHER);
         base.saturating_add(Duration::from_micros(
-            u64::try_from(bias).unwrap_or(u64::MAX),
+            u64::try_from(bias + dither).unwrap_or(u64::MAX),
         ))
     }
 
@@ -216,7 +224,7 @@ impl Coordinator {
         } else {
             AbortCause::Timeout
         };
-        if self.find_cycle(gtid).is_some() {
+        if self.is_on_a_cycle(gtid) {
             self.stats.deadlocks_by_timeout += 1;
         }
         self.abort(gtid, cause, None, out);

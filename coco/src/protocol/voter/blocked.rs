@@ -1,7 +1,9 @@
 //! Reporting waits: the shell shows who waits for whom every few milliseconds, the coordinator hears
 //! of changes only, and only of waits that last.
 //!
-//! Invariant (B1): what the coordinator was last told of a waiter is in `reported`; after a lost link
+//! Each coordinator hears of its own transactions' waits, whoever those wait for.
+//!
+//! Invariant (B1): what its coordinator was last told of a waiter is in `reported`; after a lost link
 //! that is nothing.
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::collections::BTreeMap;
 use co_core::{Gtid, Priority};
 
 use super::Voter;
-use crate::protocol::{Time, ToCoordinator, VoterEffect};
+use crate::protocol::{CoordinatorId, GtidParts, Time, ToCoordinator, VoterEffect};
 
 /// A transaction that waits here, for a vote to be released or an operation to go on.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -41,20 +43,23 @@ impl Reports {
     }
 
     /// The coordinator may have lost all reports (B1).
-    pub(super) fn forget_reported(&mut self) {
-        for waiting in self.waiting.values_mut() {
-            waiting.reported.clear();
+    pub(super) fn forget_reported(&mut self, coordinator: CoordinatorId) {
+        for (&gtid, waiting) in &mut self.waiting {
+            if GtidParts::coordinator_of(gtid) == coordinator {
+                waiting.reported.clear();
+            }
         }
     }
 }
 
 impl Voter {
     /// Who waits here for whom, all of them, as of now. What has changed since it was last reported
-    /// is sent, once the wait has lasted for the configured time.
+    /// is sent, once the wait has lasted for the configured time. A fully autonomous site
+    /// ([`report_after`](crate::protocol::VoterConfig::report_after) is `None`) says nothing.
     pub fn handle_blocked(&mut self, now: Time, waits: &[Wait], out: &mut Vec<VoterEffect>) {
-        if !self.linked {
+        let Some(report_after) = self.config.report_after else {
             return;
-        }
+        };
         let mut before = std::mem::take(&mut self.reports.waiting);
         for wait in waits {
             // What has ended since the snapshot was taken waits for nobody and blocks nobody.
@@ -72,8 +77,8 @@ impl Voter {
                 reported: Vec::new(),
             };
             let mut waiting = before.remove(&wait.gtid).unwrap_or_else(fresh);
-            let lasted = now.since(waiting.since) >= self.config.report_after;
-            if lasted && waiting.reported != by {
+            let lasted = now.since(waiting.since) >= report_after;
+            if lasted && waiting.reported != by && self.is_linked(wait.gtid) {
                 waiting.reported.clone_from(&by);
                 self.report(wait.gtid, wait.priority, by, out);
             }
@@ -103,7 +108,8 @@ impl Voter {
         out: &mut Vec<VoterEffect>,
     ) {
         self.stats.reports += 1;
-        self.send(ToCoordinator::Blocked { gtid, priority, by }, out);
+        let message = ToCoordinator::Blocked { gtid, priority, by };
+        self.send(gtid, message, out);
     }
 }
 
@@ -114,7 +120,7 @@ mod tests {
 
     fn linked() -> Voter {
         let mut voter = Voter::recover(VoterConfig::default(), Incarnation(1), Time(0), [], []);
-        voter.handle_link_up(Time(0), &mut Vec::new());
+        voter.handle_link_up(Time(0), CoordinatorId(0), &mut Vec::new());
         voter
     }
 
@@ -133,7 +139,11 @@ mod tests {
         voter.handle_blocked(Time(ms * 1000), &waits, &mut out);
         out.into_iter()
             .map(|effect| {
-                let VoterEffect::Send(ToCoordinator::Blocked { gtid, by, .. }) = effect else {
+                let VoterEffect::Send {
+                    message: ToCoordinator::Blocked { gtid, by, .. },
+                    ..
+                } = effect
+                else {
                     panic!("{effect:?}")
                 };
                 (gtid.0, by.into_iter().map(|(it, _)| it.0).collect())
@@ -165,9 +175,9 @@ mod tests {
         let mut voter = linked();
         show(&mut voter, 0, &[(1, &[2])]);
         assert_eq!(show(&mut voter, 5, &[(1, &[2])]).len(), 1);
-        voter.handle_link_down(Time(6000));
+        voter.handle_link_down(Time(6000), CoordinatorId(0));
         assert_eq!(show(&mut voter, 7, &[(1, &[2, 3])]), []);
-        voter.handle_link_up(Time(8000), &mut Vec::new());
+        voter.handle_link_up(Time(8000), CoordinatorId(0), &mut Vec::new());
         assert_eq!(show(&mut voter, 8, &[(1, &[2, 3])]), [(1, vec![2, 3])]);
     }
 }

@@ -37,7 +37,7 @@ impl Voter {
                 }
             },
         }
-        self.send(ToCoordinator::Ack { gtid }, out);
+        self.send(gtid, ToCoordinator::Ack { gtid }, out);
     }
 
     /// Applies a commit and has it written; successors are released at once, because the log keeps
@@ -49,7 +49,7 @@ impl Voter {
             Durability::Volatile => {
                 self.remember(gtid, Phases::Two, decision);
                 out.push(VoterEffect::Apply { gtid, decision });
-                self.send(ToCoordinator::Ack { gtid }, out);
+                self.send(gtid, ToCoordinator::Ack { gtid }, out);
             }
             Durability::Durable => {
                 // With a failed log there is no record and, by V4, no acknowledgement: the
@@ -103,7 +103,7 @@ impl Voter {
             None => match self.recent.get(gtid).copied() {
                 Some(ended) if ended.phases == Phases::One => {
                     let decision = ended.decision;
-                    self.send(ToCoordinator::OnePhaseDone { gtid, decision }, out);
+                    self.send(gtid, ToCoordinator::OnePhaseDone { gtid, decision }, out);
                 }
                 Some(_) => {}
                 // Never asked about, or forgotten. If the engine works for it, it ends. But what was

@@ -1,7 +1,10 @@
 //! The voter: a site's half of two-phase commit. It asks the engine for votes, makes them durable,
-//! says them, and carries out the coordinator's decisions.
+//! says them, and carries out the coordinators' decisions.
 //!
-//! State: the transactions that the coordinator has asked about and that have not ended, a bounded
+//! A site may work for several coordinators. Each has a link of its own and speaks of its own
+//! transactions only, which their gtids name; the engine orders them all alike.
+//!
+//! State: the transactions that a coordinator has asked about and that have not ended, a bounded
 //! memory of those that have, the waits that were reported, one timer for each transaction.
 //!
 //! Invariants:
@@ -15,8 +18,10 @@
 //! - (V4) A commit is acknowledged when its decision is in the site's log, not before: the
 //!   coordinator forgets what is acknowledged. The read-only ones too: if the site forgot such a
 //!   decision in a crash it would not find its clock where the commit's stamp had put it.
-//! - (V5) While the link is down nothing is sent; everything that matters is said again after the
-//!   hello.
+//! - (V5) While a coordinator's link is down nothing is sent to it; everything that matters is said
+//!   again after the hello.
+//! - (V6) A coordinator hears of its own transactions only, but for the names of those that one of
+//!   them waits for; and what it says of another's transactions is ignored.
 //!
 //! Not here: the engine, the log's format, the clock.
 
@@ -24,7 +29,7 @@ mod blocked;
 mod deciding;
 mod voting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use co_core::{Gtid, Stamp};
 
@@ -34,8 +39,8 @@ use super::proof::{ForcedVote, PendingVote};
 use super::recent::Recent;
 use super::time::{Timers, backoff};
 use super::{
-    AbortCause, Ballot, Decision, Incarnation, Time, ToCoordinator, ToParticipant, Token,
-    VoterConfig, VoterEffect, VoterStats,
+    AbortCause, Ballot, CoordinatorId, Decision, GtidParts, Incarnation, Time, ToCoordinator,
+    ToParticipant, Token, VoterConfig, VoterEffect, VoterStats,
 };
 
 /// A site's half of two-phase commit.
@@ -44,38 +49,45 @@ use super::{
 ///
 /// ```
 /// use coco::protocol::{
-///     Decision, Incarnation, ReleasedVote, Time, ToCoordinator, ToParticipant, Voter,
-///     VoterConfig, VoterEffect,
+///     CoordinatorId, Decision, Incarnation, ReleasedVote, Time, ToCoordinator, ToParticipant,
+///     Voter, VoterConfig, VoterEffect,
 /// };
 /// use co_core::{Gtid, Stamp};
 ///
 /// let (gtid, mut effects) = (Gtid(1), Vec::new());
+/// let coordinator = CoordinatorId(0); // the first byte of the gtid
 /// let mut voter = Voter::recover(VoterConfig::default(), Incarnation(1), Time(0), [], []);
-/// voter.handle_link_up(Time(0), &mut effects);
+/// voter.handle_link_up(Time(0), coordinator, &mut effects);
 /// effects.clear(); // the hello, to be sent
 ///
 /// // The coordinator asks; the engine votes when its gate opens; the vote is forced, then said.
-/// voter.handle_message(Time(1), ToParticipant::Prepare { gtid }, &mut effects);
+/// voter.handle_message(Time(1), coordinator, ToParticipant::Prepare { gtid }, &mut effects);
 /// assert_eq!(effects.pop(), Some(VoterEffect::RequestVote { gtid }));
 /// let yes = ReleasedVote::Yes { stamp: Stamp(7), read_only: false };
 /// voter.handle_released(Time(2), gtid, yes, &mut effects);
 /// let Some(VoterEffect::AppendPrepared { token, .. }) = effects.pop() else { panic!() };
 /// voter.handle_durable(Time(3), token, &mut effects);
-/// assert!(matches!(effects.pop(), Some(VoterEffect::Send(ToCoordinator::Vote { .. }))));
+/// assert!(matches!(
+///     effects.pop(),
+///     Some(VoterEffect::Send { message: ToCoordinator::Vote { .. }, .. })
+/// ));
 ///
 /// // The decision is applied at once, and acknowledged when it is in the site's log.
 /// let decision = Decision::Commit { stamp: Stamp(9) };
-/// voter.handle_message(Time(4), ToParticipant::Decide { gtid, decision }, &mut effects);
+/// let decide = ToParticipant::Decide { gtid, decision };
+/// voter.handle_message(Time(4), coordinator, decide, &mut effects);
 /// assert_eq!(effects.pop(), Some(VoterEffect::Apply { gtid, decision }));
 /// let Some(VoterEffect::AppendDecision { token, .. }) = effects.pop() else { panic!() };
 /// voter.handle_durable(Time(5), token, &mut effects);
-/// assert_eq!(effects.pop(), Some(VoterEffect::Send(ToCoordinator::Ack { gtid })));
+/// let ack = VoterEffect::Send { to: coordinator, message: ToCoordinator::Ack { gtid } };
+/// assert_eq!(effects.pop(), Some(ack));
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Voter {
     config: VoterConfig,
     incarnation: Incarnation,
-    linked: bool,
+    /// The coordinators whose links are up.
+    linked: BTreeSet<CoordinatorId>,
     log_failed: bool,
     next_token: u64,
     transactions: BTreeMap<Gtid, Phase>,
@@ -150,7 +162,7 @@ impl Voter {
     ) -> Self {
         let mut voter = Self {
             incarnation,
-            linked: false,
+            linked: BTreeSet::new(),
             log_failed: false,
             next_token: 0,
             transactions: BTreeMap::new(),
@@ -182,13 +194,18 @@ impl Voter {
         voter
     }
 
-    /// A message from the coordinator.
+    /// A message from a coordinator. What it says of another's transaction is ignored (V6).
     pub fn handle_message(
         &mut self,
         now: Time,
+        from: CoordinatorId,
         message: ToParticipant,
         out: &mut Vec<VoterEffect>,
     ) {
+        if GtidParts::coordinator_of(message.gtid()) != from {
+            self.stats.foreign_messages += 1;
+            return;
+        }
         match message {
             ToParticipant::Prepare { gtid } => self.handle_prepare(now, gtid, out),
             ToParticipant::CommitOnePhase { gtid } => {
@@ -226,7 +243,7 @@ impl Voter {
             }
             Some(Phase::Applied { stamp }) => {
                 self.remember(gtid, Phases::Two, Decision::Commit { stamp });
-                self.send(ToCoordinator::Ack { gtid }, out);
+                self.send(gtid, ToCoordinator::Ack { gtid }, out);
             }
             Some(Phase::Requested { .. } | Phase::Voted { .. }) | None => {
                 unreachable!("the index of appends names transactions that are being written")
@@ -254,13 +271,19 @@ impl Voter {
         }
     }
 
-    /// The link to the coordinator is up: introduces the site and repeats what may be lost.
-    pub fn handle_link_up(&mut self, _now: Time, out: &mut Vec<VoterEffect>) {
-        self.linked = true;
-        self.reports.forget_reported();
+    /// The link to a coordinator is up: introduces the site and repeats what may be lost.
+    pub fn handle_link_up(
+        &mut self,
+        _now: Time,
+        coordinator: CoordinatorId,
+        out: &mut Vec<VoterEffect>,
+    ) {
+        self.linked.insert(coordinator);
+        self.reports.forget_reported(coordinator);
         let votes: Vec<(Gtid, Ballot)> = self
             .transactions
             .iter()
+            .filter(|&(&gtid, _)| GtidParts::coordinator_of(gtid) == coordinator)
             .filter_map(|(&gtid, phase)| match phase {
                 Phase::Voted { vote, .. } => Some((gtid, vote.ballot(self.incarnation))),
                 Phase::Requested { .. }
@@ -274,15 +297,18 @@ impl Voter {
             address: self.config.address.clone(),
             in_doubt: votes.iter().map(|&(gtid, _)| gtid).collect(),
         };
-        self.send(hello, out);
+        out.push(VoterEffect::Send {
+            to: coordinator,
+            message: hello,
+        });
         for (gtid, ballot) in votes {
-            self.send(ToCoordinator::Vote { gtid, ballot }, out);
+            self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
         }
     }
 
-    /// The link to the coordinator is down.
-    pub fn handle_link_down(&mut self, _now: Time) {
-        self.linked = false;
+    /// The link to a coordinator is down.
+    pub fn handle_link_down(&mut self, _now: Time, coordinator: CoordinatorId) {
+        self.linked.remove(&coordinator);
     }
 
     /// Time has passed: does what has come due.
@@ -312,9 +338,9 @@ impl Voter {
                 inquiry.asked = inquiry.asked.saturating_add(1);
                 let (base, limit) = (self.config.inquire_after, self.config.inquire_limit);
                 inquiry.at = now + backoff(base, inquiry.asked, limit);
-                if self.linked {
+                if self.is_linked(gtid) {
                     self.stats.inquiries += 1;
-                    self.send(ToCoordinator::Inquire { gtid }, out);
+                    self.send(gtid, ToCoordinator::Inquire { gtid }, out);
                 }
             }
             self.set_timer(gtid);
@@ -353,10 +379,16 @@ impl Voter {
         std::mem::take(&mut self.stats)
     }
 
-    fn send(&self, message: ToCoordinator, out: &mut Vec<VoterEffect>) {
-        if self.linked {
-            out.push(VoterEffect::Send(message));
+    /// Says something of the transaction to its coordinator (V5, V6).
+    fn send(&self, gtid: Gtid, message: ToCoordinator, out: &mut Vec<VoterEffect>) {
+        let to = GtidParts::coordinator_of(gtid);
+        if self.linked.contains(&to) {
+            out.push(VoterEffect::Send { to, message });
         }
+    }
+
+    fn is_linked(&self, gtid: Gtid) -> bool {
+        self.linked.contains(&GtidParts::coordinator_of(gtid))
     }
 
     fn new_token(&mut self, gtid: Gtid) -> Token {

@@ -6,6 +6,7 @@ use super::*;
 use crate::protocol::{Durability, ReleasedVote};
 
 const T: Gtid = Gtid(1);
+const C: CoordinatorId = CoordinatorId(0);
 
 fn ms(ms: u64) -> Time {
     Time(ms * 1000)
@@ -21,13 +22,17 @@ fn config() -> VoterConfig {
 
 fn linked(config: VoterConfig) -> Voter {
     let mut voter = Voter::recover(config, Incarnation(1), ms(0), [], []);
-    voter.handle_link_up(ms(0), &mut Vec::new());
+    voter.handle_link_up(ms(0), C, &mut Vec::new());
     voter
+}
+
+fn said(message: ToCoordinator) -> VoterEffect {
+    VoterEffect::Send { to: C, message }
 }
 
 fn hear(voter: &mut Voter, message: ToParticipant) -> Vec<VoterEffect> {
     let mut out = Vec::new();
-    voter.handle_message(ms(0), message, &mut out);
+    voter.handle_message(ms(0), C, message, &mut out);
     out
 }
 
@@ -60,7 +65,7 @@ fn inquiries(voter: &mut Voter, until: u64) -> Vec<u64> {
     while let Some(at) = voter.next_deadline().filter(|&at| at <= ms(until)) {
         let mut out = Vec::new();
         voter.handle_tick(at, &mut out);
-        if out == [VoterEffect::Send(ToCoordinator::Inquire { gtid: T })] {
+        if out == [said(ToCoordinator::Inquire { gtid: T })] {
             asked.push(at.0 / 1000);
         }
     }
@@ -76,7 +81,7 @@ fn a_transaction_in_doubt_asks_ever_more_rarely_and_never_gives_up() {
     }];
     let mut voter = Voter::recover(config(), Incarnation(2), ms(0), in_doubt, []);
     assert!(inquiries(&mut voter, 15).is_empty(), "nobody is linked");
-    voter.handle_link_up(ms(15), &mut Vec::new());
+    voter.handle_link_up(ms(15), C, &mut Vec::new());
     assert_eq!(inquiries(&mut voter, 200), [30, 70, 110, 150, 190]);
     assert_eq!(voter.in_doubt().collect::<Vec<_>>(), [T]);
 }
@@ -105,7 +110,7 @@ fn a_withheld_vote_times_out_only_where_that_is_wanted() {
         gtid: T,
         ballot: Ballot::No { cause },
     };
-    assert_eq!(out, [apply, VoterEffect::Send(vote.clone())]);
+    assert_eq!(out, [apply, said(vote.clone())]);
     assert_eq!(voter.next_deadline(), None);
     assert_eq!(
         release(&mut voter, YES),
@@ -113,18 +118,14 @@ fn a_withheld_vote_times_out_only_where_that_is_wanted() {
         "the engine's late vote is of no interest"
     );
     let again = hear(&mut voter, ToParticipant::Prepare { gtid: T });
-    assert_eq!(
-        again,
-        [VoterEffect::Send(vote)],
-        "the NO may have been lost"
-    );
+    assert_eq!(again, [said(vote)], "the NO may have been lost");
 }
 
 /// A request that arrives late, after the transaction was committed in an earlier life, must not make
 /// the site believe that it was aborted: the decision, said again, would look like a broken promise.
 #[test]
 fn a_late_request_for_what_an_earlier_life_has_committed_does_no_harm() {
-    let acknowledged = [VoterEffect::Send(ToCoordinator::Ack { gtid: T })];
+    let acknowledged = [said(ToCoordinator::Ack { gtid: T })];
     let mut voter = linked(config());
     hear(&mut voter, ToParticipant::Prepare { gtid: T });
     assert_eq!(
@@ -165,7 +166,7 @@ fn a_site_without_a_log_acknowledges_what_it_has_lost() {
     hear(&mut voter, ToParticipant::Prepare { gtid: T });
     release(&mut voter, ReleasedVote::No(AbortCause::Cascade));
     let effects = hear(&mut voter, COMMIT);
-    assert_eq!(effects, [VoterEffect::Send(ToCoordinator::Ack { gtid: T })]);
+    assert_eq!(effects, [said(ToCoordinator::Ack { gtid: T })]);
     assert_eq!(voter.stats().lost_commits, 1);
 }
 
@@ -205,7 +206,7 @@ fn a_one_phase_abort_that_comes_too_late_gets_the_outcome() {
     let mut out = Vec::new();
     voter.handle_durable(ms(0), token, &mut out);
     let decision = Decision::Commit { stamp: Stamp(3) };
-    let done = VoterEffect::Send(ToCoordinator::OnePhaseDone { gtid: T, decision });
+    let done = said(ToCoordinator::OnePhaseDone { gtid: T, decision });
     assert_eq!(
         out,
         [VoterEffect::Apply { gtid: T, decision }, done.clone()]
@@ -226,7 +227,10 @@ fn a_read_only_transaction_of_one_site_writes_nothing() {
     );
     let [
         VoterEffect::Apply { .. },
-        VoterEffect::Send(ToCoordinator::OnePhaseDone { .. }),
+        VoterEffect::Send {
+            message: ToCoordinator::OnePhaseDone { .. },
+            ..
+        },
     ] = effects[..]
     else {
         panic!("{effects:?}")
@@ -237,7 +241,7 @@ fn a_read_only_transaction_of_one_site_writes_nothing() {
 fn while_the_link_is_down_nothing_is_sent() {
     let mut voter = linked(config());
     hear(&mut voter, ToParticipant::Prepare { gtid: T });
-    voter.handle_link_down(ms(0));
+    voter.handle_link_down(ms(0), C);
     let effects = release(&mut voter, YES);
     let [VoterEffect::AppendPrepared { token, .. }] = effects[..] else {
         panic!("{effects:?}")
@@ -245,13 +249,20 @@ fn while_the_link_is_down_nothing_is_sent() {
     let mut out = Vec::new();
     voter.handle_durable(ms(0), token, &mut out);
     assert_eq!(out, []);
-    voter.handle_link_up(ms(0), &mut out);
+    voter.handle_link_up(ms(0), C, &mut out);
     let [
-        VoterEffect::Send(ToCoordinator::Hello { ref in_doubt, .. }),
-        VoterEffect::Send(ToCoordinator::Vote {
-            gtid: T,
-            ballot: Ballot::Yes { .. },
-        }),
+        VoterEffect::Send {
+            message: ToCoordinator::Hello { ref in_doubt, .. },
+            ..
+        },
+        VoterEffect::Send {
+            message:
+                ToCoordinator::Vote {
+                    gtid: T,
+                    ballot: Ballot::Yes { .. },
+                },
+            ..
+        },
     ] = out[..]
     else {
         panic!("{out:?}")

@@ -12,7 +12,7 @@ impl Voter {
         match self.transactions.get(&gtid) {
             Some(Phase::Voted { vote, .. }) => {
                 let ballot = vote.ballot(self.incarnation);
-                self.send(ToCoordinator::Vote { gtid, ballot }, out);
+                self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
             }
             Some(Phase::Preparing(_)) if self.log_failed => self.say_log_failed(gtid, out),
             // The vote will come, or the decision has.
@@ -26,7 +26,7 @@ impl Voter {
                 // Our NO was lost, or the decision has overtaken a repeated request.
                 Some(Decision::Abort { cause }) => {
                     let ballot = Ballot::No { cause };
-                    self.send(ToCoordinator::Vote { gtid, ballot }, out);
+                    self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
                 }
                 Some(Decision::Commit { .. }) => {}
                 None => self.request_vote(now, gtid, Phases::Two, out),
@@ -44,7 +44,7 @@ impl Voter {
             return;
         }
         match self.recent.get(gtid).map(|ended| ended.decision) {
-            Some(decision) => self.send(ToCoordinator::OnePhaseDone { gtid, decision }, out),
+            Some(decision) => self.send(gtid, ToCoordinator::OnePhaseDone { gtid, decision }, out),
             None => self.request_vote(now, gtid, Phases::One, out),
         }
     }
@@ -126,7 +126,7 @@ impl Voter {
         self.stats.votes_yes += 1;
         self.stats.votes_read_only += u64::from(vote.is_read_only());
         let ballot = vote.ballot(self.incarnation);
-        self.send(ToCoordinator::Vote { gtid, ballot }, out);
+        self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
         self.enter_voted(now, gtid, vote);
     }
 
@@ -170,7 +170,7 @@ impl Voter {
             Decision::Abort { .. } => self.stats.aborts += 1,
         }
         self.remember(gtid, Phases::One, decision);
-        self.send(ToCoordinator::OnePhaseDone { gtid, decision }, out);
+        self.send(gtid, ToCoordinator::OnePhaseDone { gtid, decision }, out);
     }
 
     /// The site says NO: nothing of the transaction survives here.
@@ -199,6 +199,7 @@ impl Voter {
                 self.stats.aborts += 1;
                 self.remember(gtid, Phases::Two, decision);
                 self.send(
+                    gtid,
                     ToCoordinator::Vote {
                         gtid,
                         ballot: Ballot::No { cause },
@@ -214,7 +215,7 @@ impl Voter {
         let ballot = Ballot::No {
             cause: AbortCause::LogFailure,
         };
-        self.send(ToCoordinator::Vote { gtid, ballot }, out);
+        self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
     }
 
     fn first_inquiry(&self, now: Time) -> Inquiry {

@@ -3,11 +3,18 @@
 use co_core::{Gtid, Priority, Stamp};
 
 use super::{MalformedWire, cause_of, cause_to_wire};
-use crate::protocol::{Ballot, Decision, Incarnation, SiteName, ToCoordinator, ToParticipant};
+use crate::protocol::{
+    Ballot, CoordinatorId, Decision, Incarnation, PeerMessage, SiteName, ToCoordinator,
+    ToParticipant,
+};
 use crate::service::wire;
 
 /// What a link carries upward. Only the hello names the site: the link is the site's from then on.
-pub(crate) fn up_to_wire(site: &SiteName, message: ToCoordinator) -> wire::ToCoordinator {
+pub(crate) fn up_to_wire(
+    coordinator: CoordinatorId,
+    site: &SiteName,
+    message: ToCoordinator,
+) -> wire::ToCoordinator {
     use wire::to_coordinator::Message;
     let message = match message {
         ToCoordinator::Hello {
@@ -19,6 +26,7 @@ pub(crate) fn up_to_wire(site: &SiteName, message: ToCoordinator) -> wire::ToCoo
             incarnation: incarnation.0,
             address,
             in_doubt: in_doubt.into_iter().map(|gtid| gtid.0).collect(),
+            coordinator: u32::from(coordinator.0),
         }),
         ToCoordinator::Vote { gtid, ballot } => Message::Vote(wire::Vote {
             gtid: gtid.0,
@@ -50,10 +58,17 @@ pub(crate) fn up_to_wire(site: &SiteName, message: ToCoordinator) -> wire::ToCoo
     }
 }
 
-/// A message from below, and the site's name if it is a hello.
+/// Who says hello to whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Introduction {
+    pub(crate) site: SiteName,
+    pub(crate) to: CoordinatorId,
+}
+
+/// A message from below, and who speaks if it is a hello.
 pub(crate) fn up_of(
     message: wire::ToCoordinator,
-) -> Result<(Option<SiteName>, ToCoordinator), MalformedWire> {
+) -> Result<(Option<Introduction>, ToCoordinator), MalformedWire> {
     use wire::to_coordinator::Message;
     let message = message
         .message
@@ -68,7 +83,11 @@ pub(crate) fn up_of(
                 address: hello.address,
                 in_doubt: hello.in_doubt.into_iter().map(Gtid).collect(),
             };
-            (Some(SiteName::new(&hello.site)), message)
+            let introduction = Introduction {
+                site: SiteName::new(&hello.site),
+                to: coordinator_of(hello.coordinator, "hello.coordinator")?,
+            };
+            (Some(introduction), message)
         }
         Message::Vote(vote) => {
             let ballot = ballot_of(vote.ballot)?;
@@ -101,6 +120,67 @@ pub(crate) fn up_of(
         }
         Message::AckGtid(gtid) => (None, ToCoordinator::Ack { gtid: Gtid(gtid) }),
         Message::InquireGtid(gtid) => (None, ToCoordinator::Inquire { gtid: Gtid(gtid) }),
+    })
+}
+
+/// Which coordinator a number names.
+pub(crate) fn coordinator_of(
+    number: u32,
+    field: &'static str,
+) -> Result<CoordinatorId, MalformedWire> {
+    let id = u8::try_from(number).map_err(|_| MalformedWire::OutOfRange(field))?;
+    Ok(CoordinatorId(id))
+}
+
+pub(crate) fn peer_to_wire(message: PeerMessage) -> wire::PeerMessage {
+    use wire::peer_message::Message;
+    let message = match message {
+        PeerMessage::Waits {
+            waiter,
+            priority,
+            at,
+        } => {
+            let wait = |(site, by): (SiteName, Vec<Gtid>)| wire::PeerWait {
+                site: site.as_str().to_owned(),
+                by: by.into_iter().map(|gtid| gtid.0).collect(),
+            };
+            Message::Waits(wire::PeerWaits {
+                waiter: waiter.0,
+                priority: priority.0,
+                at: at.into_iter().map(wait).collect(),
+            })
+        }
+        PeerMessage::Wound { gtid, at } => Message::Wound(wire::Wound {
+            gtid: gtid.0,
+            site: at.as_str().to_owned(),
+        }),
+    };
+    wire::PeerMessage {
+        message: Some(message),
+    }
+}
+
+pub(crate) fn peer_of(message: wire::PeerMessage) -> Result<PeerMessage, MalformedWire> {
+    use wire::peer_message::Message;
+    let message = message
+        .message
+        .ok_or(MalformedWire::Missing("peer_message.message"))?;
+    Ok(match message {
+        Message::Waits(waits) => {
+            let wait = |wait: wire::PeerWait| {
+                let by = wait.by.into_iter().map(Gtid).collect();
+                (SiteName::new(&wait.site), by)
+            };
+            PeerMessage::Waits {
+                waiter: Gtid(waits.waiter),
+                priority: Priority(waits.priority),
+                at: waits.at.into_iter().map(wait).collect(),
+            }
+        }
+        Message::Wound(wound) => PeerMessage::Wound {
+            gtid: Gtid(wound.gtid),
+            at: SiteName::new(&wound.site),
+        },
     })
 }
 

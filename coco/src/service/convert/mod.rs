@@ -38,6 +38,9 @@ pub enum MalformedWire {
     /// The first message of a link must be a hello, and no later one may name another site.
     #[error("a link begins with `hello`, and this one did not")]
     NoHello,
+    /// A number is larger than what it stands for allows.
+    #[error("field `{0}` holds a number that is too large")]
+    OutOfRange(&'static str),
     /// A site without a name.
     #[error("field `{0}` is empty")]
     Empty(&'static str),
@@ -71,6 +74,7 @@ pub(crate) fn cause_to_wire(cause: AbortCause) -> i32 {
         AbortCause::UnknownTransaction => wire::AbortCause::UnknownTransaction,
         AbortCause::SiteUnreachable => wire::AbortCause::SiteUnreachable,
         AbortCause::LogFailure => wire::AbortCause::LogFailure,
+        AbortCause::Outranked => wire::AbortCause::Outranked,
     };
     wire.into()
 }
@@ -90,6 +94,7 @@ pub(crate) fn cause_of(value: i32, field: &'static str) -> Result<AbortCause, Ma
             wire::AbortCause::UnknownTransaction => AbortCause::UnknownTransaction,
             wire::AbortCause::SiteUnreachable => AbortCause::SiteUnreachable,
             wire::AbortCause::LogFailure => AbortCause::LogFailure,
+            wire::AbortCause::Outranked => AbortCause::Outranked,
         },
     )
 }

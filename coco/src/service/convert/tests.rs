@@ -9,14 +9,17 @@ use prost::Message as _;
 use super::refused::CODES;
 use super::*;
 use crate::protocol::{
-    Ballot, CommitAnswer, Decision, Incarnation, Refusal, SiteName, ToCoordinator, ToParticipant,
+    Ballot, CommitAnswer, CoordinatorId, Decision, Incarnation, PeerMessage, Refusal, SiteName,
+    ToCoordinator, ToParticipant,
 };
 use crate::service::coordinator::{BeginGrant, SiteInfo, Statistics};
 use crate::service::site::{
     Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply, Range, SiteTxn,
 };
 
-const CAUSES: [AbortCause; 10] = [
+const ID: CoordinatorId = CoordinatorId(9);
+
+const CAUSES: [AbortCause; 11] = [
     AbortCause::Client,
     AbortCause::LocalCycle,
     AbortCause::VotingDeadlock,
@@ -27,6 +30,7 @@ const CAUSES: [AbortCause; 10] = [
     AbortCause::UnknownTransaction,
     AbortCause::SiteUnreachable,
     AbortCause::LogFailure,
+    AbortCause::Outranked,
 ];
 
 fn cause() -> impl Strategy<Value = AbortCause> {
@@ -118,6 +122,23 @@ fn refused() -> impl Strategy<Value = Refused> {
     (prop::sample::select(codes), ".{0,9}").prop_map(|(code, message)| Refused { code, message })
 }
 
+fn peer() -> impl Strategy<Value = PeerMessage> {
+    let gtids = || prop::collection::vec(any::<u64>().prop_map(Gtid), 0..4);
+    let site = || "[a-z]{1,5}".prop_map(|name| SiteName::new(&name));
+    let at = prop::collection::vec((site(), gtids()), 0..4);
+    prop_oneof![
+        (any::<u64>(), any::<u64>(), at).prop_map(|(waiter, priority, at)| PeerMessage::Waits {
+            waiter: Gtid(waiter),
+            priority: Priority(priority),
+            at,
+        }),
+        (any::<u64>(), site()).prop_map(|(gtid, at)| PeerMessage::Wound {
+            gtid: Gtid(gtid),
+            at,
+        }),
+    ]
+}
+
 /// Through the bytes, not only through the types.
 fn through<M: prost::Message + Default>(message: &M) -> M {
     M::decode(message.encode_to_vec().as_slice()).unwrap()
@@ -127,10 +148,16 @@ proptest! {
     #[test]
     fn what_a_site_says_arrives(message in up()) {
         let site = SiteName::new("here");
-        let (named, back) = up_of(through(&up_to_wire(&site, message.clone()))).unwrap();
+        let (named, back) = up_of(through(&up_to_wire(ID, &site, message.clone()))).unwrap();
         prop_assert_eq!(named.is_some(), matches!(message, ToCoordinator::Hello { .. }));
-        prop_assert!(named.is_none_or(|named| named == site));
+        let expected = Introduction { site, to: ID };
+        prop_assert!(named.is_none_or(|named| named == expected));
         prop_assert_eq!(back, message);
+    }
+
+    #[test]
+    fn what_another_coordinator_says_arrives(message in peer()) {
+        prop_assert_eq!(peer_of(through(&peer_to_wire(message.clone()))), Ok(message));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use super::queue::{DownFrames, QUEUE};
 use super::{BeginGrant, CoordinatorOptions, SiteInfo, StartError, Statistics};
 use crate::log::{Log, LogError, Record};
 use crate::protocol::{
-    BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, Incarnation, SiteName,
-    Time, ToCoordinator, ToParticipant, Token,
+    BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, CoordinatorId,
+    Incarnation, PeerMessage, SiteName, Time, ToCoordinator, ToParticipant, Token,
 };
 
 /// How many inputs are handled before their effects are carried out, so that none waits for ever.
@@ -70,8 +70,33 @@ pub(super) enum Input {
     LinkEnded {
         id: LinkId,
     },
+    Peer(PeerInput),
     Shutdown {
         grace: Duration,
+    },
+}
+
+/// What the driver is told of other coordinators.
+pub(super) enum PeerInput {
+    /// The link to another coordinator is up; it is told through this.
+    Up {
+        peer: CoordinatorId,
+        sender: mpsc::UnboundedSender<PeerMessage>,
+    },
+    Down {
+        peer: CoordinatorId,
+    },
+    /// Another coordinator has opened its link; the one before, if it is still there, ends with its sender.
+    Speaks {
+        from: CoordinatorId,
+        silence: mpsc::Sender<()>,
+    },
+    Messages {
+        from: CoordinatorId,
+        messages: Vec<PeerMessage>,
+    },
+    Silent {
+        from: CoordinatorId,
     },
 }
 
@@ -98,6 +123,10 @@ pub(super) struct Driver {
     links: BTreeMap<SiteName, LinkOut>,
     sites: BTreeMap<LinkId, SiteName>,
     next_link: u64,
+    /// Where each coordinator's messages go.
+    peers: BTreeMap<CoordinatorId, mpsc::UnboundedSender<PeerMessage>>,
+    /// Held for each coordinator that speaks.
+    speaking: BTreeMap<CoordinatorId, mpsc::Sender<()>>,
     written: mpsc::UnboundedReceiver<Written>,
     writing: mpsc::UnboundedSender<Written>,
     /// Told once: whether the first record is durable.
@@ -130,6 +159,8 @@ impl Driver {
             links: BTreeMap::new(),
             sites: BTreeMap::new(),
             next_link: 0,
+            peers: BTreeMap::new(),
+            speaking: BTreeMap::new(),
             written,
             writing,
             ready: Some(ready),
@@ -260,7 +291,35 @@ impl Driver {
                 }
             }
             Input::LinkEnded { id } => self.unlink(now, id),
+            Input::Peer(input) => self.handle_peer(now, input),
             Input::Shutdown { grace } => self.end_at = Some(Instant::now() + grace),
+        }
+    }
+
+    fn handle_peer(&mut self, now: Time, input: PeerInput) {
+        match input {
+            PeerInput::Up { peer, sender } => {
+                self.peers.insert(peer, sender);
+                self.machine.handle_peer_up(now, peer, &mut self.effects);
+            }
+            PeerInput::Down { peer } => {
+                self.peers.remove(&peer);
+                self.machine.handle_peer_down(now, peer);
+            }
+            PeerInput::Speaks { from, silence } => {
+                self.speaking.insert(from, silence);
+                self.machine.handle_peer_silent(now, from);
+            }
+            PeerInput::Messages { from, messages } => {
+                for message in messages {
+                    self.machine
+                        .handle_peer_message(now, from, message, &mut self.effects);
+                }
+            }
+            PeerInput::Silent { from } => {
+                self.speaking.remove(&from);
+                self.machine.handle_peer_silent(now, from);
+            }
         }
     }
 
@@ -384,6 +443,12 @@ impl Driver {
                         && link.messages.try_send(message).is_err()
                     {
                         broken.push(link.id);
+                    }
+                }
+                CoordinatorEffect::SendPeer { to, message } => {
+                    if let Some(peer) = self.peers.get(&to) {
+                        // An error means that the link has ended: the next one tells all anew.
+                        let _link_ended = peer.send(message);
                     }
                 }
                 CoordinatorEffect::Answer {

@@ -24,6 +24,9 @@ use coco::protocol::{
     ToCoordinator, ToParticipant, Token, Voter, VoterConfig, VoterEffect, Wait,
 };
 
+/// The only coordinator of this world.
+pub(crate) const ID: CoordinatorId = CoordinatorId(0);
+
 /// What lies about being durable, to see whether the checks notice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) enum Lie {
@@ -333,7 +336,9 @@ impl World {
     pub(crate) fn arrive_at_site(&mut self, site: usize, message: ToParticipant) {
         let name = self.sites[site].name.clone();
         self.say(|text| text.arrival_at_site(&name, &message));
-        self.on_site(site, |it, now, out| it.handle_message(now, message, out));
+        self.on_site(site, |it, now, out| {
+            it.handle_message(now, ID, message, out)
+        });
     }
 
     /// Delivers, site by site, until no message is on its way.
@@ -352,14 +357,14 @@ impl World {
         at.to_coordinator.clear();
         at.to_site.clear();
         let name = at.name.clone();
-        self.on_site(site, |it, now, _| it.handle_link_down(now));
+        self.on_site(site, |it, now, _| it.handle_link_down(now, ID));
         self.on_coordinator(|it, now, out| it.handle_link_down(now, &name, out));
     }
 
     pub(crate) fn connect(&mut self, site: usize) {
         if self.coordinator.is_some() && self.sites[site].voter.is_some() {
             self.sites[site].linked = true;
-            self.on_site(site, |it, now, out| it.handle_link_up(now, out));
+            self.on_site(site, |it, now, out| it.handle_link_up(now, ID, out));
         }
     }
 
@@ -421,7 +426,7 @@ impl World {
         let mut effects = Vec::new();
         let coordinator = Coordinator::recover(
             self.config.clone(),
-            CoordinatorId(0),
+            ID,
             self.log.durable.iter().cloned(),
             &mut effects,
         );
@@ -552,6 +557,9 @@ impl World {
                 self.check(before.is_none(), "a caller is answered twice", gtid);
                 self.check_outcomes(gtid);
             }
+            CoordinatorEffect::SendPeer { to, .. } => {
+                panic!("nobody has said of {to} that it is there")
+            }
             CoordinatorEffect::Note(_) => {}
         }
     }
@@ -594,7 +602,7 @@ impl World {
                 self.append_at_site(site, SiteRecord::Decided { gtid, decision }, None);
             }
             VoterEffect::Apply { gtid, decision } => self.apply(site, gtid, decision),
-            VoterEffect::Send(message) => {
+            VoterEffect::Send { message, .. } => {
                 self.check_said(site, &message);
                 if self.sites[site].linked {
                     self.sites[site].to_coordinator.push_back(message);

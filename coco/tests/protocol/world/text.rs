@@ -154,6 +154,7 @@ impl Text<'_> {
                 };
                 format!("C  answer {}: {} {answer}", caller.0, self.name(*gtid))
             }
+            CoordinatorEffect::SendPeer { to, message } => format!("C -> {to}  {message:?}"),
             CoordinatorEffect::Note(note) => match note {
                 Note::ForeignGtid { from, gtid } => {
                     format!("C  note: {from} names the foreign {}", self.name(*gtid))
@@ -200,7 +201,9 @@ impl Text<'_> {
                     Self::decision(*decision)
                 )
             }
-            VoterEffect::Send(message) => format!("{site} -> C  {}", self.to_coordinator(message)),
+            VoterEffect::Send { message, .. } => {
+                format!("{site} -> C  {}", self.to_coordinator(message))
+            }
         }
     }
 }

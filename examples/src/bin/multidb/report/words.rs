@@ -47,6 +47,7 @@ pub(super) const fn cause(cause: AbortCause) -> &'static str {
         AbortCause::UnknownTransaction => "not known at a site",
         AbortCause::SiteUnreachable => "a site was unreachable",
         AbortCause::LogFailure => "a log failed",
+        AbortCause::Outranked => "in an older one's way",
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) const fn cause_key(cause: AbortCause) -> &'static str {
         AbortCause::UnknownTransaction => "unknown_transaction",
         AbortCause::SiteUnreachable => "site_unreachable",
         AbortCause::LogFailure => "log_failure",
+        AbortCause::Outranked => "outranked",
     }
 }
 
