@@ -237,8 +237,15 @@ impl Client {
                 let reply = coordinator.rollback(request).await;
                 reply.map(|_| CommitAnswer::Aborted { cause })
             }
-            End::Commit | End::CommitAgain => {
-                let request = commit_request(what.gtid, &what.sites, timeout);
+            End::Commit { dependent } => {
+                let request = commit_request(what.gtid, &what.sites, dependent, timeout);
+                match coordinator.commit(request).await {
+                    Ok(reply) => Ok(answer_of(reply.into_inner())?),
+                    Err(status) => Err(status),
+                }
+            }
+            End::CommitAgain => {
+                let request = commit_request(what.gtid, &what.sites, false, timeout);
                 match coordinator.commit(request).await {
                     Ok(reply) => Ok(answer_of(reply.into_inner())?),
                     Err(status) => Err(status),
@@ -259,7 +266,7 @@ impl Client {
 /// What is asked for at the end of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
-    Commit,
+    Commit { dependent: bool },
     CommitAgain,
     Rollback,
 }

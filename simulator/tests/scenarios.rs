@@ -441,7 +441,7 @@ fn read_only_vote_under_ss2pl(early: bool) -> (World, [Ending; 2]) {
     if !early {
         run(&mut world, &mut t1, B, put("y", "1"));
     }
-    let prepare = ToParticipant::Prepare { gtid: t1.gtid() };
+    let prepare = ToParticipant::prepare(t1.gtid());
     world
         .site(A)
         .handle(Input::Message(simulator::ID, prepare), world.now());

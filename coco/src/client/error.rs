@@ -147,6 +147,8 @@ mod tests {
     use super::*;
     use crate::protocol::Refusal;
 
+    const COMMIT: End = End::Commit { dependent: false };
+
     fn of(how: End, answer: Result<CommitAnswer, Status>) -> Result<Commit, ClientError> {
         let sites = vec!["a".to_owned()];
         let gtid = Gtid(1);
@@ -161,19 +163,19 @@ mod tests {
             Code::Unknown,
             Code::DeadlineExceeded,
         ] {
-            let result = of(End::Commit, Err(Status::new(code, "gone")));
+            let result = of(COMMIT, Err(Status::new(code, "gone")));
             assert!(
                 matches!(result, Err(ClientError::OutcomeUnknown { .. })),
                 "{code:?}"
             );
         }
-        let refused = of(End::Commit, Err(Status::invalid_argument("no")));
+        let refused = of(COMMIT, Err(Status::invalid_argument("no")));
         assert!(matches!(refused, Err(ClientError::Coordinator(_))));
     }
 
     #[test]
     fn answers_are_what_they_say() {
-        for how in [End::Commit, End::CommitAgain] {
+        for how in [COMMIT, End::CommitAgain] {
             let committed = of(how, Ok(CommitAnswer::Committed { stamp: Stamp(3) }));
             assert!(matches!(committed, Ok(Commit::Committed(Stamp(3)))));
             let cause = AbortCause::Timeout;
@@ -187,7 +189,7 @@ mod tests {
     #[test]
     fn what_nobody_remembers_is_aborted_only_if_it_was_asked_for_once() {
         let forgotten = Ok(CommitAnswer::Refused(Refusal::UnknownGtid));
-        let once = of(End::Commit, forgotten.clone());
+        let once = of(COMMIT, forgotten.clone());
         assert!(matches!(
             once,
             Ok(Commit::Aborted(AbortCause::UnknownTransaction))

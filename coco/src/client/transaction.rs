@@ -207,7 +207,25 @@ impl Transaction {
         }
         self.open = false;
         let (client, what) = (self.client.clone(), self.unresolved());
-        client.end(what, End::Commit).await
+        client.end(what, End::Commit { dependent: false }).await
+    }
+
+    /// Commits at all sites, or at none; sites that can, vote before the transaction's predecessors are
+    /// decided. It commits sooner on data that many write, and aborts if a transaction whose writes it
+    /// read does.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    ///
+    /// # Cancel safety
+    /// As [`Transaction::commit`].
+    pub async fn commit_dependent(mut self) -> Result<Commit, ClientError> {
+        if !self.open {
+            return Err(ClientError::Ended);
+        }
+        self.open = false;
+        let (client, what) = (self.client.clone(), self.unresolved());
+        client.end(what, End::Commit { dependent: true }).await
     }
 
     /// Aborts at all sites.

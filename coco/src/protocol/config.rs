@@ -122,6 +122,9 @@ pub struct VoterConfig {
     /// After how long a withheld vote turns into NO here. `None` leaves that to the coordinator,
     /// whose timers favour older transactions and never end two on one cycle.
     pub vote_wait_timeout: Option<Duration>,
+    /// Vote before predecessors that have voted are decided, and say that the vote depends on them,
+    /// for transactions that allow it.
+    pub dependent_votes: bool,
     /// How many outcomes of ended transactions are kept, to answer repeated messages.
     pub remembered_outcomes: usize,
 }
@@ -135,6 +138,7 @@ impl Default for VoterConfig {
             inquire_after: Duration::from_secs(2),
             inquire_limit: Duration::from_secs(30),
             vote_wait_timeout: None,
+            dependent_votes: false,
             remembered_outcomes: 65_536,
         }
     }

@@ -3,7 +3,8 @@
 use co_core::{Gtid, Priority, Stamp};
 
 use super::{
-    AbortCause, CoordinatorId, Decision, PeerMessage, SiteName, ToCoordinator, ToParticipant,
+    AbortCause, CoordinatorId, Decision, Dependencies, PeerMessage, SiteName, ToCoordinator,
+    ToParticipant,
 };
 use crate::log::Record;
 
@@ -148,7 +149,7 @@ pub enum Note {
 }
 
 /// The engine's answer when its gate has opened, or when it refuses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum ReleasedVote {
     /// Every predecessor is decided and the engine can commit it.
     Yes {
@@ -156,6 +157,9 @@ pub enum ReleasedVote {
         stamp: Stamp,
         /// It wrote nothing here.
         read_only: bool,
+        /// Predecessors that have voted here and are not decided. None unless the request allowed it,
+        /// and none whose own vote the engine has not given before.
+        depends: Dependencies,
     },
     /// The engine cannot commit it, or does not know it. The cause
     /// [`UnknownTransaction`](AbortCause::UnknownTransaction) means just that: there is nothing to
@@ -172,6 +176,8 @@ pub enum VoterEffect {
     RequestVote {
         /// Whose vote.
         gtid: Gtid,
+        /// Whether predecessors that have voted need not be waited for.
+        dependent: bool,
     },
     /// Log {gtid, stamp, read_only, the engine's writes and read marks} and force it, then call
     /// `handle_durable(token)`.
@@ -182,6 +188,8 @@ pub enum VoterEffect {
         stamp: Stamp,
         /// Only read marks to log.
         read_only: bool,
+        /// What the vote depends on: to be logged as well.
+        depends: Dependencies,
         /// What to give back when it is durable.
         token: Token,
     },

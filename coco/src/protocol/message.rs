@@ -8,6 +8,8 @@ use std::fmt;
 
 use co_core::{Gtid, Priority, Stamp};
 
+use super::Dependencies;
+
 /// A site's name: how coordinator, clients and histories speak of one participant.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteName(pub std::sync::Arc<str>);
@@ -126,6 +128,8 @@ pub enum ToParticipant {
     Prepare {
         /// Whose vote is asked for.
         gtid: Gtid,
+        /// Whether the vote may depend on others' decisions, if the site can do that.
+        dependent: bool,
     },
     /// The transaction touched this site alone: decide it here, through the same gate.
     CommitOnePhase {
@@ -142,13 +146,22 @@ pub enum ToParticipant {
 }
 
 impl ToParticipant {
+    /// Asks for an ordinary vote, one that depends on nobody.
+    #[must_use]
+    pub const fn prepare(gtid: Gtid) -> Self {
+        Self::Prepare {
+            gtid,
+            dependent: false,
+        }
+    }
+
     /// Whom it is about.
     #[must_use]
     pub const fn gtid(&self) -> Gtid {
         match self {
-            Self::Prepare { gtid } | Self::CommitOnePhase { gtid } | Self::Decide { gtid, .. } => {
-                *gtid
-            }
+            Self::Prepare { gtid, .. }
+            | Self::CommitOnePhase { gtid }
+            | Self::Decide { gtid, .. } => *gtid,
         }
     }
 }
@@ -176,9 +189,10 @@ pub enum PeerMessage {
 }
 
 /// A participant's vote.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Ballot {
-    /// The site can commit it whatever happens, and from now on only the coordinator decides.
+    /// The site can commit it whatever happens (but for what it depends on), and from now on only the
+    /// coordinator decides.
     Yes {
         /// The site's logical clock at the vote.
         stamp: Stamp,
@@ -187,6 +201,8 @@ pub enum Ballot {
         /// The transaction wrote nothing here: no data to force. It still receives the decision,
         /// because its reads order others until then.
         read_only: bool,
+        /// What it depends on; the site says the vote again as these are decided.
+        depends: Dependencies,
     },
     /// The site has aborted it.
     No {

@@ -30,6 +30,7 @@
 
 mod config;
 mod coordinator;
+mod depends;
 mod effect;
 mod gtid;
 mod message;
@@ -43,6 +44,7 @@ pub use config::{CoordinatorConfig, DeadlockPolicy, Durability, UnknownPolicy, V
 pub use coordinator::{
     Coordinator, RecoverError, SiteView, TransactionState, TransactionView, WaitView,
 };
+pub use depends::{Dependencies, Settled};
 pub use effect::{
     BeginRefused, Begun, CallerId, CommitAnswer, CoordinatorEffect, Note, Refusal, ReleasedVote,
     Token, VoterEffect,

@@ -8,8 +8,10 @@
 
 use co_core::{Gtid, Stamp};
 
+use super::depends::{Dependencies, Settled, next_stamp};
 use super::{
-    Ballot, CommitAnswer, Decision, Durability, Incarnation, SiteName, ToParticipant, Token,
+    AbortCause, Ballot, CommitAnswer, Decision, Durability, Incarnation, SiteName, ToParticipant,
+    Token,
 };
 use crate::log::Record;
 
@@ -25,6 +27,10 @@ pub(super) struct PendingCommit {
 impl PendingCommit {
     pub(super) const fn new(gtid: Gtid, stamp: Stamp, token: Token) -> Self {
         Self { gtid, stamp, token }
+    }
+
+    pub(super) const fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// The append with this token is durable.
@@ -63,6 +69,10 @@ impl DurableCommit {
         }
     }
 
+    pub(super) const fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
     /// The record, naming the sites that have not acknowledged.
     pub(super) const fn record(&self, sites: Vec<SiteName>) -> Record {
         Record::Commit {
@@ -86,25 +96,48 @@ impl DurableCommit {
     }
 }
 
+/// What a site has to say of a transaction that it can commit.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Vote {
+    pub(super) stamp: Stamp,
+    pub(super) read_only: bool,
+    pub(super) depends: Dependencies,
+    /// What it depends on was aborted (Y2).
+    pub(super) broken: bool,
+}
+
+impl Vote {
+    /// A transaction that it may depend on is decided here: committed with this stamp, or aborted.
+    pub(super) fn settle(&mut self, gtid: Gtid, outcome: Option<Stamp>) -> Settled {
+        let settled = self.depends.settle(gtid, outcome);
+        match (settled, outcome) {
+            (Settled::Broken, _) => self.broken = true,
+            (Settled::Fulfilled, Some(stamp)) => self.stamp = self.stamp.max(next_stamp(stamp)),
+            (Settled::Fulfilled, None) | (Settled::Unnamed, _) => {}
+        }
+        settled
+    }
+}
+
 /// A vote whose record was handed to the site's log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct PendingVote {
-    stamp: Stamp,
-    read_only: bool,
+    vote: Vote,
     token: Token,
 }
 
 impl PendingVote {
-    pub(super) const fn new(stamp: Stamp, read_only: bool, token: Token) -> Self {
-        Self {
-            stamp,
-            read_only,
-            token,
-        }
+    pub(super) const fn new(vote: Vote, token: Token) -> Self {
+        Self { vote, token }
     }
 
     pub(super) const fn token(&self) -> Token {
         self.token
+    }
+
+    /// A transaction that it may depend on is decided here.
+    pub(super) fn settle(&mut self, gtid: Gtid, outcome: Option<Stamp>) -> Settled {
+        self.vote.settle(gtid, outcome)
     }
 
     /// The append with this token is durable.
@@ -114,55 +147,67 @@ impl PendingVote {
     /// If the token is another append's.
     pub(super) fn durable(self, token: Token) -> ForcedVote {
         assert_eq!(self.token, token, "V1: a vote is proved by its own append");
-        ForcedVote {
-            stamp: self.stamp,
-            read_only: self.read_only,
-        }
+        ForcedVote { vote: self.vote }
     }
 }
 
 /// A vote that may be said: in the site's log, or of a site that has none.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct ForcedVote {
-    stamp: Stamp,
-    read_only: bool,
+    vote: Vote,
 }
 
 impl ForcedVote {
     /// Read back from the site's log.
-    pub(super) const fn recovered(stamp: Stamp, read_only: bool) -> Self {
-        Self { stamp, read_only }
+    pub(super) const fn recovered(vote: Vote) -> Self {
+        Self { vote }
     }
 
-    /// Of a site without a log; `None` if the site has one.
-    pub(super) const fn volatile(
-        durability: Durability,
-        stamp: Stamp,
-        read_only: bool,
-    ) -> Option<Self> {
+    /// Of a site without a log; the vote comes back if the site has one.
+    pub(super) const fn volatile(durability: Durability, vote: Vote) -> Result<Self, Vote> {
         match durability {
-            Durability::Volatile => Some(Self { stamp, read_only }),
-            Durability::Durable => None,
+            Durability::Volatile => Ok(Self { vote }),
+            Durability::Durable => Err(vote),
         }
     }
 
-    /// The YES.
-    pub(super) const fn ballot(&self, incarnation: Incarnation) -> Ballot {
+    /// What there is to say: YES, or NO because what it depended on was aborted.
+    pub(super) fn ballot(&self, incarnation: Incarnation) -> Ballot {
+        if self.vote.broken {
+            return Ballot::No {
+                cause: AbortCause::Cascade,
+            };
+        }
         Ballot::Yes {
-            stamp: self.stamp,
+            stamp: self.vote.stamp,
             incarnation,
-            read_only: self.read_only,
+            read_only: self.vote.read_only,
+            depends: self.vote.depends.clone(),
         }
     }
 
-    pub(super) const fn is_read_only(&self) -> bool {
-        self.read_only
+    /// A transaction that it may depend on is decided here.
+    pub(super) fn settle(&mut self, gtid: Gtid, outcome: Option<Stamp>) -> Settled {
+        self.vote.settle(gtid, outcome)
+    }
+
+    pub(super) const fn vote(&self) -> &Vote {
+        &self.vote
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn vote() -> Vote {
+        Vote {
+            stamp: Stamp(1),
+            read_only: false,
+            depends: Dependencies::default(),
+            broken: false,
+        }
+    }
 
     #[test]
     #[should_panic(expected = "I1")]
@@ -173,12 +218,12 @@ mod tests {
     #[test]
     #[should_panic(expected = "V1")]
     fn a_vote_is_not_proved_by_another_append() {
-        PendingVote::new(Stamp(1), false, Token(1)).durable(Token(2));
+        PendingVote::new(vote(), Token(1)).durable(Token(2));
     }
 
     #[test]
     fn only_a_site_without_a_log_votes_without_one() {
-        assert!(ForcedVote::volatile(Durability::Durable, Stamp(1), false).is_none());
-        assert!(ForcedVote::volatile(Durability::Volatile, Stamp(1), false).is_some());
+        assert!(ForcedVote::volatile(Durability::Durable, vote()).is_err());
+        assert!(ForcedVote::volatile(Durability::Volatile, vote()).is_ok());
     }
 }

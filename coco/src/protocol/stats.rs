@@ -48,6 +48,10 @@ pub struct VoterStats {
     pub votes_yes: u64,
     /// Votes YES of transactions that wrote nothing here.
     pub votes_read_only: u64,
+    /// Votes YES that depended on others when they were given.
+    pub votes_dependent: u64,
+    /// Votes said again because what they depended on was decided.
+    pub votes_settled: u64,
     /// Votes NO by cause.
     pub votes_no: BTreeMap<AbortCause, u64>,
     /// Transactions that this site alone committed.

@@ -298,8 +298,14 @@ impl wire::coordinator_server::Coordinator for Adapter {
     ) -> Result<Response<wire::CommitReply>, Status> {
         let request = request.into_inner();
         let (gtid, sites) = (Gtid(request.gtid), names_of(request.sites)?);
+        let dependent = request.dependent;
         let answer: CommitAnswer = self
-            .ask(|reply| Input::Commit { gtid, sites, reply })
+            .ask(|reply| Input::Commit {
+                gtid,
+                sites,
+                dependent,
+                reply,
+            })
             .await?;
         Ok(Response::new(answer_to_wire(answer)))
     }

@@ -79,12 +79,14 @@ async fn malformed_requests_get_a_typed_status_and_change_nothing() {
     let bad = wire::CommitRequest {
         gtid: 1,
         sites: vec![String::new()],
+        dependent: false,
     };
     let status = client.commit(bad).await.unwrap_err();
     refused(&status, Code::InvalidArgument, "`sites` is empty");
     let unknown = wire::CommitRequest {
         gtid: 99,
         sites: vec!["a".to_owned()],
+        dependent: false,
     };
     let reply = client.commit(unknown).await.unwrap().into_inner();
     let Some(wire::commit_reply::Outcome::Refused(reply)) = reply.outcome else {
@@ -216,7 +218,11 @@ async fn commit_at_a(
     }
     let (gtid, sites) = (grant.first_gtid, vec!["a".to_owned()]);
     let commit = async move {
-        let request = wire::CommitRequest { gtid, sites };
+        let request = wire::CommitRequest {
+            gtid,
+            sites,
+            dependent: false,
+        };
         client.commit(request).await.map(drop)
     };
     (gtid, tokio::spawn(commit))
@@ -296,6 +302,7 @@ async fn a_shutdown_waits_for_nobody_who_will_not_come() {
             .commit(wire::CommitRequest {
                 gtid,
                 sites: vec!["a".to_owned()],
+                dependent: false,
             })
             .await
     });

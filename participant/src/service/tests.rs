@@ -92,10 +92,7 @@ async fn operations_before_the_begin_after_it_twice_and_after_the_commit_are_ref
     assert!(is_done(&handler.execute(put(G, false)).await));
 
     site.handle(Input::LinkUp(C), Time(1));
-    site.handle(
-        Input::Message(C, ToParticipant::Prepare { gtid: Gtid(9) }),
-        Time(2),
-    );
+    site.handle(Input::Message(C, ToParticipant::prepare(Gtid(9))), Time(2));
     assert_eq!(
         refused(&handler.execute(put(G, false)).await),
         &RefusedCode::AlreadyEnded
@@ -176,10 +173,7 @@ async fn a_silent_client_is_given_up_but_not_once_its_vote_was_asked_for() {
         ExecuteOutcome::Aborted(AbortCause::Timeout),
         "the key is locked"
     );
-    site.handle(
-        Input::Message(C, ToParticipant::Prepare { gtid: Gtid(9) }),
-        Time(1),
-    );
+    site.handle(Input::Message(C, ToParticipant::prepare(Gtid(9))), Time(1));
     activity.reap(&site, Duration::ZERO);
     assert_eq!(site.participant().in_flight(), 1, "in doubt");
     let decision = Decision::Abort {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use co_core::Gtid;
 use coco::protocol::{
-    AbortCause, Decision as Decided, GtidParts, ReleasedVote, Time, ToParticipant, Token,
-    VoterEffect, Wait,
+    AbortCause, Decision as Decided, Dependencies, GtidParts, ReleasedVote, Time, ToParticipant,
+    Token, VoterEffect, Wait,
 };
 
 use super::inbox::Event;
@@ -117,19 +117,28 @@ impl Site {
             }
             state.prepared.insert(gtid, prepared);
         }
-        ReleasedVote::Yes { stamp, read_only }
+        ReleasedVote::Yes {
+            stamp,
+            read_only,
+            depends: Dependencies::default(),
+        }
     }
 
     fn perform(&self, state: &mut State, effects: Vec<VoterEffect>) {
         for effect in effects {
             match effect {
-                VoterEffect::RequestVote { gtid } => self.request_vote(state, gtid),
+                VoterEffect::RequestVote { gtid, .. } => self.request_vote(state, gtid),
                 VoterEffect::AppendPrepared {
                     gtid,
                     stamp,
                     read_only,
+                    depends,
                     token,
                 } => {
+                    assert!(
+                        depends.is_empty(),
+                        "no engine here votes before its predecessors"
+                    );
                     let priority = state.priorities.get(&gtid).copied();
                     let record = SiteRecord::Prepared {
                         gtid,

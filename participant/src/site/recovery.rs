@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use co_core::{Gtid, Priority, Stamp};
-use coco::protocol::{Decision, Durability, InDoubt, Incarnation, Time, Voter};
+use coco::protocol::{Decision, Dependencies, Durability, InDoubt, Incarnation, Time, Voter};
 
 use super::inbox::{Event, Inbox};
 use super::{Parts, Site, SiteConfig, SiteRecord, SiteRecordError, State};
@@ -117,6 +117,8 @@ pub(super) fn open(
             gtid,
             stamp,
             read_only,
+            depends: Dependencies::default(),
+            broken: false,
         });
     }
     let voter = Voter::recover(config.voter, incarnation, now, in_doubt, replayed.one_phase);

@@ -174,7 +174,7 @@ fn the_hello_waits_for_the_record_of_this_life() {
 fn a_yes_waits_for_its_record_and_an_ack_for_its_decision() {
     let rig = Rig::fresh();
     rig.write(1, "x", "one");
-    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
+    rig.say(ToParticipant::prepare(Gtid(1)));
     assert_eq!(rig.said(), []);
     rig.sync();
     assert!(matches!(&rig.said()[..], [vote] if is_yes(vote)));
@@ -195,7 +195,7 @@ fn a_yes_waits_for_its_record_and_an_ack_for_its_decision() {
 fn a_transaction_in_doubt_survives_and_holds_up_only_what_conflicts() {
     let rig = Rig::fresh();
     rig.write(1, "x", "one");
-    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
+    rig.say(ToParticipant::prepare(Gtid(1)));
     rig.sync();
     let rig = rig.restart();
     assert_eq!(rig.site.participant().in_flight(), 1);
@@ -208,7 +208,7 @@ fn a_transaction_in_doubt_survives_and_holds_up_only_what_conflicts() {
         "{said:?}"
     );
     rig.write(2, "y", "two");
-    rig.say(ToParticipant::Prepare { gtid: Gtid(2) });
+    rig.say(ToParticipant::prepare(Gtid(2)));
     rig.sync();
     assert!(matches!(&rig.said()[..], [vote] if is_yes(vote)));
     rig.say(commit(1, 60));
@@ -226,11 +226,11 @@ fn a_transaction_in_doubt_survives_and_holds_up_only_what_conflicts() {
 fn a_commit_that_was_not_durable_is_in_doubt_again_and_an_unforced_vote_is_gone() {
     let rig = Rig::fresh();
     rig.write(1, "x", "one");
-    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
+    rig.say(ToParticipant::prepare(Gtid(1)));
     rig.sync();
     rig.say(commit(1, 50));
     rig.write(2, "y", "two");
-    rig.say(ToParticipant::Prepare { gtid: Gtid(2) });
+    rig.say(ToParticipant::prepare(Gtid(2)));
     let rig = rig.restart();
     assert_eq!(rig.site.participant().in_flight(), 1, "G1");
     rig.say(commit(1, 50));
@@ -309,7 +309,7 @@ fn a_transaction_too_large_for_a_record_is_refused() {
         let value = vec![number; 1024 * 1024];
         rig.run(name, &Operation::Put(Arc::from([number]), Arc::from(value)));
     }
-    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
+    rig.say(ToParticipant::prepare(Gtid(1)));
     let no = Voted::No {
         cause: AbortCause::LogFailure,
     };
@@ -332,8 +332,8 @@ fn the_cause_of_an_abandonment_is_in_the_vote() {
         rig.site
             .abandon(TxnName::Global(Gtid(1)), AbortCause::Timeout)
     );
-    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
-    rig.say(ToParticipant::Prepare { gtid: Gtid(2) });
+    rig.say(ToParticipant::prepare(Gtid(1)));
+    rig.say(ToParticipant::prepare(Gtid(2)));
     let no = |gtid, cause| ToCoordinator::Vote {
         gtid: Gtid(gtid),
         ballot: Voted::No { cause },
@@ -349,7 +349,7 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
     rig.sync();
     rig.site.handle(Input::LinkUp(C), Time(0));
     rig.write(1, "x", "one");
-    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
+    rig.say(ToParticipant::prepare(Gtid(1)));
     rig.sync();
     // Its record comes before G1's decision, and it becomes visible after it.
     rig.write(2, "y", "two");
@@ -367,7 +367,7 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
         line.split_once(" r:").unwrap().1.to_owned()
     };
     rig.write(4, "z", "three");
-    rig.say(ToParticipant::Prepare { gtid: Gtid(4) });
+    rig.say(ToParticipant::prepare(Gtid(4)));
     rig.sync();
     rig.say(commit(4, 95));
     // The marker becomes durable with whatever comes after it.
@@ -387,7 +387,7 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
 fn a_commit_that_was_durable_and_not_yet_visible_comes_last() {
     let rig = Rig::fresh();
     rig.write(1, "x", "one");
-    rig.say(ToParticipant::Prepare { gtid: Gtid(1) });
+    rig.say(ToParticipant::prepare(Gtid(1)));
     rig.sync();
     rig.write(2, "y", "two");
     rig.say(ToParticipant::CommitOnePhase { gtid: Gtid(2) });

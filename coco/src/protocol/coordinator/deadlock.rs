@@ -167,7 +167,7 @@ impl Coordinator {
 
     /// Wound-wait and wait-die: of a waiter and the one it waits for at a site, one has to go if the
     /// wait points the wrong way.
-    fn outrank(
+    pub(super) fn outrank(
         &mut self,
         now: Time,
         waiter: Gtid,

@@ -23,6 +23,10 @@ pub(super) struct Forcing {
 }
 
 impl Forcing {
+    pub(super) const fn stamp(&self) -> Stamp {
+        self.pending.stamp()
+    }
+
     /// One more caller waits for the outcome.
     pub(super) fn join(&mut self, caller: CallerId, gtid: Gtid, out: &mut Vec<CoordinatorEffect>) {
         if self.failed {
@@ -71,6 +75,10 @@ impl Committed {
 
     pub(super) const fn answer(&self) -> CommitAnswer {
         self.proof.answer()
+    }
+
+    pub(super) const fn stamp(&self) -> Stamp {
+        self.proof.stamp()
     }
 
     /// The record that makes a restarted coordinator remember it.
@@ -123,6 +131,7 @@ impl Coordinator {
         self.timers.cancel(gtid);
         self.waits.forget(gtid);
         self.forcing.insert(token, gtid);
+        self.pass_turn(gtid);
     }
 
     /// The commit record is durable: this is the moment of decision, and from here on it may be said.

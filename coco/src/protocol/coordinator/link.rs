@@ -12,7 +12,7 @@ use crate::protocol::{
 /// What a site's hello calls for in one transaction.
 enum Catchup {
     Abort,
-    Prepare,
+    Prepare { dependent: bool },
     Decide(ToParticipant),
     AskAgain,
 }
@@ -70,7 +70,9 @@ impl Coordinator {
             .collect();
         for (gtid, what) in catchups {
             match what {
-                Catchup::Prepare => self.resend(from, ToParticipant::Prepare { gtid }, out),
+                Catchup::Prepare { dependent } => {
+                    self.resend(from, ToParticipant::Prepare { gtid, dependent }, out);
+                }
                 Catchup::Decide(message) => self.resend(from, message, out),
                 Catchup::AskAgain => self.ask_again(from, gtid, out),
                 Catchup::Abort => {
@@ -99,13 +101,15 @@ impl Coordinator {
 /// What a transaction in this phase needs from a site that says hello, in doubt about it or not.
 fn catchup(phase: &Phase, from: &SiteName, in_doubt: bool) -> Option<Catchup> {
     match phase {
-        Phase::Voting(voting) => match voting.votes.get(from)? {
+        Phase::Voting(voting) => match voting.votes.get(from)?.as_ref() {
             // It voted YES and should be in doubt. It is not: it has lost the transaction.
             Some(_) if !in_doubt => Some(Catchup::Abort),
             // It repeats its vote by itself.
             Some(_) => None,
             None if in_doubt => None,
-            None => Some(Catchup::Prepare),
+            None => Some(Catchup::Prepare {
+                dependent: voting.dependent,
+            }),
         },
         // In doubt, though all that it acknowledged is recorded here: the acknowledgement was of a
         // decision that its log has lost since. It is told again.

@@ -23,6 +23,7 @@
 
 mod deadlock;
 mod deciding;
+mod dependent;
 mod link;
 mod one_phase;
 mod peers;
@@ -31,7 +32,7 @@ mod view;
 mod voting;
 mod waits;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use co_core::{Gtid, Priority, Stamp};
 
@@ -69,6 +70,10 @@ pub struct Coordinator {
     transactions: BTreeMap<Gtid, Transaction>,
     /// Whose commit each append in flight decides.
     forcing: BTreeMap<Token, Gtid>,
+    /// For each own undecided transaction, those that voted to be decided after it.
+    dependents: BTreeMap<Gtid, BTreeSet<Gtid>>,
+    /// Those whose predecessors have just been decided; empty between inputs.
+    turns: VecDeque<Gtid>,
     /// Transactions that wait for votes, by age.
     ages: BTreeSet<(Priority, Gtid)>,
     timers: Timers,
@@ -182,12 +187,37 @@ impl Coordinator {
         sites: &[SiteName],
         out: &mut Vec<CoordinatorEffect>,
     ) {
+        self.commit(now, caller, gtid, sites, false, out);
+    }
+
+    /// Like [`handle_commit`](Self::handle_commit), and the sites may vote before the transaction's
+    /// predecessors are decided: it commits sooner, and aborts if one whose writes it read does.
+    pub fn handle_commit_dependent(
+        &mut self,
+        now: Time,
+        caller: CallerId,
+        gtid: Gtid,
+        sites: &[SiteName],
+        out: &mut Vec<CoordinatorEffect>,
+    ) {
+        self.commit(now, caller, gtid, sites, true, out);
+    }
+
+    fn commit(
+        &mut self,
+        now: Time,
+        caller: CallerId,
+        gtid: Gtid,
+        sites: &[SiteName],
+        dependent: bool,
+        out: &mut Vec<CoordinatorEffect>,
+    ) {
         match self
             .transactions
             .get_mut(&gtid)
             .map(|transaction| &mut transaction.phase)
         {
-            Some(Phase::Active) => self.start_commit(now, caller, gtid, sites, out),
+            Some(Phase::Active) => self.start_commit(now, caller, gtid, sites, dependent, out),
             Some(
                 Phase::Voting(Voting { callers, .. }) | Phase::OnePhase(OnePhase { callers, .. }),
             ) => {
@@ -202,7 +232,7 @@ impl Coordinator {
             }
             None => self.answer_ended(caller, gtid, self.recent.get(gtid), sites, out),
         }
-        self.tell_peers(out);
+        self.finish(out);
     }
 
     /// A client gives the transaction up. If its commit was asked for and can no longer be stopped,
@@ -236,7 +266,7 @@ impl Coordinator {
                 self.handle_commit(now, caller, gtid, sites, out);
             }
         }
-        self.tell_peers(out);
+        self.finish(out);
     }
 
     /// A message from a site.
@@ -255,7 +285,7 @@ impl Coordinator {
             } => {
                 self.handle_hello(from, incarnation, address, &in_doubt, out);
             }
-            ToCoordinator::Vote { gtid, ballot } => self.handle_vote(from, gtid, ballot, out),
+            ToCoordinator::Vote { gtid, ballot } => self.handle_vote(now, from, gtid, ballot, out),
             ToCoordinator::Blocked { gtid, by, .. } => {
                 self.handle_blocked(now, from, gtid, &by, out);
             }
@@ -265,7 +295,7 @@ impl Coordinator {
             ToCoordinator::Ack { gtid } => self.handle_ack(from, gtid, out),
             ToCoordinator::Inquire { gtid } => self.resolve(from, gtid, out),
         }
-        self.tell_peers(out);
+        self.finish(out);
     }
 
     /// An append is durable.
@@ -301,7 +331,7 @@ impl Coordinator {
                 Some(Phase::OnePhase(_) | Phase::Committed(_) | Phase::Doomed(_)) | None => {}
             }
         }
-        self.tell_peers(out);
+        self.finish(out);
     }
 
     /// Time has passed: does what has come due.
@@ -323,13 +353,19 @@ impl Coordinator {
                 Phase::Forcing(_) => unreachable!("only the log ends this phase: it has no timer"),
             }
         }
-        self.tell_peers(out);
+        self.finish(out);
     }
 
     /// When [`handle_tick`](Self::handle_tick) has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         self.timers.next()
+    }
+
+    /// What follows from every input: decisions whose turn has come, news for other coordinators.
+    pub(super) fn finish(&mut self, out: &mut Vec<CoordinatorEffect>) {
+        self.take_turns(out);
+        self.tell_peers(out);
     }
 
     /// Starts the commit of an active transaction.
@@ -339,6 +375,7 @@ impl Coordinator {
         caller: CallerId,
         gtid: Gtid,
         sites: &[SiteName],
+        dependent: bool,
         out: &mut Vec<CoordinatorEffect>,
     ) {
         let sites: BTreeSet<SiteName> = sites.iter().cloned().collect();
@@ -356,7 +393,7 @@ impl Coordinator {
                 self.end(caller, gtid, Ended::Aborted(cause), &sites, out);
             }
             (Some(site), None) => self.start_one_phase(now, caller, gtid, site.clone(), out),
-            (Some(_), Some(_)) => self.start_voting(now, caller, gtid, sites, out),
+            (Some(_), Some(_)) => self.start_voting(now, caller, gtid, sites, dependent, out),
         }
     }
 

@@ -86,7 +86,7 @@ impl Coordinator {
                 }
             }
         }
-        self.tell_peers(out);
+        self.finish(out);
     }
 
     /// Says something to the coordinator of a foreign transaction.

@@ -1,6 +1,6 @@
 //! Starting: the log's records say what was decided in earlier lives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use co_core::{Gtid, Priority};
 
@@ -66,6 +66,8 @@ impl Coordinator {
             sites: BTreeMap::new(),
             transactions: BTreeMap::new(),
             forcing: BTreeMap::new(),
+            dependents: BTreeMap::new(),
+            turns: VecDeque::new(),
             ages: BTreeSet::new(),
             timers: Timers::default(),
             waits: Waits::of(id),

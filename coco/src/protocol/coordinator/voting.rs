@@ -7,8 +7,8 @@ use co_core::{Gtid, Priority, Stamp};
 
 use super::{Coordinator, Ended, Phase, answer};
 use crate::protocol::{
-    AbortCause, Ballot, CallerId, CommitAnswer, CoordinatorEffect, Decision, Incarnation, Note,
-    SiteName, Time, ToParticipant,
+    AbortCause, Ballot, CallerId, CommitAnswer, CoordinatorEffect, Decision, Dependencies,
+    Incarnation, Note, SiteName, Time, ToParticipant,
 };
 
 /// At most one part in so many is added to the time that transactions may wait.
@@ -18,10 +18,20 @@ const DITHER: u128 = 8;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Voting {
     pub(super) callers: Vec<CallerId>,
-    /// By site, the stamp of its YES; at least two sites, at least one without a vote.
-    pub(super) votes: BTreeMap<SiteName, Option<Stamp>>,
+    /// By site, its YES; at least two sites, and at least one without a vote or with one whose turn has
+    /// not come.
+    pub(super) votes: BTreeMap<SiteName, Option<Yes>>,
+    /// Whether the votes may depend on others' decisions.
+    pub(super) dependent: bool,
     /// When the sites were asked.
     pub(super) since: Time,
+}
+
+/// A site's YES.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Yes {
+    pub(super) stamp: Stamp,
+    pub(super) depends: Dependencies,
 }
 
 impl Coordinator {
@@ -31,16 +41,18 @@ impl Coordinator {
         caller: CallerId,
         gtid: Gtid,
         sites: BTreeSet<SiteName>,
+        dependent: bool,
         out: &mut Vec<CoordinatorEffect>,
     ) {
         assert!(sites.len() > 1, "a single site decides by itself");
         for site in &sites {
-            self.send(site, ToParticipant::Prepare { gtid }, out);
+            self.send(site, ToParticipant::Prepare { gtid, dependent }, out);
         }
         let votes = sites.into_iter().map(|site| (site, None)).collect();
         let voting = Voting {
             callers: vec![caller],
             votes,
+            dependent,
             since: now,
         };
         self.enter_waiting(now, gtid, Phase::Voting(voting));
@@ -86,6 +98,7 @@ impl Coordinator {
 
     pub(super) fn handle_vote(
         &mut self,
+        now: Time,
         from: &SiteName,
         gtid: Gtid,
         ballot: Ballot,
@@ -102,9 +115,12 @@ impl Coordinator {
         {
             Some(Phase::Voting(voting)) if voting.votes.contains_key(from) => match ballot {
                 Ballot::Yes {
-                    stamp, incarnation, ..
+                    stamp,
+                    incarnation,
+                    depends,
+                    ..
                 } => {
-                    self.vote_yes(from, gtid, stamp, incarnation, out);
+                    self.vote_yes(now, from, gtid, Yes { stamp, depends }, incarnation, out);
                 }
                 Ballot::No { cause } => self.abort(gtid, cause, Some(from), out),
             },
@@ -122,9 +138,10 @@ impl Coordinator {
 
     fn vote_yes(
         &mut self,
+        now: Time,
         from: &SiteName,
         gtid: Gtid,
-        stamp: Stamp,
+        mut yes: Yes,
         incarnation: Incarnation,
         out: &mut Vec<CoordinatorEffect>,
     ) {
@@ -144,11 +161,15 @@ impl Coordinator {
         else {
             unreachable!("the caller has seen this transaction voting");
         };
-        voting.votes.insert(from.clone(), Some(stamp));
-        let stamps: Option<Vec<Stamp>> = voting.votes.values().copied().collect();
-        if let Some(stamp) = stamps.and_then(|stamps| stamps.into_iter().max()) {
-            self.force_commit(gtid, stamp, out);
+        if let Some(Some(before)) = voting.votes.get(from) {
+            // Said again, in whatever order the words arrive (Y3).
+            yes.depends.narrow(&before.depends);
+            yes.stamp = yes.stamp.max(before.stamp);
         }
+        let depends = yes.depends.clone();
+        voting.votes.insert(from.clone(), Some(yes));
+        self.note_dependencies(now, gtid, from, &depends, out);
+        self.decide_in_turn(gtid, out);
     }
 
     /// Aborts a transaction whose votes are being collected. A site that voted NO knows already.
@@ -176,6 +197,7 @@ impl Coordinator {
         for caller in voting.callers {
             out.push(answer(caller, gtid, CommitAnswer::Aborted { cause }));
         }
+        self.pass_turn(gtid);
     }
 
     /// Aborts a transaction whose client has not asked for commit: tells the sites that are known to
@@ -201,6 +223,7 @@ impl Coordinator {
         self.waits.forget(gtid);
         self.send_abort(gtid, cause, &sites, out);
         self.timers.set(gtid, now + self.config.idle_timeout);
+        self.pass_turn(gtid);
     }
 
     /// The vote timer has come due. The allowance is measured against those that wait now, so that

@@ -7,6 +7,7 @@
 //! - (G1) The waits of an own transaction come from sites, those of a foreign one from its coordinator,
 //!   which alone knows when they end.
 //! - (G2) A report replaces the last one of the same waiter at the same site.
+//! - (G3) `away` and `waited_for` are what `reports` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +30,10 @@ pub(super) struct Waits {
     reports: BTreeMap<Gtid, Places>,
     /// Ages of the foreign waiters.
     foreign: BTreeMap<Gtid, Priority>,
-    /// Own waiters that wait for a foreign transaction.
+    /// Waiters that wait for a foreign transaction.
     away: BTreeSet<Gtid>,
+    /// How many waits lead to each transaction.
+    waited_for: BTreeMap<Gtid, usize>,
 }
 
 impl Waits {
@@ -41,6 +44,7 @@ impl Waits {
             reports: BTreeMap::new(),
             foreign: BTreeMap::new(),
             away: BTreeSet::new(),
+            waited_for: BTreeMap::new(),
         }
     }
 
@@ -51,23 +55,14 @@ impl Waits {
         site: &SiteName,
         blockers: Vec<Gtid>,
     ) -> Vec<Gtid> {
-        if blockers.is_empty() {
-            if let Some(sites) = self.reports.get_mut(&waiter) {
-                sites.remove(site);
-                if sites.is_empty() {
-                    self.reports.remove(&waiter);
-                }
-            }
-            self.note_away(waiter);
-            return Vec::new();
-        }
-        let sites = self.reports.entry(waiter).or_default();
-        let before = sites
-            .insert(site.clone(), blockers.clone())
-            .unwrap_or_default();
-        self.note_away(waiter);
-        let mut new = blockers;
+        let mut places = self.take(waiter);
+        let before = places.remove(site).unwrap_or_default();
+        let mut new = blockers.clone();
         new.retain(|blocker| !before.contains(blocker));
+        if !blockers.is_empty() {
+            places.insert(site.clone(), blockers);
+        }
+        self.put(waiter, places);
         new
     }
 
@@ -78,23 +73,51 @@ impl Waits {
         priority: Priority,
         at: Places,
     ) -> Vec<Gtid> {
-        let before: BTreeSet<Gtid> = self.blockers(waiter).collect();
-        if at.is_empty() {
-            self.forget(waiter);
-            return Vec::new();
-        }
-        self.foreign.insert(waiter, priority);
-        self.reports.insert(waiter, at);
-        let mut new: Vec<Gtid> = self.blockers(waiter).collect();
+        let before: BTreeSet<Gtid> = self.take(waiter).into_values().flatten().collect();
+        let mut new: Vec<Gtid> = at.values().flatten().copied().collect();
         new.retain(|blocker| !before.contains(blocker));
+        if at.is_empty() {
+            self.foreign.remove(&waiter);
+        } else {
+            self.foreign.insert(waiter, priority);
+        }
+        self.put(waiter, at);
         new
     }
 
     /// The transaction waits no more.
     pub(super) fn forget(&mut self, waiter: Gtid) {
-        self.reports.remove(&waiter);
+        self.take(waiter);
         self.foreign.remove(&waiter);
+    }
+
+    /// Takes a waiter's waits out of all indexes (G3).
+    fn take(&mut self, waiter: Gtid) -> Places {
+        let places = self.reports.remove(&waiter).unwrap_or_default();
+        for blocker in places.values().flatten() {
+            if let Some(count) = self.waited_for.get_mut(blocker) {
+                *count -= 1;
+                if *count == 0 {
+                    self.waited_for.remove(blocker);
+                }
+            }
+        }
         self.away.remove(&waiter);
+        places
+    }
+
+    /// Puts a waiter's waits into all indexes (G3).
+    fn put(&mut self, waiter: Gtid, places: Places) {
+        if places.is_empty() {
+            return;
+        }
+        for &blocker in places.values().flatten() {
+            *self.waited_for.entry(blocker).or_default() += 1;
+            if !self.is_own(blocker) {
+                self.away.insert(waiter);
+            }
+        }
+        self.reports.insert(waiter, places);
     }
 
     /// Whether an own transaction waits for a foreign one.
@@ -106,34 +129,24 @@ impl Waits {
         GtidParts::coordinator_of(gtid) == self.id
     }
 
-    /// The waits of an own transaction have changed.
-    fn note_away(&mut self, waiter: Gtid) {
-        if self.blockers(waiter).all(|blocker| self.is_own(blocker)) {
-            self.away.remove(&waiter);
-        } else {
-            self.away.insert(waiter);
-        }
-    }
-
     /// The site's reports are void: it will report anew.
     pub(super) fn forget_site(&mut self, site: &SiteName) {
-        let foreign = &self.foreign;
-        self.reports.retain(|waiter, sites| {
-            if !foreign.contains_key(waiter) {
-                sites.remove(site);
+        let waiters: Vec<Gtid> = self.reports.keys().copied().collect();
+        for waiter in waiters {
+            if self.is_own(waiter) {
+                self.replace(waiter, site, Vec::new());
             }
-            !sites.is_empty()
-        });
-        for waiter in std::mem::take(&mut self.away) {
-            self.note_away(waiter);
         }
     }
 
     /// The coordinator's reports are void.
     pub(super) fn forget_coordinator(&mut self, coordinator: CoordinatorId) {
-        let of = |waiter: Gtid| GtidParts::coordinator_of(waiter) == coordinator;
-        self.reports.retain(|&waiter, _| !of(waiter));
-        self.foreign.retain(|&waiter, _| !of(waiter));
+        let waiters: Vec<Gtid> = self.foreign.keys().copied().collect();
+        for waiter in waiters {
+            if GtidParts::coordinator_of(waiter) == coordinator {
+                self.forget(waiter);
+            }
+        }
     }
 
     /// The sites that have reported the transaction, as waiting or as waited for.
@@ -180,7 +193,8 @@ impl Waits {
             }
         }
         let mut found = BTreeMap::new();
-        let mut untried: Vec<Gtid> = self.away.iter().copied().collect();
+        let own = self.away.iter().filter(|&&waiter| self.is_own(waiter));
+        let mut untried: Vec<Gtid> = own.copied().collect();
         while let Some(waiter) = untried.pop() {
             if found.insert(waiter, &self.reports[&waiter]).is_none() {
                 untried.extend(waiters_of.get(&waiter).into_iter().flatten());
@@ -196,7 +210,8 @@ impl Waits {
         start: Gtid,
         age: impl Fn(Gtid) -> Option<Age>,
     ) -> BTreeSet<Gtid> {
-        if age(start).is_none() {
+        // Most waits are of somebody for whom nobody waits.
+        if age(start).is_none() || !self.waited_for.contains_key(&start) {
             return BTreeSet::new();
         }
         let mut reached = BTreeSet::from([start]);

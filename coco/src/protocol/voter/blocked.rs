@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use co_core::{Gtid, Priority};
 
-use super::Voter;
+use super::{Phase, Voter};
 use crate::protocol::{CoordinatorId, GtidParts, Time, ToCoordinator, VoterEffect};
 
 /// A transaction that waits here, for a vote to be released or an operation to go on.
@@ -68,7 +68,12 @@ impl Voter {
             by.retain(|&(blocker, _)| !ended(blocker));
             by.sort_unstable();
             by.dedup();
-            if by.is_empty() || ended(wait.gtid) {
+            // Who has voted waits for the coordinator, which knows on whom the vote depends.
+            let voted = matches!(
+                self.transactions.get(&wait.gtid),
+                Some(Phase::Preparing(_) | Phase::Voted { .. })
+            );
+            if by.is_empty() || voted || ended(wait.gtid) {
                 continue;
             }
             let fresh = || Waiting {

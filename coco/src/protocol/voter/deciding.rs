@@ -14,10 +14,17 @@ impl Voter {
     pub(super) fn handle_commit(&mut self, gtid: Gtid, stamp: Stamp, out: &mut Vec<VoterEffect>) {
         let decision = Decision::Commit { stamp };
         match self.transactions.get(&gtid) {
-            Some(Phase::Voted { .. }) => {
-                self.transactions.remove(&gtid);
-                self.stats.commits += 1;
-                self.commit(gtid, stamp, out);
+            Some(Phase::Voted { vote, .. }) => {
+                assert!(
+                    !vote.vote().broken,
+                    "Y2: {gtid} is committed, and what it depended on was aborted"
+                );
+                if !vote.vote().depends.is_empty() {
+                    self.hold(gtid, stamp);
+                    return;
+                }
+                self.carry_out(gtid, stamp, out);
+                self.settle_dependents(gtid, Some(stamp), out);
                 return;
             }
             // The acknowledgement follows the record.
@@ -40,9 +47,22 @@ impl Voter {
         self.send(gtid, ToCoordinator::Ack { gtid }, out);
     }
 
+    /// The commit of what it depends on has not arrived: it comes first (V7).
+    fn hold(&mut self, gtid: Gtid, stamp: Stamp) {
+        if let Some(Phase::Voted { held, .. }) = self.transactions.get_mut(&gtid) {
+            let before = held.replace(stamp);
+            assert!(
+                before.is_none_or(|before| before == stamp),
+                "a transaction is decided once"
+            );
+        }
+    }
+
     /// Applies a commit and has it written; successors are released at once, because the log keeps
     /// its record before any record of theirs.
-    fn commit(&mut self, gtid: Gtid, stamp: Stamp, out: &mut Vec<VoterEffect>) {
+    pub(super) fn carry_out(&mut self, gtid: Gtid, stamp: Stamp, out: &mut Vec<VoterEffect>) {
+        self.transactions.remove(&gtid);
+        self.stats.commits += 1;
         let decision = Decision::Commit { stamp };
         self.timers.cancel(gtid);
         match self.config.durability {
@@ -135,6 +155,7 @@ impl Voter {
         self.stats.aborts += 1;
         self.remember(gtid, Phases::Two, decision);
         out.push(VoterEffect::Apply { gtid, decision });
+        self.settle_dependents(gtid, None, out);
     }
 
     /// The coordinator commits what this site does not hold as voted: the site must be one that may

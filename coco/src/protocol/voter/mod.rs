@@ -11,7 +11,8 @@
 //! - (V1) A YES leaves only with a [`ForcedVote`]: its record is in the site's log, or the site has
 //!   none.
 //! - (V2) After its YES a transaction is ended by the coordinator's decision alone; no time, no lost
-//!   link and no failed log of this site ends it.
+//!   link and no failed log of this site ends it. A YES that depends on others turns into a NO when one
+//!   whose commit it needs is aborted, and then too the coordinator ends it.
 //! - (V3) Every `RequestVote` is followed by one `Apply`, and so is every recovered transaction in
 //!   doubt; none if the engine says that it does not know the transaction, or if the log fails.
 //!   Further `Apply`s are aborts of transactions that the engine was never asked about.
@@ -20,6 +21,8 @@
 //!   decision in a crash it would not find its clock where the commit's stamp had put it.
 //! - (V5) While a coordinator's link is down nothing is sent to it; everything that matters is said
 //!   again after the hello.
+//! - (V7) A commit is carried out after the decisions on all that its vote depended on, in whatever
+//!   order they arrive.
 //! - (V6) A coordinator hears of its own transactions only, but for the names of those that one of
 //!   them waits for; and what it says of another's transactions is ignored.
 //!
@@ -27,6 +30,7 @@
 
 mod blocked;
 mod deciding;
+mod dependent;
 mod voting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,12 +39,12 @@ use co_core::{Gtid, Stamp};
 
 use self::blocked::Reports;
 pub use self::blocked::Wait;
-use super::proof::{ForcedVote, PendingVote};
+use super::proof::{ForcedVote, PendingVote, Vote};
 use super::recent::Recent;
 use super::time::{Timers, backoff};
 use super::{
-    AbortCause, Ballot, CoordinatorId, Decision, GtidParts, Incarnation, Time, ToCoordinator,
-    ToParticipant, Token, VoterConfig, VoterEffect, VoterStats,
+    AbortCause, Ballot, CoordinatorId, Decision, Dependencies, GtidParts, Incarnation, Time,
+    ToCoordinator, ToParticipant, Token, VoterConfig, VoterEffect, VoterStats,
 };
 
 /// A site's half of two-phase commit.
@@ -49,7 +53,7 @@ use super::{
 ///
 /// ```
 /// use coco::protocol::{
-///     CoordinatorId, Decision, Incarnation, ReleasedVote, Time, ToCoordinator, ToParticipant,
+///     CoordinatorId, Decision, Dependencies, Incarnation, ReleasedVote, Time, ToCoordinator, ToParticipant,
 ///     Voter, VoterConfig, VoterEffect,
 /// };
 /// use co_core::{Gtid, Stamp};
@@ -61,9 +65,11 @@ use super::{
 /// effects.clear(); // the hello, to be sent
 ///
 /// // The coordinator asks; the engine votes when its gate opens; the vote is forced, then said.
-/// voter.handle_message(Time(1), coordinator, ToParticipant::Prepare { gtid }, &mut effects);
-/// assert_eq!(effects.pop(), Some(VoterEffect::RequestVote { gtid }));
-/// let yes = ReleasedVote::Yes { stamp: Stamp(7), read_only: false };
+/// let prepare = ToParticipant::Prepare { gtid, dependent: false };
+/// voter.handle_message(Time(1), coordinator, prepare, &mut effects);
+/// assert_eq!(effects.pop(), Some(VoterEffect::RequestVote { gtid, dependent: false }));
+/// let depends = Dependencies::default(); // nothing
+/// let yes = ReleasedVote::Yes { stamp: Stamp(7), read_only: false, depends };
 /// voter.handle_released(Time(2), gtid, yes, &mut effects);
 /// let Some(VoterEffect::AppendPrepared { token, .. }) = effects.pop() else { panic!() };
 /// voter.handle_durable(Time(3), token, &mut effects);
@@ -95,6 +101,8 @@ pub struct Voter {
     appends: BTreeMap<Token, Gtid>,
     timers: Timers,
     reports: Reports,
+    /// For each voted transaction, those whose votes depend on it.
+    dependents: BTreeMap<Gtid, Vec<Gtid>>,
     recent: Recent<Ended>,
     stats: VoterStats,
 }
@@ -119,7 +127,12 @@ enum Phase {
     /// The commit of a one-phase transaction is on its way to the disk.
     Committing { stamp: Stamp },
     /// YES; in doubt.
-    Voted { vote: ForcedVote, inquiry: Inquiry },
+    Voted {
+        vote: ForcedVote,
+        inquiry: Inquiry,
+        /// Committed with this stamp, and not carried out: what it depends on is in doubt here.
+        held: Option<Stamp>,
+    },
     /// Committed and applied; the decision is on its way to the disk.
     Applied { stamp: Stamp },
 }
@@ -139,7 +152,7 @@ struct Ended {
 }
 
 /// A transaction in doubt, read back from the site's log.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct InDoubt {
     /// Which.
     pub gtid: Gtid,
@@ -147,6 +160,24 @@ pub struct InDoubt {
     pub stamp: Stamp,
     /// It wrote nothing here.
     pub read_only: bool,
+    /// What its vote depends on, of what is in doubt as well: the log has settled the rest.
+    pub depends: Dependencies,
+    /// The log says that what it depended on was aborted.
+    pub broken: bool,
+}
+
+impl InDoubt {
+    /// The log goes on with a decision on a transaction: committed with this stamp, or aborted.
+    pub fn settle(&mut self, gtid: Gtid, outcome: Option<Stamp>) {
+        let mut vote = Vote {
+            stamp: self.stamp,
+            read_only: self.read_only,
+            depends: std::mem::take(&mut self.depends),
+            broken: self.broken,
+        };
+        vote.settle(gtid, outcome);
+        (self.stamp, self.depends, self.broken) = (vote.stamp, vote.depends, vote.broken);
+    }
 }
 
 impl Voter {
@@ -169,6 +200,7 @@ impl Voter {
             appends: BTreeMap::new(),
             timers: Timers::default(),
             reports: Reports::default(),
+            dependents: BTreeMap::new(),
             recent: Recent::new(config.remembered_outcomes),
             stats: VoterStats::default(),
             config,
@@ -187,9 +219,18 @@ impl Voter {
             gtid,
             stamp,
             read_only,
+            depends,
+            broken,
         } in in_doubt
         {
-            voter.enter_voted(now, gtid, ForcedVote::recovered(stamp, read_only));
+            voter.index_dependencies(gtid, &depends);
+            let vote = Vote {
+                stamp,
+                read_only,
+                depends,
+                broken,
+            };
+            voter.enter_voted(now, gtid, ForcedVote::recovered(vote));
         }
         voter
     }
@@ -207,7 +248,9 @@ impl Voter {
             return;
         }
         match message {
-            ToParticipant::Prepare { gtid } => self.handle_prepare(now, gtid, out),
+            ToParticipant::Prepare { gtid, dependent } => {
+                self.handle_prepare(now, gtid, dependent, out);
+            }
             ToParticipant::CommitOnePhase { gtid } => {
                 self.handle_commit_one_phase(now, gtid, out);
             }
@@ -240,6 +283,7 @@ impl Voter {
                 let decision = Decision::Commit { stamp };
                 out.push(VoterEffect::Apply { gtid, decision });
                 self.end_one_phase(gtid, decision, out);
+                self.settle_dependents(gtid, Some(stamp), out);
             }
             Some(Phase::Applied { stamp }) => {
                 self.remember(gtid, Phases::Two, Decision::Commit { stamp });

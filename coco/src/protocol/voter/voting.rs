@@ -2,13 +2,19 @@
 
 use co_core::{Gtid, Stamp};
 
-use super::{ForcedVote, Inquiry, PendingVote, Phase, Phases, Voter};
+use super::{ForcedVote, Inquiry, PendingVote, Phase, Phases, Vote, Voter};
 use crate::protocol::{
     AbortCause, Ballot, Decision, Durability, ReleasedVote, Time, ToCoordinator, VoterEffect,
 };
 
 impl Voter {
-    pub(super) fn handle_prepare(&mut self, now: Time, gtid: Gtid, out: &mut Vec<VoterEffect>) {
+    pub(super) fn handle_prepare(
+        &mut self,
+        now: Time,
+        gtid: Gtid,
+        dependent: bool,
+        out: &mut Vec<VoterEffect>,
+    ) {
         match self.transactions.get(&gtid) {
             Some(Phase::Voted { vote, .. }) => {
                 let ballot = vote.ballot(self.incarnation);
@@ -29,7 +35,10 @@ impl Voter {
                     self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
                 }
                 Some(Decision::Commit { .. }) => {}
-                None => self.request_vote(now, gtid, Phases::Two, out),
+                None => {
+                    let dependent = dependent && self.config.dependent_votes;
+                    self.request_vote(now, gtid, Phases::Two, dependent, out);
+                }
             },
         }
     }
@@ -45,12 +54,19 @@ impl Voter {
         }
         match self.recent.get(gtid).map(|ended| ended.decision) {
             Some(decision) => self.send(gtid, ToCoordinator::OnePhaseDone { gtid, decision }, out),
-            None => self.request_vote(now, gtid, Phases::One, out),
+            None => self.request_vote(now, gtid, Phases::One, false, out),
         }
     }
 
-    fn request_vote(&mut self, now: Time, gtid: Gtid, phases: Phases, out: &mut Vec<VoterEffect>) {
-        out.push(VoterEffect::RequestVote { gtid });
+    fn request_vote(
+        &mut self,
+        now: Time,
+        gtid: Gtid,
+        phases: Phases,
+        dependent: bool,
+        out: &mut Vec<VoterEffect>,
+    ) {
+        out.push(VoterEffect::RequestVote { gtid, dependent });
         let inquiry = self.first_inquiry(now);
         self.transactions.insert(
             gtid,
@@ -81,38 +97,59 @@ impl Voter {
         };
         match vote {
             ReleasedVote::No(cause) => self.refuse(gtid, phases, cause, out),
-            ReleasedVote::Yes { stamp, read_only } => {
+            ReleasedVote::Yes {
+                stamp,
+                read_only,
+                depends,
+            } => {
+                let Some((depends, stamp)) = self.settle_known(depends, stamp) else {
+                    self.refuse(gtid, phases, AbortCause::Cascade, out);
+                    return;
+                };
                 self.withdraw_report(gtid, out);
                 match phases {
-                    Phases::Two => self.prepare(now, gtid, stamp, read_only, out),
-                    Phases::One => self.commit_alone(gtid, stamp, read_only, out),
+                    Phases::Two => {
+                        let vote = Vote {
+                            stamp,
+                            read_only,
+                            depends,
+                            broken: false,
+                        };
+                        self.prepare(now, gtid, vote, out);
+                    }
+                    Phases::One => {
+                        assert!(
+                            depends.is_empty(),
+                            "V7: who decides alone depends on nobody"
+                        );
+                        self.commit_alone(gtid, stamp, read_only, out);
+                    }
                 }
             }
         }
     }
 
     /// Makes the YES durable, or says it at once if the site has no log (V1).
-    fn prepare(
-        &mut self,
-        now: Time,
-        gtid: Gtid,
-        stamp: Stamp,
-        read_only: bool,
-        out: &mut Vec<VoterEffect>,
-    ) {
-        if let Some(vote) = ForcedVote::volatile(self.config.durability, stamp, read_only) {
-            self.vote_yes(now, gtid, vote, out);
-            return;
-        }
+    fn prepare(&mut self, now: Time, gtid: Gtid, vote: Vote, out: &mut Vec<VoterEffect>) {
+        self.stats.votes_dependent += u64::from(!vote.depends.is_empty());
+        self.index_dependencies(gtid, &vote.depends);
+        let vote = match ForcedVote::volatile(self.config.durability, vote) {
+            Ok(vote) => {
+                self.vote_yes(now, gtid, vote, out);
+                return;
+            }
+            Err(vote) => vote,
+        };
         self.timers.cancel(gtid);
         let token = self.new_token(gtid);
         out.push(VoterEffect::AppendPrepared {
             gtid,
-            stamp,
-            read_only,
+            stamp: vote.stamp,
+            read_only: vote.read_only,
+            depends: vote.depends.clone(),
             token,
         });
-        let pending = PendingVote::new(stamp, read_only, token);
+        let pending = PendingVote::new(vote, token);
         self.transactions.insert(gtid, Phase::Preparing(pending));
     }
 
@@ -124,7 +161,7 @@ impl Voter {
         out: &mut Vec<VoterEffect>,
     ) {
         self.stats.votes_yes += 1;
-        self.stats.votes_read_only += u64::from(vote.is_read_only());
+        self.stats.votes_read_only += u64::from(vote.vote().read_only);
         let ballot = vote.ballot(self.incarnation);
         self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
         self.enter_voted(now, gtid, vote);
@@ -132,8 +169,14 @@ impl Voter {
 
     pub(super) fn enter_voted(&mut self, now: Time, gtid: Gtid, vote: ForcedVote) {
         let inquiry = self.first_inquiry(now);
-        self.transactions
-            .insert(gtid, Phase::Voted { vote, inquiry });
+        self.transactions.insert(
+            gtid,
+            Phase::Voted {
+                vote,
+                inquiry,
+                held: None,
+            },
+        );
         self.set_timer(gtid);
     }
 

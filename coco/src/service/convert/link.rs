@@ -4,8 +4,8 @@ use co_core::{Gtid, Priority, Stamp};
 
 use super::{MalformedWire, cause_of, cause_to_wire};
 use crate::protocol::{
-    Ballot, CoordinatorId, Decision, Incarnation, PeerMessage, SiteName, ToCoordinator,
-    ToParticipant,
+    Ballot, CoordinatorId, Decision, Dependencies, Incarnation, PeerMessage, SiteName,
+    ToCoordinator, ToParticipant,
 };
 use crate::service::wire;
 
@@ -187,7 +187,14 @@ pub(crate) fn peer_of(message: wire::PeerMessage) -> Result<PeerMessage, Malform
 pub(crate) fn down_to_wire(message: ToParticipant) -> wire::ToParticipant {
     use wire::to_participant::Message;
     let message = match message {
-        ToParticipant::Prepare { gtid } => Message::PrepareGtid(gtid.0),
+        ToParticipant::Prepare {
+            gtid,
+            dependent: false,
+        } => Message::PrepareGtid(gtid.0),
+        ToParticipant::Prepare {
+            gtid,
+            dependent: true,
+        } => Message::PrepareDependentGtid(gtid.0),
         ToParticipant::CommitOnePhase { gtid } => Message::CommitOnePhaseGtid(gtid.0),
         ToParticipant::Decide { gtid, decision } => Message::Decide(wire::Decide {
             gtid: gtid.0,
@@ -205,7 +212,14 @@ pub(crate) fn down_of(message: wire::ToParticipant) -> Result<ToParticipant, Mal
         .message
         .ok_or(MalformedWire::Missing("to_participant.message"))?;
     Ok(match message {
-        Message::PrepareGtid(gtid) => ToParticipant::Prepare { gtid: Gtid(gtid) },
+        Message::PrepareGtid(gtid) => ToParticipant::Prepare {
+            gtid: Gtid(gtid),
+            dependent: false,
+        },
+        Message::PrepareDependentGtid(gtid) => ToParticipant::Prepare {
+            gtid: Gtid(gtid),
+            dependent: true,
+        },
         Message::CommitOnePhaseGtid(gtid) => ToParticipant::CommitOnePhase { gtid: Gtid(gtid) },
         Message::Decide(decide) => ToParticipant::Decide {
             gtid: Gtid(decide.gtid),
@@ -247,10 +261,13 @@ fn ballot_to_wire(ballot: Ballot) -> wire::vote::Ballot {
             stamp,
             incarnation,
             read_only,
+            depends,
         } => wire::vote::Ballot::Yes(wire::Yes {
             stamp: stamp.0,
             incarnation: incarnation.0,
             read_only,
+            after: depends.after.iter().map(|gtid| gtid.0).collect(),
+            if_committed: depends.if_committed.iter().map(|gtid| gtid.0).collect(),
         }),
         Ballot::No { cause } => wire::vote::Ballot::No(cause_to_wire(cause)),
     }
@@ -262,6 +279,10 @@ fn ballot_of(ballot: Option<wire::vote::Ballot>) -> Result<Ballot, MalformedWire
             stamp: Stamp(yes.stamp),
             incarnation: Incarnation(yes.incarnation),
             read_only: yes.read_only,
+            depends: Dependencies {
+                after: yes.after.into_iter().map(Gtid).collect(),
+                if_committed: yes.if_committed.into_iter().map(Gtid).collect(),
+            },
         },
         wire::vote::Ballot::No(cause) => Ballot::No {
             cause: cause_of(cause, "vote.no")?,

@@ -20,11 +20,13 @@ pub(crate) fn begin_request(count: u32, priority: Option<Priority>) -> wire::Beg
 pub(crate) fn commit_request(
     gtid: Gtid,
     sites: &[String],
+    dependent: bool,
     timeout: Duration,
 ) -> Request<wire::CommitRequest> {
     let mut request = Request::new(wire::CommitRequest {
         gtid: gtid.0,
         sites: sites.to_vec(),
+        dependent,
     });
     request.set_timeout(timeout);
     request

@@ -9,8 +9,8 @@ use prost::Message as _;
 use super::refused::CODES;
 use super::*;
 use crate::protocol::{
-    Ballot, CommitAnswer, CoordinatorId, Decision, Incarnation, PeerMessage, Refusal, SiteName,
-    ToCoordinator, ToParticipant,
+    Ballot, CommitAnswer, CoordinatorId, Decision, Dependencies, Incarnation, PeerMessage, Refusal,
+    SiteName, ToCoordinator, ToParticipant,
 };
 use crate::service::coordinator::{BeginGrant, SiteInfo, Statistics};
 use crate::service::site::{
@@ -58,13 +58,14 @@ fn up() -> impl Strategy<Value = ToCoordinator> {
                 in_doubt,
             }
         }),
-        (gtid(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
-            |(gtid, stamp, life, read_only)| ToCoordinator::Vote {
+        (gtid(), any::<u64>(), any::<u64>(), any::<bool>(), depends()).prop_map(
+            |(gtid, stamp, life, read_only, depends)| ToCoordinator::Vote {
                 gtid,
                 ballot: Ballot::Yes {
                     stamp: Stamp(stamp),
                     incarnation: Incarnation(life),
                     read_only,
+                    depends,
                 },
             }
         ),
@@ -87,7 +88,8 @@ fn up() -> impl Strategy<Value = ToCoordinator> {
 fn down() -> impl Strategy<Value = ToParticipant> {
     let gtid = || any::<u64>().prop_map(Gtid);
     prop_oneof![
-        gtid().prop_map(|gtid| ToParticipant::Prepare { gtid }),
+        (gtid(), any::<bool>())
+            .prop_map(|(gtid, dependent)| ToParticipant::Prepare { gtid, dependent }),
         gtid().prop_map(|gtid| ToParticipant::CommitOnePhase { gtid }),
         (gtid(), decision()).prop_map(|(gtid, decision)| ToParticipant::Decide { gtid, decision }),
     ]
@@ -120,6 +122,14 @@ fn refused() -> impl Strategy<Value = Refused> {
     let mut codes = CODES.to_vec();
     codes.push(RefusedCode::Other("from-the-future".to_owned()));
     (prop::sample::select(codes), ".{0,9}").prop_map(|(code, message)| Refused { code, message })
+}
+
+fn depends() -> impl Strategy<Value = Dependencies> {
+    let gtids = || prop::collection::btree_set(any::<u64>().prop_map(Gtid), 0..4);
+    (gtids(), gtids()).prop_map(|(after, if_committed)| Dependencies {
+        after,
+        if_committed,
+    })
 }
 
 fn peer() -> impl Strategy<Value = PeerMessage> {

@@ -44,6 +44,7 @@ pub(super) enum Input {
     Commit {
         gtid: Gtid,
         sites: Vec<SiteName>,
+        dependent: bool,
         reply: oneshot::Sender<CommitAnswer>,
     },
     Rollback {
@@ -261,10 +262,26 @@ impl Driver {
                 let grant = self.begin(now, count, priority);
                 answer(reply, grant);
             }
-            Input::Commit { gtid, sites, reply } => {
+            Input::Commit {
+                gtid,
+                sites,
+                dependent,
+                reply,
+            } => {
                 let caller = self.caller(reply);
-                self.machine
-                    .handle_commit(now, caller, gtid, &sites, &mut self.effects);
+                let commit = if dependent {
+                    Coordinator::handle_commit_dependent
+                } else {
+                    Coordinator::handle_commit
+                };
+                commit(
+                    &mut self.machine,
+                    now,
+                    caller,
+                    gtid,
+                    &sites,
+                    &mut self.effects,
+                );
             }
             Input::Rollback { gtid, sites, reply } => {
                 let caller = self.caller(reply);

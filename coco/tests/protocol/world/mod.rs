@@ -20,8 +20,8 @@ use co_core::{Gtid, Priority, Stamp};
 use coco::log::Record;
 use coco::protocol::{
     AbortCause, Ballot, CallerId, CommitAnswer, Coordinator, CoordinatorConfig, CoordinatorEffect,
-    CoordinatorId, Decision, Durability, InDoubt, Incarnation, ReleasedVote, SiteName, Time,
-    ToCoordinator, ToParticipant, Token, Voter, VoterConfig, VoterEffect, Wait,
+    CoordinatorId, Decision, Dependencies, Durability, InDoubt, Incarnation, ReleasedVote,
+    SiteName, Time, ToCoordinator, ToParticipant, Token, Voter, VoterConfig, VoterEffect, Wait,
 };
 
 /// The only coordinator of this world.
@@ -274,6 +274,16 @@ impl World {
     // What engines do.
 
     pub(crate) fn release(&mut self, site: usize, gtid: Gtid, vote: Result<bool, AbortCause>) {
+        self.release_dependent(site, gtid, vote, Dependencies::default());
+    }
+
+    pub(crate) fn release_dependent(
+        &mut self,
+        site: usize,
+        gtid: Gtid,
+        vote: Result<bool, AbortCause>,
+        depends: Dependencies,
+    ) {
         let at = &mut self.sites[site];
         let vote = match vote {
             Ok(read_only) => {
@@ -282,6 +292,7 @@ impl World {
                 ReleasedVote::Yes {
                     stamp: Stamp(at.clock),
                     read_only,
+                    depends,
                 }
             }
             Err(cause) => ReleasedVote::No(cause),
@@ -569,7 +580,7 @@ impl World {
         self.say(|text| text.voter_effect(&name, &effect));
         let at = &mut self.sites[site];
         match effect {
-            VoterEffect::RequestVote { gtid } => match at.work.get(&gtid) {
+            VoterEffect::RequestVote { gtid, .. } => match at.work.get(&gtid) {
                 Some(Work::Working) => {
                     at.work.insert(gtid, Work::Asked);
                 }
@@ -579,12 +590,15 @@ impl World {
                 gtid,
                 stamp,
                 read_only,
+                depends,
                 token,
             } => {
                 let record = SiteRecord::Prepared(InDoubt {
                     gtid,
                     stamp,
                     read_only,
+                    depends,
+                    broken: false,
                 });
                 self.append_at_site(site, record, Some(token));
             }
@@ -735,14 +749,21 @@ impl World {
 impl Site {
     /// What the log has prepared and not decided.
     fn in_doubt(&self) -> Vec<InDoubt> {
-        let mut in_doubt = BTreeMap::new();
+        let mut in_doubt: BTreeMap<Gtid, InDoubt> = BTreeMap::new();
         for record in &self.log.durable {
             match record {
                 SiteRecord::Prepared(it) => {
-                    in_doubt.insert(it.gtid, *it);
+                    in_doubt.insert(it.gtid, it.clone());
                 }
-                SiteRecord::Decided { gtid, .. } => {
-                    in_doubt.remove(gtid);
+                &SiteRecord::Decided { gtid, decision } => {
+                    in_doubt.remove(&gtid);
+                    let outcome = match decision {
+                        Decision::Commit { stamp } => Some(stamp),
+                        Decision::Abort { .. } => None,
+                    };
+                    for other in in_doubt.values_mut() {
+                        other.settle(gtid, outcome);
+                    }
                 }
                 SiteRecord::Alone { .. } => {}
             }

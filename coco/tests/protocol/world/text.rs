@@ -57,12 +57,24 @@ impl Text<'_> {
             }
             ToCoordinator::Vote {
                 gtid,
-                ballot: Ballot::Yes {
-                    stamp, read_only, ..
-                },
+                ballot:
+                    Ballot::Yes {
+                        stamp,
+                        read_only,
+                        depends,
+                        ..
+                    },
             } => {
-                let kind = if *read_only { " read-only" } else { "" };
-                format!("YES {} {stamp}{kind}", self.name(*gtid))
+                let mut text = format!("YES {} {stamp}", self.name(*gtid));
+                if *read_only {
+                    text += " read-only";
+                }
+                for (word, gtids) in [("after", &depends.after), ("if", &depends.if_committed)] {
+                    if !gtids.is_empty() {
+                        text += &format!(" {word} {}", self.list(gtids.iter().copied()));
+                    }
+                }
+                text
             }
             ToCoordinator::Vote {
                 gtid,
@@ -88,7 +100,10 @@ impl Text<'_> {
 
     fn to_site(&self, message: &ToParticipant) -> String {
         match message {
-            ToParticipant::Prepare { gtid } => format!("prepare {}", self.name(*gtid)),
+            ToParticipant::Prepare { gtid, dependent } => {
+                let kind = if *dependent { " dependent" } else { "" };
+                format!("prepare {}{kind}", self.name(*gtid))
+            }
             ToParticipant::CommitOnePhase { gtid } => format!("commit alone {}", self.name(*gtid)),
             ToParticipant::Decide { gtid, decision } => {
                 format!("decide {} {}", self.name(*gtid), Self::decision(*decision))
@@ -173,7 +188,9 @@ impl Text<'_> {
 
     pub(crate) fn voter_effect(&self, site: &SiteName, effect: &VoterEffect) -> String {
         match effect {
-            VoterEffect::RequestVote { gtid } => format!("{site}  ask engine {}", self.name(*gtid)),
+            VoterEffect::RequestVote { gtid, .. } => {
+                format!("{site}  ask engine {}", self.name(*gtid))
+            }
             VoterEffect::AppendPrepared { gtid, stamp, .. } => {
                 format!("{site}  force prepared {} {stamp}", self.name(*gtid))
             }
