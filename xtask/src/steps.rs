@@ -87,6 +87,26 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "power-loss",
+        about: "a million power losses over the log, and every seeded bug of it found",
+        work: Work::Cargo(
+            &[
+                "test",
+                "--release",
+                "-p",
+                "coco",
+                "--no-default-features",
+                "--features",
+                "file-log",
+                "--lib",
+                "power_loss",
+                "--",
+                "--nocapture",
+            ],
+            &[("COCO_POWER_LOSSES", "1000000")],
+        ),
+    },
+    Step {
         name: "doctests",
         about: "the examples in the documentation",
         work: Work::Cargo(&["test", "--workspace", "--doc"], &[]),

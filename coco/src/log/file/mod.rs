@@ -301,7 +301,22 @@ impl FileLog {
         owner: &Owner,
         options: Options,
     ) -> Result<(Self, Vec<Vec<u8>>), OpenError> {
-        let Options {
+        let (mut log, writer, records) = Self::assemble(folder, owner, &options)?;
+        let thread = thread::Builder::new()
+            .name("coco-log".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| OpenError::io(log.shared.folder.path(), source))?;
+        log.writer = Some(thread);
+        Ok((log, records))
+    }
+
+    /// The log and its writer, which has no thread yet: tests turn it by hand.
+    fn assemble(
+        folder: Box<dyn Folder>,
+        owner: &Owner,
+        options: &Options,
+    ) -> Result<(Self, Writer, Vec<Vec<u8>>), OpenError> {
+        let &Options {
             segment_bytes,
             queue_bytes,
         } = options;
@@ -314,7 +329,6 @@ impl FileLog {
             return Err(OpenError::SegmentTooSmall { segment_bytes });
         }
         let found = recover::open(&*folder, owner, segment_bytes, new_salt())?;
-        let path = folder.path().to_path_buf();
         let shared = Arc::new(Shared::new(folder, queue_bytes, found.segments));
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -323,24 +337,18 @@ impl FileLog {
             segment_bytes,
             buffer: Vec::new(),
         };
-        let thread = thread::Builder::new()
-            .name("coco-log".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| OpenError::io(&path, source))?;
         let room = segment_bytes - (HEADER_BYTES + FRAME_BYTES) as u64;
         let max_record = usize::try_from(room)
             .unwrap_or(usize::MAX)
             .min(u32::MAX as usize / 2);
         // Padding never makes a record of this size overflow the segment.
         let max_record = max_record & !(frame::ALIGN - 1);
-        Ok((
-            Self {
-                shared,
-                writer: Some(thread),
-                max_record,
-            },
-            found.records,
-        ))
+        let log = Self {
+            shared,
+            writer: None,
+            max_record,
+        };
+        Ok((log, writer, found.records))
     }
 
     /// The largest record that it takes.
@@ -388,9 +396,12 @@ impl FileLog {
         while let [oldest, following, ..] = segments[..]
             && following <= lsn
         {
-            self.shared.folder.remove(&recover::file_name(oldest))?;
+            match self.shared.folder.remove(&recover::file_name(oldest)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                // An earlier call that failed may have got so far.
+                Ok(()) | Err(_) => self.shared.folder.sync()?,
+            }
             segments.remove(0);
-            self.shared.folder.sync()?;
         }
         Ok(())
     }
@@ -449,6 +460,8 @@ fn new_salt() -> u32 {
     u32::try_from(hash >> 32).expect("the upper half of 64 bits")
 }
 
+#[cfg(test)]
+mod power_loss;
 #[cfg(test)]
 mod sim_folder;
 #[cfg(test)]

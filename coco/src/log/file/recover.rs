@@ -5,8 +5,13 @@
 //! an error, never a shorter log. The two are told apart by what comes behind the first bad place: a
 //! later segment, or a frame of a later batch, proves that the bad place had been synced (F2).
 //!
-//! Invariant (O1): after opening, every byte behind the last frame is zero and durable, so that no
-//! remains of a torn batch are ever taken for frames.
+//! What is read may be in the system's memory only: a sync that failed in an earlier process may have
+//! left it there, marked as written. So whatever no later batch proves is written again before it is
+//! synced, and the names are synced before they are relied on.
+//!
+//! Invariants: (O1) after opening, every byte behind the last frame is zero and durable, so that no
+//! remains of a torn batch are ever taken for frames; (O2) every record that opening returns is
+//! durable.
 
 use std::io;
 
@@ -43,16 +48,8 @@ pub(super) fn file_name(first: Lsn) -> String {
 
 /// Creates a segment: filled with zeros, its header written, all of it durable before it has its name.
 pub(super) fn create_segment(folder: &dyn Folder, header: Header) -> io::Result<Segment> {
-    const CHUNK: usize = 1 << 20;
     let mut media = folder.create(UNFINISHED)?;
-    let zeros = vec![0; CHUNK];
-    let mut end = 0;
-    while end < header.segment_bytes {
-        let rest = usize::try_from(header.segment_bytes - end).unwrap_or(usize::MAX);
-        let chunk = &zeros[..CHUNK.min(rest)];
-        write_all_at(&mut *media, end, chunk)?;
-        end += chunk.len() as u64;
-    }
+    write_zeros(&mut *media, 0, header.segment_bytes)?;
     write_all_at(&mut *media, 0, &header.encode())?;
     media.sync()?;
     folder.rename(UNFINISHED, &file_name(header.first))?;
@@ -62,6 +59,19 @@ pub(super) fn create_segment(folder: &dyn Folder, header: Header) -> io::Result<
         media,
         end: HEADER_BYTES as u64,
     })
+}
+
+/// Writes zeros from one offset to another.
+fn write_zeros(media: &mut dyn Media, mut from: u64, to: u64) -> io::Result<()> {
+    const CHUNK: u64 = 1 << 20;
+    let chunk = |from: u64| CHUNK.min(to.saturating_sub(from));
+    let zeros = vec![0; usize::try_from(chunk(from)).unwrap_or(usize::MAX)];
+    while from < to {
+        let length = usize::try_from(chunk(from)).unwrap_or(zeros.len());
+        write_all_at(media, from, &zeros[..length])?;
+        from += length as u64;
+    }
+    Ok(())
 }
 
 /// Reads the folder; makes the first segment if there is none.
@@ -126,6 +136,8 @@ pub(super) fn open(
 struct Scan {
     header: Header,
     bytes: Vec<u8>,
+    /// Where the last batch starts: that everything before is durable is proven.
+    proven: usize,
     /// Where the whole frames end.
     end: usize,
 }
@@ -179,7 +191,7 @@ impl Reader<'_> {
             });
         }
         self.segments.push(header.first);
-        let (end, next) = self.read_frames(&bytes, header.salt, next);
+        let (proven, end, next) = self.read_frames(&bytes, header.salt, next);
         if has_later_batch(&bytes, end, header.salt, next) {
             return Err(OpenError::Corrupt {
                 path: path(),
@@ -188,18 +200,28 @@ impl Reader<'_> {
             });
         }
         self.next = Some(next);
-        Ok(Scan { header, bytes, end })
+        Ok(Scan {
+            header,
+            bytes,
+            proven,
+            end,
+        })
     }
 
-    /// Reads whole frames from the header on, as long as they continue; says where they end.
-    fn read_frames(&mut self, bytes: &[u8], salt: u32, first: Lsn) -> (usize, Lsn) {
-        let (mut end, mut next) = (HEADER_BYTES, first);
+    /// Reads whole frames from the header on, as long as they continue; says where the last batch
+    /// starts, where the frames end, and which record is due there.
+    fn read_frames(&mut self, bytes: &[u8], salt: u32, first: Lsn) -> (usize, usize, Lsn) {
+        let (mut proven, mut end, mut next) = (HEADER_BYTES, HEADER_BYTES, first);
+        let mut batch = first;
         while let Some(frame) = Frame::at(bytes, end, salt).filter(|frame| frame.lsn == next) {
+            if frame.batch > batch {
+                (batch, proven) = (frame.batch, end);
+            }
             self.records.push(frame.payload.to_vec());
             end += frame_len(frame.payload.len());
             next = Lsn(next.0 + 1);
         }
-        (end, next)
+        (proven, end, next)
     }
 }
 
@@ -211,19 +233,16 @@ fn has_later_batch(bytes: &[u8], end: usize, salt: u32, next: Lsn) -> bool {
         .any(|frame| frame.batch > next)
 }
 
-/// Overwrites with zeros whatever is behind the frames, and fills the file up to its size (O1).
+/// Writes the last batch again, zeros from there to the end of the segment, and syncs (O1, O2).
 fn clean_tail(folder: &dyn Folder, name: &str, scan: &Scan) -> io::Result<Box<dyn Media>> {
+    // A kill between a rename and the sync of the folder leaves a name that a crash would take away.
+    folder.sync()?;
     let mut media = folder.open(name)?;
-    let full = usize::try_from(scan.header.segment_bytes).unwrap_or(usize::MAX);
-    let dirty = scan
-        .bytes
-        .get(scan.end..)
-        .is_some_and(|tail| tail.iter().any(|&byte| byte != 0));
-    if dirty || scan.bytes.len() < full {
-        let zeros = vec![0; full.saturating_sub(scan.end)];
-        write_all_at(&mut *media, scan.end as u64, &zeros)?;
-    }
-    // Even if nothing was torn: what was read may be in memory only, and is about to be relied on.
+    // The zeros too: that they are read does not say that they reached the disk.
+    let last_batch = scan.bytes.get(scan.proven..scan.end).unwrap_or_default();
+    write_all_at(&mut *media, scan.proven as u64, last_batch)?;
+    let full = scan.header.segment_bytes.max(scan.bytes.len() as u64);
+    write_zeros(&mut *media, scan.end as u64, full)?;
     media.sync()?;
     Ok(media)
 }

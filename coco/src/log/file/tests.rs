@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::frame::{Frame, Header, frame_len};
-use super::sim_folder::{Fault, SimFolder};
+use super::sim_folder::{Fault, Random, SECTORS, SimFolder};
 use super::*;
 
 /// Small, so that a handful of records fills it.
@@ -72,17 +72,6 @@ fn frames(segment: &[u8]) -> Vec<(usize, usize)> {
         at = end;
     }
     frames
-}
-
-/// A small generator: the tests are the same at every run.
-fn random(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state >> 11
-    }
 }
 
 #[test]
@@ -384,7 +373,7 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
             }
         }
         for seed in 0..6 {
-            let image = folder.after_crash(&mut random(seed));
+            let image = folder.after_crash(SECTORS, &mut Random::new(seed));
             images += 1;
             reopen_after_crash(&image, acknowledged, seed);
         }
@@ -416,7 +405,7 @@ fn reopen_after_crash(image: &SimFolder, acknowledged: usize, seed: u64) {
         let folder = SimFolder::holding(&image.files());
         folder.fault_at(at, Fault::Death);
         let opened = open(&folder).map(|(log, _)| drop(log)).is_ok();
-        check(&folder.after_crash(&mut random(seed + 100)));
+        check(&folder.after_crash(SECTORS, &mut Random::new(seed + 100)));
         if opened {
             break;
         }

@@ -200,24 +200,31 @@ impl Writer {
             shared: Arc::clone(&self.shared),
         };
         self.shared.lock().writer = Some(thread::current().id());
-        while let Some(batch) = self.shared.take() {
-            let first = self.next;
-            if let Err(error) = self.write(&batch) {
-                self.shared.fail(batch.entries, error);
-                return;
-            }
-            let count = batch.entries.len() as u64;
-            self.shared.appended.fetch_add(count, Ordering::Relaxed);
-            // A completion that panics must not rob the others of theirs: they are durable.
-            let mut panicked = None;
-            for (entry, lsn) in batch.entries.into_iter().zip(first.0..) {
-                let told = catch_unwind(AssertUnwindSafe(|| complete(entry.done, Ok(Lsn(lsn)))));
-                panicked = panicked.or_else(|| told.err());
-            }
-            if let Some(panic) = panicked {
-                resume_unwind(panic);
-            }
+        while self.turn() {}
+    }
+
+    /// Waits for a batch, writes and completes it; says whether to go on.
+    pub(super) fn turn(&mut self) -> bool {
+        let Some(batch) = self.shared.take() else {
+            return false;
+        };
+        let first = self.next;
+        if let Err(error) = self.write(&batch) {
+            self.shared.fail(batch.entries, error);
+            return false;
         }
+        let count = batch.entries.len() as u64;
+        self.shared.appended.fetch_add(count, Ordering::Relaxed);
+        // A completion that panics must not rob the others of theirs: they are durable.
+        let mut panicked = None;
+        for (entry, lsn) in batch.entries.into_iter().zip(first.0..) {
+            let told = catch_unwind(AssertUnwindSafe(|| complete(entry.done, Ok(Lsn(lsn)))));
+            panicked = panicked.or_else(|| told.err());
+        }
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
+        true
     }
 
     /// Writes and syncs one batch; it goes on in a new segment where the present one is full.
