@@ -6,6 +6,7 @@
     reason = "a command talks to its user"
 )]
 
+mod fuzz;
 mod mutants;
 mod steps;
 mod tidy;
@@ -21,12 +22,15 @@ Commands:
   test [STEP...]   everything that CI runs, or only the named steps
   steps            list the steps of `test`
   mutants          seed each known bug into co-core and demand that a loom model finds it
+  fuzz [--seconds N] [TARGET...]
+                   the fuzz targets under libFuzzer, a minute each (needs cargo-fuzz)
   tidy             the checks on text and dependencies alone
 
 Examples:
   cargo xtask test               all of it, as CI does
   cargo xtask test fmt clippy    a quick look before a commit
   cargo xtask test loom          the loom models alone
+  cargo xtask test power-loss    a million power losses over the log alone
   cargo xtask test shuttle       random schedules of many threads alone
 ";
 
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         "mutants" => mutants::run(),
+        "fuzz" => fuzz::run(rest),
         "tidy" => tidy::run(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -107,6 +107,14 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "fuzz",
+        about: "the fuzz targets on stored inputs and many made from them (libFuzzer: `cargo xtask fuzz`)",
+        work: Work::Cargo(
+            &["test", "--release", "-p", "fuzz", "--", "--nocapture"],
+            &[("FUZZ_INPUTS", "500000")],
+        ),
+    },
+    Step {
         name: "doctests",
         about: "the examples in the documentation",
         work: Work::Cargo(&["test", "--workspace", "--doc"], &[]),

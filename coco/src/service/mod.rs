@@ -14,6 +14,9 @@ pub mod link;
 pub mod process;
 pub mod site;
 mod transport;
+#[cfg(feature = "unstable-fuzz")]
+#[doc(hidden)]
+pub mod unstable_fuzz;
 mod wire;
 
 pub use convert::{MalformedWire, Refused, RefusedCode};

@@ -22,6 +22,9 @@ pub(super) const FRAME_BYTES: usize = 24;
 /// The size field counts lsn and batch besides the payload; zero is therefore unused space.
 const COUNTED_BYTES: usize = 16;
 
+/// The largest lsn that a segment may start with: far beyond any log, and far below an overflow.
+const LAST_FIRST: u64 = 1 << 62;
+
 /// The longest owner's name, in bytes.
 pub(super) const NAME_BYTES: usize = 64;
 
@@ -102,6 +105,10 @@ impl Header {
         ) else {
             return Err(BadHeader::Damaged);
         };
+        // No log has such numbers, and reckoning with them would overflow.
+        if !(1..=LAST_FIRST).contains(&first) || segment_bytes < HEADER_BYTES as u64 {
+            return Err(BadHeader::Damaged);
+        }
         let owner = Owner {
             kind,
             name: name.to_owned(),
@@ -205,6 +212,18 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(Header::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_first_lsn_or_a_size_that_no_log_has_is_damage() {
+        for (first, segment_bytes) in [(0, 5120), (LAST_FIRST + 1, 5120), (1, 4095)] {
+            let header = Header {
+                first: Lsn(first),
+                segment_bytes,
+                ..header()
+            };
+            assert_eq!(Header::decode(&header.encode()), Err(BadHeader::Damaged));
         }
     }
 

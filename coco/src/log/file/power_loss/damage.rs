@@ -4,7 +4,10 @@
 //! Opening must answer as the format says (read a second time by `reference`), and whatever the format
 //! says: a shorter log only if no whole frame of a later batch is left to prove that more was durable;
 //! a refusal changes nothing.
-#![allow(clippy::wildcard_enum_match_arm, reason = "any other refusal is wrong here")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "any other refusal is wrong here"
+)]
 
 use super::super::sim_folder::{Random, SimFolder};
 use super::super::*;

@@ -3,7 +3,10 @@
 //!
 //! `COCO_POWER_LOSSES` sets how many power losses a run has; `cargo xtask test power-loss` runs a
 //! million. A failure prints the seed of its world; `COCO_POWER_LOSS_SEED` runs that world alone.
-#![allow(clippy::print_stdout, reason = "a count that nobody sees proves nothing")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a count that nobody sees proves nothing"
+)]
 
 mod damage;
 mod differential;

@@ -1,6 +1,9 @@
 //! Known bugs of logs, put between the log and its folder: what a log with the bug would do to the
 //! disk, or would make of what it reads.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a bug changes one place and leaves the others alone")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a bug changes one place and leaves the others alone"
+)]
 
 use std::io;
 use std::path::Path;

@@ -1,0 +1,324 @@
+//! Frames and requests of any bytes, into a coordinator and a voter that are in the middle of things.
+//!
+//! Whatever a site, a coordinator or a client sends, the state machines refuse it or go on.
+
+use co_core::{Gtid, Priority, Stamp};
+use coco::protocol::{
+    AbortCause, Ballot, CallerId, Coordinator, CoordinatorConfig, CoordinatorEffect, CoordinatorId,
+    Decision, Incarnation, ReleasedVote, SiteName, Time, ToCoordinator, ToParticipant, Voter,
+    VoterConfig, VoterEffect,
+};
+use coco::service::unstable_fuzz::{down_frame, encode_down, encode_up, every_message, up_frame};
+
+use crate::chunks;
+
+/// What a piece of the input is; anything else is tried as every kind of request.
+const UP_A: u8 = 0;
+const UP_B: u8 = 1;
+const DOWN: u8 = 2;
+const COMMIT: u8 = 3;
+const ROLLBACK: u8 = 4;
+const TICK: u8 = 5;
+const LINK: u8 = 6;
+const RELEASE: u8 = 7;
+const LOG_FAILS: u8 = 8;
+const KINDS: u8 = 10;
+
+const TRANSACTIONS: u64 = 4;
+
+/// A coordinator with transactions that have begun, and a voter that was asked for votes.
+struct Machines {
+    coordinator: Coordinator,
+    voter: Voter,
+    begun: Vec<Gtid>,
+    now: Time,
+    callers: u64,
+    /// Whether appends succeed.
+    log_works: bool,
+}
+
+pub(crate) fn run(input: &[u8]) {
+    let mut machines = Machines::new();
+    for (kind, piece) in chunks::split(input) {
+        machines.take(kind % KINDS, piece);
+    }
+}
+
+fn site(name: &str) -> SiteName {
+    SiteName::new(name)
+}
+
+impl Machines {
+    fn new() -> Self {
+        let mut effects = Vec::new();
+        let config = CoordinatorConfig::default();
+        let coordinator = Coordinator::recover(config, CoordinatorId(0), [], &mut effects);
+        let coordinator = coordinator.expect("an empty log is no reason to refuse");
+        let voter = Voter::recover(VoterConfig::default(), Incarnation(1), Time(0), [], []);
+        let mut machines = Self {
+            coordinator,
+            voter,
+            begun: Vec::new(),
+            now: Time(0),
+            callers: 0,
+            log_works: true,
+        };
+        machines.settle_coordinator(effects);
+        for _ in 0..TRANSACTIONS {
+            let mut effects = Vec::new();
+            let begun = machines
+                .coordinator
+                .handle_begin(Time(0), None, &mut effects);
+            machines.begun.extend(begun.map(|begun| begun.gtid));
+            machines.settle_coordinator(effects);
+        }
+        assert_eq!(
+            machines.begun.len() as u64,
+            TRANSACTIONS,
+            "transactions begin"
+        );
+        machines
+    }
+
+    fn take(&mut self, kind: u8, piece: &[u8]) {
+        let mut effects = Vec::new();
+        let choice = piece.first().copied().unwrap_or(0);
+        let gtid = self.begun[usize::from(choice) % self.begun.len()];
+        match kind {
+            UP_A => self.up("a", piece),
+            UP_B => self.up("b", piece),
+            DOWN => self.down(piece),
+            COMMIT => {
+                let sites: Vec<SiteName> = match choice / 4 % 3 {
+                    0 => vec![site("a"), site("b")],
+                    1 => vec![site("a")],
+                    _ => vec![site("b"), site("b"), site("c")],
+                };
+                self.callers += 1;
+                let caller = CallerId(self.callers);
+                self.coordinator
+                    .handle_commit(self.now, caller, gtid, &sites, &mut effects);
+                self.settle_coordinator(effects);
+            }
+            ROLLBACK => {
+                self.callers += 1;
+                let caller = CallerId(self.callers);
+                let sites = [site("a"), site("b")];
+                self.coordinator
+                    .handle_rollback(self.now, caller, gtid, &sites, &mut effects);
+                self.settle_coordinator(effects);
+            }
+            TICK => self.tick(choice),
+            LINK => self.link(choice),
+            RELEASE => self.release(gtid, choice),
+            LOG_FAILS => self.log_works = false,
+            _ => every_message(piece),
+        }
+    }
+
+    fn up(&mut self, from: &str, bytes: &[u8]) {
+        for (named, message) in up_frame(bytes).unwrap_or_default() {
+            let mut effects = Vec::new();
+            let from = named.unwrap_or_else(|| site(from));
+            self.coordinator
+                .handle_message(self.now, &from, message, &mut effects);
+            self.settle_coordinator(effects);
+        }
+    }
+
+    fn down(&mut self, bytes: &[u8]) {
+        for message in down_frame(bytes).unwrap_or_default() {
+            let mut effects = Vec::new();
+            self.voter.handle_message(self.now, message, &mut effects);
+            self.settle_voter(effects);
+        }
+    }
+
+    fn tick(&mut self, choice: u8) {
+        self.now = Time(self.now.0 + (1 << (choice % 40)));
+        let mut effects = Vec::new();
+        self.coordinator.handle_tick(self.now, &mut effects);
+        self.settle_coordinator(effects);
+        let mut effects = Vec::new();
+        self.voter.handle_tick(self.now, &mut effects);
+        self.settle_voter(effects);
+    }
+
+    fn link(&mut self, choice: u8) {
+        let mut effects = Vec::new();
+        match choice % 4 {
+            0 => self.voter.handle_link_up(self.now, &mut effects),
+            1 => self.voter.handle_link_down(self.now),
+            other => {
+                let name = site(if other == 2 { "a" } else { "b" });
+                let mut effects = Vec::new();
+                self.coordinator
+                    .handle_link_down(self.now, &name, &mut effects);
+                self.settle_coordinator(effects);
+            }
+        }
+        self.settle_voter(effects);
+    }
+
+    fn release(&mut self, gtid: Gtid, choice: u8) {
+        let vote = if choice & 0x80 == 0 {
+            ReleasedVote::Yes {
+                stamp: Stamp(u64::from(choice)),
+                read_only: choice & 0x40 != 0,
+            }
+        } else {
+            ReleasedVote::No(AbortCause::StaleRead)
+        };
+        let mut effects = Vec::new();
+        self.voter
+            .handle_released(self.now, gtid, vote, &mut effects);
+        self.settle_voter(effects);
+    }
+
+    /// Does what the coordinator asks of its log, until it asks for nothing more.
+    fn settle_coordinator(&mut self, mut effects: Vec<CoordinatorEffect>) {
+        while !effects.is_empty() {
+            let mut more = Vec::new();
+            for effect in effects {
+                if let CoordinatorEffect::Append { token, .. } = effect {
+                    if self.log_works {
+                        self.coordinator.handle_durable(self.now, token, &mut more);
+                    } else {
+                        self.coordinator.handle_log_failed(self.now, &mut more);
+                    }
+                }
+            }
+            effects = more;
+        }
+    }
+
+    fn settle_voter(&mut self, mut effects: Vec<VoterEffect>) {
+        while !effects.is_empty() {
+            let mut more = Vec::new();
+            for effect in effects {
+                let token = match effect {
+                    VoterEffect::AppendPrepared { token, .. }
+                    | VoterEffect::AppendOnePhase { token, .. }
+                    | VoterEffect::AppendDecision { token, .. } => token,
+                    VoterEffect::RequestVote { .. }
+                    | VoterEffect::AppendDecisionLazy { .. }
+                    | VoterEffect::Apply { .. }
+                    | VoterEffect::Send(_) => continue,
+                };
+                if self.log_works {
+                    self.voter.handle_durable(self.now, token, &mut more);
+                } else {
+                    self.voter.handle_log_failed(&mut more);
+                }
+            }
+            effects = more;
+        }
+    }
+}
+
+/// A vote, a deadlock, a one-phase commit, a restart of a site; and requests.
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let begun = Machines::new().begun;
+    let hello = |name: &str| {
+        let message = ToCoordinator::Hello {
+            incarnation: Incarnation(1),
+            address: "http://h:1".to_owned(),
+            in_doubt: vec![begun[0]],
+        };
+        encode_up(&site(name), vec![message])
+    };
+    let up = |message| encode_up(&site("a"), vec![message]);
+    let gtid = begun[0];
+    let yes = up(ToCoordinator::Vote {
+        gtid,
+        ballot: Ballot::Yes {
+            stamp: Stamp(3),
+            incarnation: Incarnation(1),
+            read_only: false,
+        },
+    });
+    let blocked = |gtid, by| {
+        up(ToCoordinator::Blocked {
+            gtid,
+            priority: Priority(1),
+            by: vec![(by, Priority(2))],
+        })
+    };
+    let ack = up(ToCoordinator::Ack { gtid });
+    let done = up(ToCoordinator::OnePhaseDone {
+        gtid,
+        decision: Decision::Commit { stamp: Stamp(4) },
+    });
+    let inquire = up(ToCoordinator::Inquire { gtid });
+    let down = |message| encode_down(vec![message]);
+    let prepare = down(ToParticipant::Prepare { gtid });
+    let one_phase = down(ToParticipant::CommitOnePhase { gtid });
+    let decide = |decision| down(ToParticipant::Decide { gtid, decision });
+    let commit = decide(Decision::Commit { stamp: Stamp(9) });
+    let abort = decide(Decision::Abort {
+        cause: AbortCause::Timeout,
+    });
+    let (a, b) = (hello("a"), hello("b"));
+    let first: &[u8] = &[0];
+    let scripts: [&[(u8, &[u8])]; 7] = [
+        &[
+            (UP_A, &a),
+            (UP_B, &b),
+            (COMMIT, first),
+            (UP_A, &yes),
+            (UP_B, &yes),
+            (UP_A, &ack),
+            (UP_B, &ack),
+        ],
+        &[
+            (UP_A, &a),
+            (UP_B, &b),
+            (COMMIT, first),
+            (COMMIT, &[1]),
+            (UP_A, &blocked(begun[0], begun[1])),
+            (UP_B, &blocked(begun[1], begun[0])),
+            (TICK, &[33]),
+        ],
+        &[
+            (UP_A, &a),
+            (COMMIT, &[4]),
+            (UP_A, &done),
+            (UP_A, &inquire),
+            (LINK, &[2]),
+            (UP_A, &a),
+        ],
+        &[
+            (LINK, first),
+            (DOWN, &prepare),
+            (RELEASE, &[0]),
+            (DOWN, &commit),
+            (DOWN, &commit),
+        ],
+        &[
+            (LINK, first),
+            (DOWN, &one_phase),
+            (RELEASE, &[0]),
+            (DOWN, &abort),
+        ],
+        &[
+            (DOWN, &prepare),
+            (RELEASE, &[0x80]),
+            (ROLLBACK, first),
+            (LOG_FAILS, &[]),
+            (TICK, &[39]),
+        ],
+        // An `ExecuteRequest` that scans, a `QueryRequest`, a `CommitRequest`.
+        &[
+            (
+                9,
+                &[0x08, 5, 0x2a, 8, 0x22, 6, 0x0a, 1, b'a', 0x12, 1, b'z'],
+            ),
+            (9, &[0x08, 7, 0x12, 3, 0x0a, 1, b'a']),
+            (9, &[0x08, 1, 0x12, 1, b'a', 0x12, 1, b'b']),
+        ],
+    ];
+    scripts
+        .iter()
+        .map(|script| chunks::join(script.iter().copied()))
+        .collect()
+}
