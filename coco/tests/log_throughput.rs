@@ -1,5 +1,5 @@
 //! How fast the log is on this machine: `cargo test --release -p coco --test log_throughput -- \
-//! --ignored --nocapture`. Nothing is asserted about time.
+//! --ignored --nocapture`. Nothing is asserted about time; how many records share a sync is.
 #![cfg(feature = "file-log")]
 #![allow(
     clippy::unwrap_used,
@@ -20,8 +20,9 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(parent).unwrap()
 }
 
-/// Each of `appenders` keeps `window` appends of 100 bytes on their way until it has made `each`.
-fn measure(appenders: usize, window: usize, each: usize) {
+/// Each of `appenders` keeps `window` appends of 100 bytes on their way until it has made `each`; returns
+/// how many records shared a sync.
+fn measure(appenders: usize, window: usize, each: usize) -> f64 {
     let folder = folder();
     let owner = Owner::coordinator("throughput");
     let (log, _) = FileLog::open(folder.path(), &owner, Options::default()).unwrap();
@@ -56,6 +57,17 @@ fn measure(appenders: usize, window: usize, each: usize) {
         stats.appended as f64 / stats.syncs as f64,
         stats.segments,
     );
+    stats.appended as f64 / stats.syncs as f64
+}
+
+/// Group commit: at 256 in flight a sync carries at least twenty records, whether one thread keeps them
+/// going or four do.
+#[test]
+fn at_256_in_flight_at_least_twenty_records_share_a_sync() {
+    for appenders in [1, 4] {
+        let per_sync = measure(appenders, 256 / appenders, 20_000 / appenders);
+        assert!(per_sync >= 20.0, "{per_sync} records per sync");
+    }
 }
 
 #[test]

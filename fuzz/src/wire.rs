@@ -2,6 +2,8 @@
 //!
 //! Whatever a site, a coordinator or a client sends, the state machines refuse it or go on.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use co_core::{Gtid, Priority, Stamp};
 use coco::protocol::{
     AbortCause, Ballot, CallerId, Coordinator, CoordinatorConfig, CoordinatorEffect, CoordinatorId,
@@ -33,6 +35,10 @@ struct Machines {
     begun: Vec<Gtid>,
     now: Time,
     callers: u64,
+    /// What the voter was told, or has decided by itself.
+    decided: BTreeMap<Gtid, Decision>,
+    /// Where the voter said YES.
+    voted: BTreeSet<Gtid>,
     /// Whether appends succeed.
     log_works: bool,
 }
@@ -61,6 +67,8 @@ impl Machines {
             begun: Vec::new(),
             now: Time(0),
             callers: 0,
+            decided: BTreeMap::new(),
+            voted: BTreeSet::new(),
             log_works: true,
         };
         machines.settle_coordinator(effects);
@@ -128,10 +136,23 @@ impl Machines {
 
     fn down(&mut self, bytes: &[u8]) {
         for message in down_frame(bytes).unwrap_or_default() {
+            if !self.is_believable(&message) {
+                continue;
+            }
             let mut effects = Vec::new();
             self.voter.handle_message(self.now, message, &mut effects);
             self.settle_voter(effects);
         }
+    }
+
+    /// A coordinator that contradicts itself, or commits what did not vote YES, has broken atomicity:
+    /// the voter asserts that it does not, and stops. Anything else it takes.
+    fn is_believable(&mut self, message: &ToParticipant) -> bool {
+        let &ToParticipant::Decide { gtid, decision } = message else {
+            return true;
+        };
+        let has_voted = self.voted.contains(&gtid) || matches!(decision, Decision::Abort { .. });
+        has_voted && *self.decided.entry(gtid).or_insert(decision) == decision
     }
 
     fn tick(&mut self, choice: u8) {
@@ -202,8 +223,20 @@ impl Machines {
                     | VoterEffect::AppendDecision { token, .. } => token,
                     VoterEffect::RequestVote { .. }
                     | VoterEffect::AppendDecisionLazy { .. }
-                    | VoterEffect::Apply { .. }
-                    | VoterEffect::Send(_) => continue,
+                    | VoterEffect::Send(_) => {
+                        if let VoterEffect::Send(ToCoordinator::Vote {
+                            gtid,
+                            ballot: Ballot::Yes { .. },
+                        }) = effect
+                        {
+                            self.voted.insert(gtid);
+                        }
+                        continue;
+                    }
+                    VoterEffect::Apply { gtid, decision } => {
+                        self.decided.entry(gtid).or_insert(decision);
+                        continue;
+                    }
                 };
                 if self.log_works {
                     self.voter.handle_durable(self.now, token, &mut more);
