@@ -60,6 +60,43 @@ fn measure(appenders: usize, window: usize, each: usize) -> f64 {
     stats.appended as f64 / stats.syncs as f64
 }
 
+/// One appender, `window` records in flight, one completion for each `group`: the records before it are
+/// appended without force, and by the order of the log they are durable when the last one is.
+fn measure_groups(window: usize, group: usize, each: usize) {
+    let folder = folder();
+    let owner = Owner::coordinator("throughput");
+    let (log, _) = FileLog::open(folder.path(), &owner, Options::default()).unwrap();
+    let (told, hears) = mpsc::channel();
+    let start = Instant::now();
+    for number in 0..each / group {
+        if number >= window / group {
+            hears.recv().unwrap();
+        }
+        for _ in 1..group {
+            log.append_lazy(&[7; 100]);
+        }
+        let told = told.clone();
+        log.append(
+            &[7; 100],
+            Box::new(move |it| told.send(it.unwrap()).unwrap()),
+        );
+    }
+    drop(told);
+    assert_eq!(hears.iter().count(), window / group);
+    let rate = log.stats().appended as f64 / start.elapsed().as_secs_f64();
+    println!("window {window:4}, one completion for {group:3} records: {rate:9.0} appends/s");
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn completions_for_many_records_at_once() {
+    for window in [256, 1024] {
+        for group in [1, 16, 64] {
+            measure_groups(window, group, 384_000);
+        }
+    }
+}
+
 /// Group commit: at 256 in flight a sync carries at least twenty records, whether one thread keeps them
 /// going or four do.
 #[test]
