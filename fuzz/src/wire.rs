@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use co_core::{Gtid, Priority, Stamp};
 use coco::protocol::{
     AbortCause, Ballot, CallerId, Coordinator, CoordinatorConfig, CoordinatorEffect, CoordinatorId,
-    Decision, Incarnation, ReleasedVote, SiteName, Time, ToCoordinator, ToParticipant, Voter,
-    VoterConfig, VoterEffect,
+    Decision, Dependencies, Incarnation, PeerMessage, ReleasedVote, SiteName, Time, ToCoordinator,
+    ToParticipant, Voter, VoterConfig, VoterEffect,
 };
-use coco::service::unstable_fuzz::{down_frame, encode_down, encode_up, every_message, up_frame};
+use coco::service::unstable_fuzz::{
+    down_frame, encode_down, encode_peer, encode_up, every_message, peer_frame, up_frame,
+};
 
 use crate::chunks;
 
@@ -24,7 +26,12 @@ const TICK: u8 = 5;
 const LINK: u8 = 6;
 const RELEASE: u8 = 7;
 const LOG_FAILS: u8 = 8;
-const KINDS: u8 = 10;
+const PEER: u8 = 10;
+const KINDS: u8 = 11;
+
+/// Another coordinator, and a transaction of its own.
+const OTHER: CoordinatorId = CoordinatorId(1);
+const FOREIGN: Gtid = Gtid(1 << 56 | 1);
 
 const TRANSACTIONS: u64 = 4;
 
@@ -39,6 +46,8 @@ struct Machines {
     decided: BTreeMap<Gtid, Decision>,
     /// Where the voter said YES.
     voted: BTreeSet<Gtid>,
+    /// Whose commits each one's vote needs.
+    needs: BTreeMap<Gtid, BTreeSet<Gtid>>,
     /// Whether appends succeed.
     log_works: bool,
 }
@@ -69,6 +78,7 @@ impl Machines {
             callers: 0,
             decided: BTreeMap::new(),
             voted: BTreeSet::new(),
+            needs: BTreeMap::new(),
             log_works: true,
         };
         machines.settle_coordinator(effects);
@@ -120,6 +130,7 @@ impl Machines {
             LINK => self.link(choice),
             RELEASE => self.release(gtid, choice),
             LOG_FAILS => self.log_works = false,
+            PEER => self.peer(piece),
             _ => every_message(piece),
         }
     }
@@ -140,19 +151,25 @@ impl Machines {
                 continue;
             }
             let mut effects = Vec::new();
-            self.voter.handle_message(self.now, message, &mut effects);
+            self.voter
+                .handle_message(self.now, CoordinatorId(0), message, &mut effects);
             self.settle_voter(effects);
         }
     }
 
-    /// A coordinator that contradicts itself, or commits what did not vote YES, has broken atomicity:
+    /// A coordinator that contradicts itself, or commits what did not vote YES or needs a commit that has not
+    /// been, has broken atomicity:
     /// the voter asserts that it does not, and stops. Anything else it takes.
     fn is_believable(&mut self, message: &ToParticipant) -> bool {
         let &ToParticipant::Decide { gtid, decision } = message else {
             return true;
         };
-        let has_voted = self.voted.contains(&gtid) || matches!(decision, Decision::Abort { .. });
-        has_voted && *self.decided.entry(gtid).or_insert(decision) == decision
+        let committed = |it: &Gtid| matches!(self.decided.get(it), Some(Decision::Commit { .. }));
+        let needs = self.needs.get(&gtid);
+        let in_turn = needs.is_none_or(|needs| needs.iter().all(committed));
+        let may_commit = self.voted.contains(&gtid) && in_turn;
+        let may_be = may_commit || matches!(decision, Decision::Abort { .. });
+        may_be && *self.decided.entry(gtid).or_insert(decision) == decision
     }
 
     fn tick(&mut self, choice: u8) {
@@ -168,8 +185,11 @@ impl Machines {
     fn link(&mut self, choice: u8) {
         let mut effects = Vec::new();
         match choice % 4 {
-            0 => self.voter.handle_link_up(self.now, &mut effects),
-            1 => self.voter.handle_link_down(self.now),
+            0 => {
+                self.voter
+                    .handle_link_up(self.now, CoordinatorId(0), &mut effects);
+            }
+            1 => self.voter.handle_link_down(self.now, CoordinatorId(0)),
             other => {
                 let name = site(if other == 2 { "a" } else { "b" });
                 let mut effects = Vec::new();
@@ -181,11 +201,26 @@ impl Machines {
         self.settle_voter(effects);
     }
 
+    fn peer(&mut self, bytes: &[u8]) {
+        let mut effects = Vec::new();
+        for message in peer_frame(bytes).unwrap_or_default() {
+            self.coordinator
+                .handle_peer_message(self.now, OTHER, message, &mut effects);
+        }
+        if bytes.len() % 7 == 0 {
+            self.coordinator.handle_peer_silent(self.now, OTHER);
+        }
+        self.coordinator
+            .handle_peer_up(self.now, OTHER, &mut effects);
+        self.settle_coordinator(effects);
+    }
+
     fn release(&mut self, gtid: Gtid, choice: u8) {
         let vote = if choice & 0x80 == 0 {
             ReleasedVote::Yes {
                 stamp: Stamp(u64::from(choice)),
                 read_only: choice & 0x40 != 0,
+                depends: self.dependencies(gtid, choice),
             }
         } else {
             ReleasedVote::No(AbortCause::StaleRead)
@@ -194,6 +229,17 @@ impl Machines {
         self.voter
             .handle_released(self.now, gtid, vote, &mut effects);
         self.settle_voter(effects);
+    }
+
+    /// An engine names only what it has voted for before.
+    fn dependencies(&mut self, gtid: Gtid, choice: u8) -> Dependencies {
+        let mut depends = Dependencies::default();
+        let named = self.begun[usize::from(choice >> 2) % self.begun.len()];
+        if choice & 0x20 != 0 && named != gtid && self.voted.contains(&named) {
+            depends.if_committed.insert(named);
+            self.needs.insert(gtid, BTreeSet::from([named]));
+        }
+        depends
     }
 
     /// Does what the coordinator asks of its log, until it asks for nothing more.
@@ -223,11 +269,15 @@ impl Machines {
                     | VoterEffect::AppendDecision { token, .. } => token,
                     VoterEffect::RequestVote { .. }
                     | VoterEffect::AppendDecisionLazy { .. }
-                    | VoterEffect::Send(_) => {
-                        if let VoterEffect::Send(ToCoordinator::Vote {
-                            gtid,
-                            ballot: Ballot::Yes { .. },
-                        }) = effect
+                    | VoterEffect::Send { .. } => {
+                        if let VoterEffect::Send {
+                            message:
+                                ToCoordinator::Vote {
+                                    gtid,
+                                    ballot: Ballot::Yes { .. },
+                                },
+                            ..
+                        } = effect
                         {
                             self.voted.insert(gtid);
                         }
@@ -268,8 +318,26 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             stamp: Stamp(3),
             incarnation: Incarnation(1),
             read_only: false,
+            depends: Dependencies::default(),
         },
     });
+    let after = up(ToCoordinator::Vote {
+        gtid: begun[1],
+        ballot: Ballot::Yes {
+            stamp: Stamp(3),
+            incarnation: Incarnation(1),
+            read_only: false,
+            depends: Dependencies {
+                after: [gtid].into(),
+                if_committed: [gtid, FOREIGN].into(),
+            },
+        },
+    });
+    let peer_waits = encode_peer(vec![PeerMessage::Waits {
+        waiter: FOREIGN,
+        priority: Priority(9),
+        at: vec![(site("a"), vec![gtid])],
+    }]);
     let blocked = |gtid, by| {
         up(ToCoordinator::Blocked {
             gtid,
@@ -284,7 +352,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     });
     let inquire = up(ToCoordinator::Inquire { gtid });
     let down = |message| encode_down(vec![message]);
-    let prepare = down(ToParticipant::Prepare { gtid });
+    let prepare = down(ToParticipant::Prepare {
+        gtid,
+        dependent: true,
+    });
     let one_phase = down(ToParticipant::CommitOnePhase { gtid });
     let decide = |decision| down(ToParticipant::Decide { gtid, decision });
     let commit = decide(Decision::Commit { stamp: Stamp(9) });
@@ -293,7 +364,18 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     });
     let (a, b) = (hello("a"), hello("b"));
     let first: &[u8] = &[0];
-    let scripts: [&[(u8, &[u8])]; 7] = [
+    let scripts: [&[(u8, &[u8])]; 8] = [
+        &[
+            (UP_A, &a),
+            (UP_B, &b),
+            (COMMIT, first),
+            (COMMIT, &[1]),
+            (UP_A, &after),
+            (UP_A, &blocked(begun[0], FOREIGN)),
+            (PEER, &peer_waits),
+            (UP_A, &yes),
+            (UP_B, &yes),
+        ],
         &[
             (UP_A, &a),
             (UP_B, &b),

@@ -6,7 +6,7 @@
 use prost::Message as _;
 
 use super::{convert, wire};
-use crate::protocol::{SiteName, ToCoordinator, ToParticipant};
+use crate::protocol::{CoordinatorId, PeerMessage, SiteName, ToCoordinator, ToParticipant};
 
 /// What a participant's frame says; the name comes with a hello. `None` if it is refused.
 #[must_use]
@@ -14,7 +14,10 @@ pub fn up_frame(bytes: &[u8]) -> Option<Vec<(Option<SiteName>, ToCoordinator)>> 
     let frame = wire::UpFrame::decode(bytes).ok()?;
     let messages = frame.messages.into_iter();
     messages
-        .map(|message| convert::up_of(message).ok())
+        .map(|message| {
+            let (hello, message) = convert::up_of(message).ok()?;
+            Some((hello.map(|hello| hello.site), message))
+        })
         .collect()
 }
 
@@ -22,9 +25,29 @@ pub fn up_frame(bytes: &[u8]) -> Option<Vec<(Option<SiteName>, ToCoordinator)>> 
 #[must_use]
 pub fn encode_up(site: &SiteName, messages: Vec<ToCoordinator>) -> Vec<u8> {
     let messages = messages.into_iter();
-    let messages = messages.map(|message| convert::up_to_wire(site, message));
+    let messages = messages.map(|message| convert::up_to_wire(CoordinatorId(0), site, message));
     wire::UpFrame {
         messages: messages.collect(),
+    }
+    .encode_to_vec()
+}
+
+/// What another coordinator's frame says. `None` if it is refused.
+#[must_use]
+pub fn peer_frame(bytes: &[u8]) -> Option<Vec<PeerMessage>> {
+    let frame = wire::PeerFrame::decode(bytes).ok()?;
+    let messages = frame.messages.into_iter();
+    messages
+        .map(|message| convert::peer_of(message).ok())
+        .collect()
+}
+
+/// A frame that says this.
+#[must_use]
+pub fn encode_peer(messages: Vec<PeerMessage>) -> Vec<u8> {
+    wire::PeerFrame {
+        coordinator: Some(1),
+        messages: messages.into_iter().map(convert::peer_to_wire).collect(),
     }
     .encode_to_vec()
 }
