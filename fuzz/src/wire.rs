@@ -349,6 +349,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let done = up(ToCoordinator::OnePhaseDone {
         gtid,
         decision: Decision::Commit { stamp: Stamp(4) },
+        known: true,
     });
     let inquire = up(ToCoordinator::Inquire { gtid });
     let down = |message| encode_down(vec![message]);

@@ -108,6 +108,9 @@ pub enum ToCoordinator {
         gtid: Gtid,
         /// What the site decided.
         decision: Decision,
+        /// Whether the site knew the transaction in its present life. If it did not, an abort says
+        /// nothing about what an earlier life may have committed.
+        known: bool,
     },
     /// The decision is applied and, if the site is durable, in its log.
     Ack {

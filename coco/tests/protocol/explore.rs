@@ -554,7 +554,7 @@ fn a_single_site_decides_through_everything_at_once() {
         rollbacks: 1,
     };
     // 231,336 if the allowance for votes were not a little different after each begin.
-    check(&ONE, budget, 250_122);
+    check(&ONE, budget, 253_075);
 }
 
 #[test]

@@ -289,8 +289,12 @@ impl Coordinator {
             ToCoordinator::Blocked { gtid, by, .. } => {
                 self.handle_blocked(now, from, gtid, &by, out);
             }
-            ToCoordinator::OnePhaseDone { gtid, decision } => {
-                self.handle_one_phase_done(from, gtid, decision, out);
+            ToCoordinator::OnePhaseDone {
+                gtid,
+                decision,
+                known,
+            } => {
+                self.handle_one_phase_done(from, gtid, decision, known, out);
             }
             ToCoordinator::Ack { gtid } => self.handle_ack(from, gtid, out),
             ToCoordinator::Inquire { gtid } => self.resolve(from, gtid, out),

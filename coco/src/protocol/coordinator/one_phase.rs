@@ -1,9 +1,9 @@
 //! A transaction that touched one site only: the site decides, through the same gate.
 //!
 //! The coordinator writes nothing and can therefore not know more than the site tells it. It may
-//! *ask* for an abort; only the site's word says whether that came in time. "The site does not know
-//! the transaction" proves an abort only if the site cannot have forgotten: it was asked once, in the
-//! life in which it answers. Otherwise the answer to the caller is "unknown".
+//! *ask* for an abort; only the site's word says whether that came in time. An abort by a site that did
+//! not know the transaction in its present life proves an abort only if it cannot have forgotten: it was
+//! asked once, in the life in which it answers. Otherwise the answer to the caller is "unknown".
 
 use co_core::Gtid;
 
@@ -99,6 +99,7 @@ impl Coordinator {
         from: &SiteName,
         gtid: Gtid,
         decision: Decision,
+        known: bool,
         out: &mut Vec<CoordinatorEffect>,
     ) {
         let phase = self
@@ -121,9 +122,7 @@ impl Coordinator {
                 self.stats.commits += 1;
                 self.end_one_phase(gtid, Ended::OnePhase(stamp), out);
             }
-            Decision::Abort {
-                cause: AbortCause::UnknownTransaction,
-            } if !(one_phase.asked_once && same_life) => {
+            Decision::Abort { .. } if !(known || one_phase.asked_once && same_life) => {
                 self.end_one_phase(gtid, Ended::Unknown, out);
             }
             Decision::Abort { cause } => {

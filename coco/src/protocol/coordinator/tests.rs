@@ -426,7 +426,11 @@ fn counters_count_and_start_again_when_taken() {
     hear(
         &mut coordinator,
         "A",
-        ToCoordinator::OnePhaseDone { gtid, decision },
+        ToCoordinator::OnePhaseDone {
+            gtid,
+            decision,
+            known: true,
+        },
     );
     let lost = begin(&mut coordinator, 0, None);
     commit(&mut coordinator, 0, lost, &["X"]);

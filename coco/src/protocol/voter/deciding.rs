@@ -2,7 +2,7 @@
 
 use co_core::{Gtid, Stamp};
 
-use super::{Phase, Phases, Voter};
+use super::{Ended, Phase, Phases, Voter};
 use crate::protocol::{AbortCause, Decision, Durability, ToCoordinator, VoterEffect};
 
 impl Voter {
@@ -33,14 +33,16 @@ impl Voter {
             // engine is about to say that it does not know it.
             Some(Phase::Requested { .. }) => {}
             Some(Phase::Preparing(_) | Phase::Committing { .. }) => self.assert_volatile(gtid),
-            None => match self.recent.get(gtid).map(|ended| ended.decision) {
-                Some(Decision::Abort {
-                    cause: AbortCause::UnknownTransaction,
-                })
-                | None => {}
-                Some(Decision::Abort { .. }) => self.assert_volatile(gtid),
-                Some(before @ Decision::Commit { .. }) => {
-                    assert_eq!(before, decision, "a transaction is decided once");
+            None => match self.recent.get(gtid) {
+                Some(Ended { known: false, .. }) | None => {}
+                Some(Ended {
+                    decision: Decision::Abort { .. },
+                    ..
+                }) => self.assert_volatile(gtid),
+                Some(Ended {
+                    decision: before, ..
+                }) => {
+                    assert_eq!(*before, decision, "a transaction is decided once");
                 }
             },
         }
@@ -67,7 +69,7 @@ impl Voter {
         self.timers.cancel(gtid);
         match self.config.durability {
             Durability::Volatile => {
-                self.remember(gtid, Phases::Two, decision);
+                self.remember(gtid, Phases::Two, decision, true);
                 out.push(VoterEffect::Apply { gtid, decision });
                 self.send(gtid, ToCoordinator::Ack { gtid }, out);
             }
@@ -103,7 +105,8 @@ impl Voter {
             }) => {
                 self.transactions.remove(&gtid);
                 out.push(VoterEffect::Apply { gtid, decision });
-                self.end_one_phase(gtid, decision, out);
+                // The engine has not said that it knows it.
+                self.end_one_phase(gtid, decision, false, out);
             }
             Some(Phase::Requested {
                 phases: Phases::Two,
@@ -121,10 +124,7 @@ impl Voter {
             Some(Phase::Committing { .. }) => {}
             Some(Phase::Applied { .. }) => panic!("{gtid} was committed here and is now aborted"),
             None => match self.recent.get(gtid).copied() {
-                Some(ended) if ended.phases == Phases::One => {
-                    let decision = ended.decision;
-                    self.send(gtid, ToCoordinator::OnePhaseDone { gtid, decision }, out);
-                }
+                Some(ended) if ended.phases == Phases::One => self.say_done(gtid, ended, out),
                 Some(_) => {}
                 // Never asked about, or forgotten. If the engine works for it, it ends. But what was
                 // decided here alone in an earlier life is not known, so whoever asks for that is
@@ -132,7 +132,8 @@ impl Voter {
                 None => {
                     let unknown = AbortCause::UnknownTransaction;
                     self.stats.aborts += 1;
-                    self.remember(gtid, Phases::Two, Decision::Abort { cause: unknown });
+                    let decided = Decision::Abort { cause: unknown };
+                    self.remember(gtid, Phases::Two, decided, false);
                     out.push(VoterEffect::Apply { gtid, decision });
                 }
             },
@@ -153,7 +154,9 @@ impl Voter {
     fn abort(&mut self, gtid: Gtid, cause: AbortCause, out: &mut Vec<VoterEffect>) {
         let decision = Decision::Abort { cause };
         self.stats.aborts += 1;
-        self.remember(gtid, Phases::Two, decision);
+        // The coordinator that says so is one that has forgotten it, perhaps since it was committed here.
+        let known = cause != AbortCause::UnknownTransaction;
+        self.remember(gtid, Phases::Two, decision, known);
         out.push(VoterEffect::Apply { gtid, decision });
         self.settle_dependents(gtid, None, out);
     }

@@ -149,6 +149,9 @@ struct Inquiry {
 struct Ended {
     phases: Phases,
     decision: Decision,
+    /// Whether it is known to have worked here in this life, or to be committed. If not, an earlier life
+    /// may have committed what this one says it has aborted.
+    known: bool,
 }
 
 /// A transaction in doubt, read back from the site's log.
@@ -212,6 +215,7 @@ impl Voter {
                 Ended {
                     phases: Phases::One,
                     decision,
+                    known: true,
                 },
             );
         }
@@ -282,11 +286,11 @@ impl Voter {
             Some(Phase::Committing { stamp }) => {
                 let decision = Decision::Commit { stamp };
                 out.push(VoterEffect::Apply { gtid, decision });
-                self.end_one_phase(gtid, decision, out);
+                self.end_one_phase(gtid, decision, true, out);
                 self.settle_dependents(gtid, Some(stamp), out);
             }
             Some(Phase::Applied { stamp }) => {
-                self.remember(gtid, Phases::Two, Decision::Commit { stamp });
+                self.remember(gtid, Phases::Two, Decision::Commit { stamp }, true);
                 self.send(gtid, ToCoordinator::Ack { gtid }, out);
             }
             Some(Phase::Requested { .. } | Phase::Voted { .. }) | None => {
@@ -304,7 +308,7 @@ impl Voter {
         for gtid in gtids {
             match self.transactions.get(&gtid) {
                 Some(&Phase::Requested { phases, .. }) => {
-                    self.refuse(gtid, phases, AbortCause::LogFailure, out);
+                    self.refuse(gtid, phases, AbortCause::LogFailure, false, out);
                 }
                 // The record may be on the disk. "No" is true, since the YES has not left; but if it
                 // is lost, a restart would find the record and vote YES. So nothing is undone yet.
@@ -369,7 +373,7 @@ impl Voter {
                 }) => {
                     let patience = self.config.vote_wait_timeout;
                     if patience.is_some_and(|patience| now >= since + patience) {
-                        self.refuse(gtid, phases, AbortCause::Timeout, out);
+                        self.refuse(gtid, phases, AbortCause::Timeout, false, out);
                         continue;
                     }
                     inquiry
@@ -442,14 +446,19 @@ impl Voter {
         token
     }
 
-    fn remember(&mut self, gtid: Gtid, phases: Phases, decision: Decision) {
+    fn remember(&mut self, gtid: Gtid, phases: Phases, decision: Decision, known: bool) {
         assert!(
             !self.transactions.contains_key(&gtid),
             "what is remembered has ended"
         );
         self.timers.cancel(gtid);
         self.reports.forget(gtid);
-        self.recent.insert(gtid, Ended { phases, decision });
+        let ended = Ended {
+            phases,
+            decision,
+            known,
+        };
+        self.recent.insert(gtid, ended);
     }
 }
 

@@ -217,7 +217,11 @@ fn a_one_phase_abort_that_comes_too_late_gets_the_outcome() {
     let mut out = Vec::new();
     voter.handle_durable(ms(0), token, &mut out);
     let decision = Decision::Commit { stamp: Stamp(3) };
-    let done = said(ToCoordinator::OnePhaseDone { gtid: T, decision });
+    let done = said(ToCoordinator::OnePhaseDone {
+        gtid: T,
+        decision,
+        known: true,
+    });
     assert_eq!(
         out,
         [VoterEffect::Apply { gtid: T, decision }, done.clone()]
@@ -280,6 +284,49 @@ fn while_the_link_is_down_nothing_is_sent() {
         panic!("{out:?}")
     };
     assert_eq!(*in_doubt, [T]);
+}
+
+/// The coordinator takes an abort for proof that nothing was committed, so who has only forgotten must not
+/// sound like who has aborted.
+#[test]
+fn an_abort_of_what_the_engine_has_not_said_it_knows_is_no_proof() {
+    let known = |effects: &[VoterEffect]| {
+        effects.iter().find_map(|effect| match effect {
+            VoterEffect::Send {
+                message: ToCoordinator::OnePhaseDone { known, .. },
+                ..
+            } => Some(*known),
+            VoterEffect::RequestVote { .. }
+            | VoterEffect::AppendPrepared { .. }
+            | VoterEffect::AppendOnePhase { .. }
+            | VoterEffect::AppendDecision { .. }
+            | VoterEffect::AppendDecisionLazy { .. }
+            | VoterEffect::Apply { .. }
+            | VoterEffect::Send { .. } => None,
+        })
+    };
+    let asked = || {
+        let mut voter = linked(config());
+        hear(&mut voter, ToParticipant::CommitOnePhase { gtid: T });
+        voter
+    };
+    let said = hear(&mut asked(), abort(AbortCause::Timeout));
+    assert_eq!(known(&said), Some(false), "the engine has not answered");
+    for (cause, expected) in [
+        (AbortCause::StaleRead, true),
+        (AbortCause::UnknownTransaction, false),
+    ] {
+        let said = release(&mut asked(), ReleasedVote::No(cause));
+        assert_eq!(known(&said), Some(expected), "{cause:?}");
+    }
+    let mut voter = asked();
+    let mut out = Vec::new();
+    voter.handle_log_failed(&mut out);
+    assert_eq!(known(&out), Some(false));
+    let mut voter = linked(config());
+    voter.handle_log_failed(&mut out);
+    let said = hear(&mut voter, ToParticipant::CommitOnePhase { gtid: T });
+    assert_eq!(known(&said), Some(false), "it was not even asked");
 }
 
 /// One of this coordinator, T, and one of another.

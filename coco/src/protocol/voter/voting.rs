@@ -2,7 +2,7 @@
 
 use co_core::{Gtid, Stamp};
 
-use super::{ForcedVote, Inquiry, PendingVote, Phase, Phases, Vote, Voter};
+use super::{Ended, ForcedVote, Inquiry, PendingVote, Phase, Phases, Vote, Voter};
 use crate::protocol::{
     AbortCause, Ballot, Decision, Durability, ReleasedVote, Time, ToCoordinator, VoterEffect,
 };
@@ -52,8 +52,8 @@ impl Voter {
         if self.transactions.contains_key(&gtid) {
             return;
         }
-        match self.recent.get(gtid).map(|ended| ended.decision) {
-            Some(decision) => self.send(gtid, ToCoordinator::OnePhaseDone { gtid, decision }, out),
+        match self.recent.get(gtid).copied() {
+            Some(ended) => self.say_done(gtid, ended, out),
             None => self.request_vote(now, gtid, Phases::One, false, out),
         }
     }
@@ -77,7 +77,7 @@ impl Voter {
             },
         );
         if self.log_failed {
-            self.refuse(gtid, phases, AbortCause::LogFailure, out);
+            self.refuse(gtid, phases, AbortCause::LogFailure, false, out);
         } else {
             self.set_timer(gtid);
         }
@@ -85,6 +85,10 @@ impl Voter {
 
     /// The engine votes: its gate has opened, or it refuses. Ignored if the transaction has ended
     /// meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If the engine breaks its contract about what a vote depends on.
     pub fn handle_released(
         &mut self,
         now: Time,
@@ -96,14 +100,17 @@ impl Voter {
             return;
         };
         match vote {
-            ReleasedVote::No(cause) => self.refuse(gtid, phases, cause, out),
+            ReleasedVote::No(cause) => {
+                let known = cause != AbortCause::UnknownTransaction;
+                self.refuse(gtid, phases, cause, known, out);
+            }
             ReleasedVote::Yes {
                 stamp,
                 read_only,
                 depends,
             } => {
                 let Some((depends, stamp)) = self.settle_known(depends, stamp) else {
-                    self.refuse(gtid, phases, AbortCause::Cascade, out);
+                    self.refuse(gtid, phases, AbortCause::Cascade, true, out);
                     return;
                 };
                 self.withdraw_report(gtid, out);
@@ -193,7 +200,7 @@ impl Voter {
             let decision = Decision::Commit { stamp };
             self.transactions.remove(&gtid);
             out.push(VoterEffect::Apply { gtid, decision });
-            self.end_one_phase(gtid, decision, out);
+            self.end_one_phase(gtid, decision, true, out);
         } else {
             let token = self.new_token(gtid);
             out.push(VoterEffect::AppendOnePhase { gtid, stamp, token });
@@ -206,22 +213,43 @@ impl Voter {
         &mut self,
         gtid: Gtid,
         decision: Decision,
+        known: bool,
         out: &mut Vec<VoterEffect>,
     ) {
         match decision {
             Decision::Commit { .. } => self.stats.one_phase_commits += 1,
             Decision::Abort { .. } => self.stats.aborts += 1,
         }
-        self.remember(gtid, Phases::One, decision);
-        self.send(gtid, ToCoordinator::OnePhaseDone { gtid, decision }, out);
+        self.remember(gtid, Phases::One, decision, known);
+        let ended = Ended {
+            phases: Phases::One,
+            decision,
+            known,
+        };
+        self.say_done(gtid, ended, out);
     }
 
-    /// The site says NO: nothing of the transaction survives here.
+    /// What has become of a one-phase transaction here.
+    pub(super) fn say_done(&self, gtid: Gtid, ended: Ended, out: &mut Vec<VoterEffect>) {
+        let Ended {
+            decision, known, ..
+        } = ended;
+        let message = ToCoordinator::OnePhaseDone {
+            gtid,
+            decision,
+            known,
+        };
+        self.send(gtid, message, out);
+    }
+
+    /// The site says NO: nothing of the transaction survives here. It is known to have worked here if the
+    /// engine has said so.
     pub(super) fn refuse(
         &mut self,
         gtid: Gtid,
         phases: Phases,
         cause: AbortCause,
+        known: bool,
         out: &mut Vec<VoterEffect>,
     ) {
         let before = self.transactions.remove(&gtid);
@@ -237,10 +265,10 @@ impl Voter {
             out.push(VoterEffect::Apply { gtid, decision });
         }
         match phases {
-            Phases::One => self.end_one_phase(gtid, decision, out),
+            Phases::One => self.end_one_phase(gtid, decision, known, out),
             Phases::Two => {
                 self.stats.aborts += 1;
-                self.remember(gtid, Phases::Two, decision);
+                self.remember(gtid, Phases::Two, decision, known);
                 self.send(
                     gtid,
                     ToCoordinator::Vote {

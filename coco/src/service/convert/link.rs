@@ -44,12 +44,15 @@ pub(crate) fn up_to_wire(
                 by,
             })
         }
-        ToCoordinator::OnePhaseDone { gtid, decision } => {
-            Message::OnePhaseDone(wire::OnePhaseDone {
-                gtid: gtid.0,
-                decision: Some(decision_to_wire(decision)),
-            })
-        }
+        ToCoordinator::OnePhaseDone {
+            gtid,
+            decision,
+            known,
+        } => Message::OnePhaseDone(wire::OnePhaseDone {
+            gtid: gtid.0,
+            decision: Some(decision_to_wire(decision)),
+            known,
+        }),
         ToCoordinator::Ack { gtid } => Message::AckGtid(gtid.0),
         ToCoordinator::Inquire { gtid } => Message::InquireGtid(gtid.0),
     };
@@ -115,6 +118,7 @@ pub(crate) fn up_of(
                 ToCoordinator::OnePhaseDone {
                     gtid: Gtid(done.gtid),
                     decision,
+                    known: done.known,
                 },
             )
         }

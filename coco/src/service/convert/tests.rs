@@ -78,8 +78,13 @@ fn up() -> impl Strategy<Value = ToCoordinator> {
             priority: Priority(priority),
             by,
         }),
-        (gtid(), decision())
-            .prop_map(|(gtid, decision)| ToCoordinator::OnePhaseDone { gtid, decision }),
+        (gtid(), decision(), any::<bool>()).prop_map(|(gtid, decision, known)| {
+            ToCoordinator::OnePhaseDone {
+                gtid,
+                decision,
+                known,
+            }
+        }),
         gtid().prop_map(|gtid| ToCoordinator::Ack { gtid }),
         gtid().prop_map(|gtid| ToCoordinator::Inquire { gtid }),
     ]
@@ -305,6 +310,7 @@ fn every_missing_part_is_named() {
     let done = wire::OnePhaseDone {
         gtid: 1,
         decision: None,
+        known: true,
     };
     assert_eq!(up(Some(Up::OnePhaseDone(done))), Missing("decision"));
 

@@ -86,7 +86,7 @@ impl Text<'_> {
                 let by = self.list(by.iter().map(|&(gtid, _): &(Gtid, Priority)| gtid));
                 format!("blocked {} by {by}", self.name(*gtid))
             }
-            ToCoordinator::OnePhaseDone { gtid, decision } => {
+            ToCoordinator::OnePhaseDone { gtid, decision, .. } => {
                 format!(
                     "done alone {} {}",
                     self.name(*gtid),
