@@ -10,4 +10,5 @@ mod conformance;
 mod judge;
 mod restart;
 mod scripts;
+mod site_log;
 mod stress;
