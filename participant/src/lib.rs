@@ -12,6 +12,7 @@ mod registry;
 #[cfg(feature = "grpc")]
 pub mod service;
 pub mod site;
+pub mod storage;
 mod sync;
 
 pub use error::{HistoryError, OperationError};
