@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use co_core::AbortReason;
+use co_core::{AbortReason, Stamp};
 
 use crate::participant::{MAX_KEY_BYTES, MAX_SCAN_ROWS, MAX_VALUE_BYTES};
+use crate::storage::StorageError;
 
 /// Why a call of a [`Participant`](crate::Participant) did not do what was asked.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,6 +54,15 @@ pub enum OperationError {
         /// The length of the value.
         bytes: usize,
     },
+    /// A query of a stamp whose versions are forgotten.
+    #[error("the site has forgotten that stamp; ask for {} or a later one", oldest.0)]
+    TooOld {
+        /// The oldest stamp that can be asked for.
+        oldest: Stamp,
+    },
+    /// The site's storage has failed: it answers nothing that depends on committed data.
+    #[error("the site's storage has failed; mend its disk and start the site again")]
+    StorageFailed,
     /// The engine has no such operation.
     #[error("the {engine} engine cannot {what}; use a site whose engine can")]
     Unsupported {
@@ -61,6 +71,13 @@ pub enum OperationError {
         /// What was asked of it.
         what: &'static str,
     },
+}
+
+impl From<StorageError> for OperationError {
+    /// The storage keeps its error; clients hear only that there is one.
+    fn from(_kept: StorageError) -> Self {
+        Self::StorageFailed
+    }
 }
 
 /// Why a history could not be written in full.

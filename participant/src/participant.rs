@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use co_core::{AbortReason, Gtid, Priority, Stamp, Statistics};
 
+use crate::engine::Stored;
 use crate::error::OperationError;
 use crate::history::Recorder;
 
@@ -225,7 +226,8 @@ pub trait Participant: Send + Sync + 'static {
     /// at any time before the decision; unknown names are ignored (the decision may be a repetition).
     ///
     /// # Errors
-    /// [`OperationError::NotVoted`] for a commit of a transaction that has not voted YES.
+    /// [`OperationError::NotVoted`] for a commit of a transaction that has not voted YES;
+    /// [`OperationError::StorageFailed`] for one that cannot be stored: it stays as it is until a restart.
     fn decide(&self, name: TxnName, decision: Decision) -> Result<(), OperationError>;
 
     /// Reads all present keys of a range as of `stamp`: everything decided up to there and nothing later,
@@ -233,7 +235,8 @@ pub trait Participant: Send + Sync + 'static {
     /// before `stamp`.
     ///
     /// # Errors
-    /// [`OperationError::Unsupported`] where the engine keeps no old versions.
+    /// [`OperationError::Unsupported`] where the engine keeps no old versions,
+    /// [`OperationError::TooOld`] where it has forgotten those of that stamp.
     fn query<'a>(
         &'a self,
         stamp: Stamp,
@@ -247,8 +250,12 @@ pub trait Participant: Send + Sync + 'static {
     /// the first [`Participant::begin`], and after [`Participant::restore`] of all that committed earlier.
     fn recover(&self, gtid: Gtid, priority: Priority, stamp: Stamp, prepared: Prepared);
 
-    /// Applies the changes of a transaction that had committed before a restart.
+    /// Applies the changes of a transaction that had committed before a restart and is not in the storage. If
+    /// that fails, [`Stored::failure`] says so.
     fn restore(&self, stamp: Stamp, changes: Vec<Change>);
+
+    /// The committed data.
+    fn stored(&self) -> &dyn Stored;
 
     /// How many transactions have begun and are not decided (P5).
     fn in_flight(&self) -> usize;

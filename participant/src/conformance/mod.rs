@@ -12,7 +12,7 @@
 //!
 //! let suite = Suite::new(
 //!     |rule, recorder| {
-//!         let site = Arc::new(Mvcc::new(Options { rule, recorder }));
+//!         let site = Arc::new(Mvcc::new(Options { rule, recorder, ..Options::default() }));
 //!         let seen = Arc::clone(&site);
 //!         Subject::new(site).with_idle(move || seen.is_idle())
 //!     },

@@ -10,6 +10,7 @@
 //! They share the [`Host`]: names, phases, votes, decisions and undoing are the same for all of them. An
 //! engine of your own needs an [`Engine`] only; [`conformance`](crate::conformance) then checks it.
 
+mod backing;
 mod host;
 pub mod mvcc;
 mod number;
@@ -28,7 +29,8 @@ use crate::history::Recorder;
 use crate::participant::Participant;
 
 pub use crate::registry::{Active, Entry, Handle};
-pub use host::{Engine, Host, Options};
+pub use backing::Stored;
+pub use host::{Engine, Host, Options, SiteParts};
 pub use mvcc::Mvcc;
 pub use optimistic::Optimistic;
 pub use ss2pl::Ss2pl;
@@ -103,7 +105,19 @@ impl FromStr for EngineKind {
 /// ```
 #[must_use]
 pub fn open(kind: EngineKind, rule: VoteRule, recorder: Recorder) -> Arc<dyn Participant> {
-    let options = Options { rule, recorder };
+    open_with(
+        kind,
+        Options {
+            rule,
+            recorder,
+            ..Options::default()
+        },
+    )
+}
+
+/// Opens an engine on what its storage holds.
+#[must_use]
+pub fn open_with(kind: EngineKind, options: Options) -> Arc<dyn Participant> {
     match kind {
         EngineKind::Ss2pl => Arc::new(Ss2pl::new(options)),
         EngineKind::Sco => Arc::new(Ss2pl::strict_commit_order(options)),

@@ -137,10 +137,12 @@ impl Handler {
                 | OperationError::ValueTooLong { .. }
                 | OperationError::TooManyRows
                 | OperationError::InvalidRange
+                | OperationError::TooOld { .. }
                 | OperationError::NotANumber { .. },
                 _,
             ) => RefusedCode::InvalidOperation,
             (OperationError::Unsupported { .. }, _) => RefusedCode::Unsupported,
+            (OperationError::StorageFailed, _) => RefusedCode::LogFailed,
         };
         refuse(code, &error.to_string())
     }

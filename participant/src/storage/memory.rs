@@ -52,7 +52,10 @@ impl State {
     }
 
     pub(super) fn apply(&mut self, batch: Batch) {
-        assert!(self.mark.ordinal < batch.mark.ordinal, "D1: batches in order");
+        assert!(
+            self.mark.ordinal < batch.mark.ordinal,
+            "D1: batches in order"
+        );
         for (key, cell) in batch.rows {
             self.rows.insert(key, cell);
         }

@@ -117,7 +117,9 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// It is another site's.
-    #[error("the store in {path:?} is that of site {found:?}, not of {expected:?}; check the folder and the name")]
+    #[error(
+        "the store in {path:?} is that of site {found:?}, not of {expected:?}; check the folder and the name"
+    )]
     NotOurs {
         /// The folder.
         path: PathBuf,
@@ -127,7 +129,9 @@ pub enum StorageError {
         expected: String,
     },
     /// A newer version of this program wrote it, or it is no store at all.
-    #[error("the store in {path:?} has format version {found}, and this program reads version {supported}: use the program that wrote it")]
+    #[error(
+        "the store in {path:?} has format version {found}, and this program reads version {supported}: use the program that wrote it"
+    )]
     OtherVersion {
         /// The folder.
         path: PathBuf,

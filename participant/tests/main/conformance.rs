@@ -11,7 +11,11 @@ use crate::judge::assert_valid;
 fn check<E: Engine>(open: impl Fn(Options) -> Host<E>) {
     let suite = Suite::new(
         |rule, recorder| {
-            let site = Arc::new(open(Options { rule, recorder }));
+            let site = Arc::new(open(Options {
+                rule,
+                recorder,
+                ..Options::default()
+            }));
             let seen = Arc::clone(&site);
             Subject::new(site).with_idle(move || seen.is_idle())
         },

@@ -128,6 +128,7 @@ fn check<E: Engine>(rule: VoteRule, level: Level, open: impl Fn(Options) -> Host
         let site = Arc::new(open(Options {
             rule,
             recorder: recorder.clone(),
+            ..Options::default()
         }));
         println!("{} {rule:?} seed {seed}", site.engine());
         let names = AtomicU64::new(1);
@@ -211,6 +212,7 @@ fn queries_see_every_transfer_whole() {
     let site = Mvcc::new(Options {
         rule: VoteRule::Withhold,
         recorder: recorder.clone(),
+        ..Options::default()
     });
     let changes = ["a", "b", "c", "d", "e"].map(|account| Change::Increment(key(account), 100));
     site.restore(Stamp(1), changes.to_vec());

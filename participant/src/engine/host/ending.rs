@@ -32,7 +32,14 @@ impl<E: Engine> Shared<E> {
         };
         let handle = entry.handle();
         self.clock.raise(stamp);
-        let version = self.engine.apply(handle, &work, stamp);
+        let version = match self.engine.apply(handle, &work, stamp) {
+            Ok(version) => version,
+            Err(_kept) => {
+                // Neither visible nor undone: its locks and marks stay, so nobody sees around it.
+                entry.finish();
+                return Err(OperationError::StorageFailed);
+            }
+        };
         self.recorder.committed(handle.name(), stamp, version);
         let decided = self.scheduler.decided(handle.txn(), Outcome::Commit);
         assert!(decided.is_ok(), "I3: {:?} had voted", handle.name());

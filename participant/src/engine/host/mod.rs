@@ -26,6 +26,7 @@ use co_core::{
 };
 
 use crate::engine::Workspace;
+use crate::engine::backing::Stored;
 use crate::error::OperationError;
 use crate::history::Recorder;
 use crate::participant::{
@@ -33,6 +34,7 @@ use crate::participant::{
     Participant, Prepared, Reply, TxnName, Value,
 };
 use crate::registry::{Entry, Handle, Registry};
+use crate::storage::{Memory, Storage, StorageError};
 
 /// What an engine does for its [`Host`].
 ///
@@ -86,7 +88,15 @@ pub trait Engine: Send + Sync + 'static {
     }
 
     /// Makes the changes visible, all at once, as the site's next version; `None` if there are none.
-    fn apply(&self, handle: &Handle, work: &Workspace<Self::Private>, stamp: Stamp) -> Option<u64>;
+    ///
+    /// # Errors
+    /// [`StorageError`] if they cannot be stored: nothing is visible then, and nothing will be before a restart.
+    fn apply(
+        &self,
+        handle: &Handle,
+        work: &Workspace<Self::Private>,
+        stamp: Stamp,
+    ) -> Result<Option<u64>, StorageError>;
 
     /// Drops what the changes of an aborted transaction left outside its workspace.
     fn undo(&self, handle: &Handle, work: &Workspace<Self::Private>) {
@@ -100,7 +110,13 @@ pub trait Engine: Send + Sync + 'static {
     fn recover(&self, handle: &Arc<Handle>, prepared: Prepared) -> Workspace<Self::Private>;
 
     /// Applies changes that had committed before a restart; the version, `None` if there are no changes.
-    fn restore(&self, stamp: Stamp, changes: &[Change]) -> Option<u64>;
+    ///
+    /// # Errors
+    /// [`StorageError`] if they cannot be stored.
+    fn restore(&self, stamp: Stamp, changes: &[Change]) -> Result<Option<u64>, StorageError>;
+
+    /// Its committed data.
+    fn stored(&self) -> &dyn Stored;
 
     /// Reads as of `stamp`; the clock is there already.
     ///
@@ -140,19 +156,48 @@ struct Shared<E: Engine> {
 }
 
 /// What every engine is opened with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// When its transactions may vote.
     pub rule: VoteRule,
     /// Where they are recorded.
     pub recorder: Recorder,
+    /// Where its committed data is.
+    pub storage: Arc<dyn Storage>,
+    /// Of how many commits, at least, an engine that answers queries of the past keeps what they overwrote.
+    pub kept_commits: usize,
+}
+
+impl Default for Options {
+    /// Nothing recorded, an empty store in memory, the past of 65 536 commits.
+    fn default() -> Self {
+        Self {
+            rule: VoteRule::default(),
+            recorder: Recorder::off(),
+            storage: Arc::new(Memory::new()),
+            kept_commits: 1 << 16,
+        }
+    }
+}
+
+/// What an engine works with besides its scheduler.
+#[derive(Clone, Debug)]
+pub struct SiteParts {
+    /// Where transactions are recorded; the host does it.
+    pub recorder: Recorder,
+    /// Where committed data is.
+    pub storage: Arc<dyn Storage>,
 }
 
 impl<E: Engine> Host<E> {
     /// A participant with the engine that `make` builds on the site's scheduler.
-    pub fn with_engine(options: Options, make: impl FnOnce(&Scheduler, &Recorder) -> E) -> Self {
+    pub fn with_engine(options: Options, make: impl FnOnce(&Scheduler, &SiteParts) -> E) -> Self {
         let scheduler = Scheduler::new(options.rule);
-        let engine = make(&scheduler, &options.recorder);
+        let parts = SiteParts {
+            recorder: options.recorder.clone(),
+            storage: options.storage,
+        };
+        let engine = make(&scheduler, &parts);
         let shared = Shared {
             engine,
             scheduler,
@@ -277,9 +322,14 @@ impl<E: Engine> Participant for Host<E> {
 
     fn restore(&self, stamp: Stamp, changes: Vec<Change>) {
         self.shared.clock.raise(stamp);
-        if let Some(version) = self.shared.engine.restore(stamp, &changes) {
+        // A failure is kept: whoever opens the site asks for it ([`Stored::failure`]).
+        if let Ok(Some(version)) = self.shared.engine.restore(stamp, &changes) {
             self.shared.recorder.restored(stamp, version, &changes);
         }
+    }
+
+    fn stored(&self) -> &dyn Stored {
+        self.shared.engine.stored()
     }
 
     fn in_flight(&self) -> usize {

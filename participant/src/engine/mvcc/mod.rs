@@ -10,10 +10,11 @@
 //! A query reads as of a stamp, without marks and without a vote ([`Queries`]). Stamps grow along every
 //! precedence, so what was decided up to a stamp is a prefix of a serial order.
 //!
-//! All versions are kept, because a query may ask for any stamp. So the store grows with every write: it is
-//! meant for runs that end.
+//! The newest versions are in the storage. The older ones of the last [`Options::kept_commits`] commits are kept
+//! in memory, and those that a snapshot or a running query needs; a query of an earlier stamp is refused and told
+//! which stamps can be read. A restart forgets all but the newest.
 //!
-//! Invariants M1 and M2 are in `store`, C1 is in `version`, and
+//! Invariants M1, M2, M6 and M7 are in `store`, C1 and C2 in `version`, and
 //! - M3 A transaction's intents go (`retire`) before its locks do, so the next writer of a key finds its version
 //!   or nothing.
 //! - M4 Under commitment ordering, what a transaction that is not doomed has read is the newest committed
@@ -30,17 +31,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use co_core::{
-    Footprint, Grant, LockMode, LockPolicy, LockTable, Queries, Reading, Scheduler, Stamp, Txn,
-    TxnId, VersionOrder, VoteRule, WriteKind,
+    Footprint, Grant, LockMode, LockPolicy, LockTable, Queries, Reading, Scheduler, Stamp, TooOld,
+    Txn, TxnId, VersionOrder, VoteRule, WriteKind,
 };
 
-use crate::engine::host::{Engine, Host, Options};
+use crate::engine::backing::Stored;
+use crate::engine::host::{Engine, Host, Options, SiteParts};
 use crate::engine::number;
 use crate::engine::workspace::{Pending, Workspace};
 use crate::error::OperationError;
-use crate::history::Recorder;
 use crate::participant::{Change, Key, KeyRange, MAX_SCAN_ROWS, Prepared, Value};
 use crate::registry::{Entry, Handle};
+use crate::storage::StorageError;
 use crate::sync::Mutex;
 
 use store::Store;
@@ -64,7 +66,10 @@ impl Host<MultiVersion> {
         if options.rule == VoteRule::LocalOnly {
             options.rule = VoteRule::LocalSnapshot;
         }
-        Self::with_engine(options, MultiVersion::new)
+        let kept = options.kept_commits;
+        Self::with_engine(options, |scheduler, site| {
+            MultiVersion::new(scheduler, site, kept)
+        })
     }
 }
 
@@ -75,7 +80,8 @@ pub struct MultiVersion {
     /// Write and increment locks only: which writer of a key is next.
     locks: LockTable<Key>,
     order: VersionOrder<Key>,
-    store: Mutex<Store>,
+    store: Store,
+    kept_commits: usize,
     queries: Queries,
     /// Undecided writers: their votes are stamped by the host, in the handle.
     voters: Mutex<BTreeMap<TxnId, Arc<Handle>>>,
@@ -85,16 +91,27 @@ pub struct MultiVersion {
 type Work = Workspace<()>;
 
 impl MultiVersion {
-    fn new(scheduler: &Scheduler, recorder: &Recorder) -> Self {
+    fn new(scheduler: &Scheduler, site: &SiteParts, kept_commits: usize) -> Self {
+        let queries = Queries::new();
+        // Of what was overwritten before this start nothing is left.
+        queries.forget_before(site.storage.mark().stamp);
         Self {
             scheduler: scheduler.clone(),
             locks: LockTable::new(scheduler.clone(), LockPolicy::Ss2pl),
             order: VersionOrder::new(scheduler.clone()),
-            store: Mutex::default(),
-            queries: Queries::new(),
+            store: Store::new(Arc::clone(&site.storage)),
+            kept_commits,
+            queries,
             voters: Mutex::default(),
-            recording: recorder.is_on(),
+            recording: site.recorder.is_on(),
         }
+    }
+
+    /// Forgets versions that are not kept for queries.
+    fn forget(&self) {
+        let raise = |stamp| self.queries.forget_before(stamp);
+        self.store
+            .forget(self.kept_commits, self.order.horizon(), raise);
     }
 
     /// Enters a writer among those whose votes queries may wait for (M5).
@@ -144,7 +161,7 @@ impl Engine for MultiVersion {
                 let reading = self.order.read(entry.handle().txn(), key);
                 match reading.map_err(OperationError::Aborted)? {
                     Reading::Now(snapshot) => {
-                        let (version, value) = self.store.lock().at(key, snapshot.position());
+                        let (version, value) = self.store.at(key, snapshot.position())?;
                         work.note_read(key, version);
                         return Ok(work.on_top(key, value.as_ref()));
                     }
@@ -169,8 +186,8 @@ impl Engine for MultiVersion {
                 let reading = self.order.scan(txn, &range.low, range.high.as_ref());
                 match reading.map_err(OperationError::Aborted)? {
                     Reading::Now(snapshot) => {
-                        let rows = self.store.lock().rows_at(range, snapshot.position());
-                        work.note_scan(range, snapshot.position().0, &rows);
+                        let rows = self.store.rows_at(range, snapshot.position())?;
+                        work.note_scan(range, self.store.number(snapshot.position()), &rows);
                         return work.rows_on_top(range, rows);
                     }
                     Reading::After(turn) => turn,
@@ -195,8 +212,7 @@ impl Engine for MultiVersion {
         }
         let mut work = entry.active()?;
         if matches!(change, Change::Increment(..)) && work.own_value(&key).is_none() {
-            let store = self.store.lock();
-            number::check(store.newest_value(&key).map(|value| &**value))?;
+            number::check(self.store.newest_cell(&key)?.value.as_deref())?;
         }
         let kind = kind_of(&change);
         work.change(change)?;
@@ -205,16 +221,27 @@ impl Engine for MultiVersion {
         intended.map_err(OperationError::Aborted)
     }
 
-    fn apply(&self, handle: &Handle, work: &Work, stamp: Stamp) -> Option<u64> {
+    fn apply(
+        &self,
+        handle: &Handle,
+        work: &Work,
+        stamp: Stamp,
+    ) -> Result<Option<u64>, StorageError> {
         if work.is_read_only() {
-            return None;
+            return Ok(None);
+        }
+        if let Some(failure) = self.store.failure() {
+            return Err(failure);
         }
         let changes = work.changes();
         let installed = self.order.install(handle.txn(), |position| {
-            self.store.lock().install(position, stamp, &changes)
+            self.store.install(position, stamp, &changes)
         });
-        assert!(installed.is_ok(), "P2: {:?} has voted", handle.name());
-        installed.ok()
+        let Ok(installed) = installed else {
+            unreachable!("P2: {:?} has voted", handle.name());
+        };
+        self.forget();
+        installed.map(Some)
     }
 
     fn release(&self, handle: &Handle, _: &Work) {
@@ -243,15 +270,24 @@ impl Engine for MultiVersion {
             self.locks
                 .reinstate(txn, change.key(), mode_for(change, None));
         }
-        Workspace::recovered(prepared, self.recording, &*self.store.lock())
+        Workspace::recovered(prepared, self.recording, &self.store)
     }
 
-    fn restore(&self, stamp: Stamp, changes: &[Change]) -> Option<u64> {
-        if changes.is_empty() {
-            return None;
+    fn restore(&self, stamp: Stamp, changes: &[Change]) -> Result<Option<u64>, StorageError> {
+        if let Some(failure) = self.store.failure() {
+            return Err(failure);
         }
-        let install = |position| self.store.lock().install(position, stamp, changes);
-        Some(self.order.restore(install))
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let install = |position| self.store.install(position, stamp, changes);
+        let restored = self.order.restore(install);
+        self.forget();
+        restored.map(Some)
+    }
+
+    fn stored(&self) -> &dyn Stored {
+        &self.store
     }
 
     async fn query(
@@ -259,18 +295,15 @@ impl Engine for MultiVersion {
         stamp: Stamp,
         range: &KeyRange,
     ) -> Result<Vec<(Key, Value)>, OperationError> {
-        // The floor of the queries is never raised, because all versions are kept: none is too old.
-        let rows = match self.queries.begin(&self.scheduler, stamp) {
-            Ok(query) => {
-                let high = range.high.as_ref();
-                let stamps = |txn: &Txn| self.vote_stamp(txn);
-                query
-                    .settled_with(&self.order, &range.low, high, stamps)
-                    .await;
-                self.store.lock().rows_as_of(range, stamp)
-            }
-            Err(error) => unreachable!("{error}"),
-        };
+        let query = self.queries.begin(&self.scheduler, stamp);
+        let query = query.map_err(|TooOld { oldest }| OperationError::TooOld { oldest })?;
+        let high = range.high.as_ref();
+        let stamps = |txn: &Txn| self.vote_stamp(txn);
+        query
+            .settled_with(&self.order, &range.low, high, stamps)
+            .await;
+        let rows = self.store.rows_as_of(range, stamp)?;
+        drop(query);
         if rows.len() > MAX_SCAN_ROWS {
             return Err(OperationError::TooManyRows);
         }

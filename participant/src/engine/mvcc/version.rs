@@ -4,15 +4,14 @@
 //! - C1 Sequence numbers grow along the chain. Stamps do too, except within a run of increments, which
 //!   commute and may be decided in another order than they are applied in.
 //!
-//! All versions are kept: a query may ask for any stamp. That is a bound on what this store is for, and
-//! stated in the engine's documentation.
-
-use std::sync::Arc;
+//! - C2 The first version may stand for several that are forgotten; it counts for every stamp that is asked for.
 
 use co_core::Stamp;
 
+use crate::engine::backing::changed;
 use crate::engine::number;
 use crate::participant::{Change, Value};
+use crate::storage::Cell;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Version {
@@ -38,20 +37,50 @@ impl Chain {
         self.0.last().map_or(0, |version| version.sequence)
     }
 
-    /// The newest value, if the key is present.
-    pub(super) fn newest_value(&self) -> Option<&Value> {
-        self.0.last()?.value.as_ref()
+    /// The newest version as a row.
+    pub(super) fn newest(&self) -> Cell {
+        self.0.last().map_or_else(Cell::default, |newest| Cell {
+            version: newest.sequence,
+            stamp: newest.stamp,
+            value: newest.value.clone(),
+        })
+    }
+
+    /// Puts the version that is in the storage, if there is one, before all others.
+    pub(super) fn begin(&mut self, stored: Cell) {
+        assert!(self.0.is_empty(), "C1: it is the oldest");
+        if stored.version > 0 {
+            self.0.push(Version {
+                sequence: stored.version,
+                stamp: stored.stamp,
+                value: stored.value,
+                delta: None,
+            });
+        }
+    }
+
+    /// Forgets what came before the newest version with a number up to `sequence` (C2). Says whether nothing is
+    /// left but that one.
+    pub(super) fn forget(&mut self, sequence: u64) -> bool {
+        let last = self
+            .0
+            .iter()
+            .rposition(|version| version.sequence <= sequence);
+        if let Some(last) = last {
+            self.0.drain(..last);
+            // What it was added to is a part of it.
+            self.0[0].delta = None;
+        }
+        last.is_some() && self.0.len() == 1
     }
 
     pub(super) fn install(&mut self, sequence: u64, stamp: Stamp, change: &Change) {
         assert!(self.newest_sequence() < sequence, "C1: versions in order");
-        let (value, delta) = match change {
-            Change::Put(_, value) => (Some(Arc::clone(value)), None),
-            Change::Delete(_) => (None, None),
-            Change::Increment(_, delta) => {
-                let before = self.newest_value().map(|value| &**value);
-                (Some(number::add(before, *delta)), Some(*delta))
-            }
+        let before = self.0.last().and_then(|newest| newest.value.as_ref());
+        let value = changed(change, before);
+        let delta = match change {
+            Change::Put(..) | Change::Delete(_) => None,
+            Change::Increment(_, delta) => Some(*delta),
         };
         self.0.push(Version {
             sequence,
@@ -125,7 +154,27 @@ mod tests {
         let mut chain = Chain::default();
         chain.install(1, Stamp(1), &Change::Increment(key(), 3));
         chain.install(2, Stamp(2), &Change::Increment(key(), 4));
-        assert_eq!(chain.newest_value(), Some(&number::encode(7)));
+        assert_eq!(chain.newest().value, Some(number::encode(7)));
         assert_eq!(chain.as_of(Stamp(1)), Some(number::encode(3)));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_a_part_of_what_is_left() {
+        let mut chain = Chain::default();
+        chain.begin(Cell {
+            version: 4,
+            stamp: Stamp(1),
+            value: Some(number::encode(100)),
+        });
+        chain.install(5, Stamp(9), &Change::Increment(key(), 10));
+        chain.install(6, Stamp(5), &Change::Increment(key(), 1));
+        chain.install(7, Stamp(12), &Change::Increment(key(), 1000));
+        assert!(!chain.forget(3));
+        assert!(!chain.forget(6));
+        let number_at = |stamp| number::decode(chain.as_of(Stamp(stamp)).as_deref());
+        assert_eq!([9, 11, 12].map(number_at), [111, 111, 1111]);
+        assert_eq!(chain.at(6).map(|version| version.sequence), Some(6));
+        assert!(chain.forget(8));
+        assert_eq!(chain.newest().version, 7);
     }
 }

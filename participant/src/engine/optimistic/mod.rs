@@ -22,14 +22,15 @@ use std::sync::Arc;
 
 use co_core::{AbortReason, Scheduler, Stamp, Txn, Validator};
 
-use crate::engine::host::{Engine, Host, Options};
+use crate::engine::backing::Stored;
+use crate::engine::host::{Engine, Host, Options, SiteParts};
 use crate::engine::number;
 use crate::engine::store::Store;
 use crate::engine::workspace::{Pending, Workspace};
 use crate::error::OperationError;
-use crate::history::Recorder;
 use crate::participant::{Change, Key, KeyRange, Prepared, Value};
 use crate::registry::{Entry, Handle};
+use crate::storage::StorageError;
 
 /// A site with the optimistic engine.
 ///
@@ -63,11 +64,11 @@ type Work = Workspace<()>;
 const CHANGED: OperationError = OperationError::Aborted(AbortReason::Conflict);
 
 impl Validating {
-    fn new(scheduler: &Scheduler, recorder: &Recorder) -> Self {
+    fn new(scheduler: &Scheduler, site: &SiteParts) -> Self {
         Self {
             validator: Validator::new(scheduler.clone()),
-            store: Store::default(),
-            recording: recorder.is_on(),
+            store: Store::new(Arc::clone(&site.storage)),
+            recording: site.recorder.is_on(),
         }
     }
 }
@@ -84,7 +85,7 @@ impl Engine for Validating {
         if let Some(own) = work.own_value(key) {
             return Ok(own);
         }
-        let cell = self.store.get(key);
+        let cell = self.store.get(key)?;
         if validate::contradicts(&work, key, cell.version) {
             return Err(CHANGED);
         }
@@ -98,9 +99,9 @@ impl Engine for Validating {
         range: &KeyRange,
     ) -> Result<Vec<(Key, Value)>, OperationError> {
         let mut work = entry.active()?;
-        let (position, rows) = self.store.scan(range);
+        let (position, rows) = self.store.scan(range)?;
         // Versions only grow: what is unchanged after the scan was unchanged when it was evaluated.
-        if !validate::unchanged_in(&self.store, &work, range) {
+        if !validate::unchanged_in(&self.store, &work, range)? {
             return Err(CHANGED);
         }
         work.note_scan(range, position, &rows);
@@ -112,7 +113,7 @@ impl Engine for Validating {
         if let (Change::Increment(key, _), None | Some(Pending::Increment(_))) =
             (&change, work.pending(change.key()))
         {
-            number::check(self.store.get(key).value.as_deref())?;
+            number::check(self.store.get(key)?.value.as_deref())?;
         }
         work.change(change)
     }
@@ -120,12 +121,14 @@ impl Engine for Validating {
     fn admit(&self, txn: &Txn, work: &Work) -> Result<(), AbortReason> {
         let footprint = validate::footprint(&work.prepared());
         self.validator.admit(txn, footprint, || {
-            self.store.unchanged(work.reads(), work.scans())
+            // A storage that has failed answers nothing from now on: whatever the reason, it cannot commit.
+            let unchanged = self.store.unchanged(work.reads(), work.scans());
+            unchanged.unwrap_or(false)
         })
     }
 
-    fn apply(&self, _: &Handle, work: &Work, _: Stamp) -> Option<u64> {
-        self.store.install(&work.changes())
+    fn apply(&self, _: &Handle, work: &Work, stamp: Stamp) -> Result<Option<u64>, StorageError> {
+        self.store.install(stamp, &work.changes())
     }
 
     fn release(&self, handle: &Handle, _: &Work) {
@@ -138,8 +141,12 @@ impl Engine for Validating {
         Workspace::recovered(prepared, self.recording, &self.store)
     }
 
-    fn restore(&self, _: Stamp, changes: &[Change]) -> Option<u64> {
-        self.store.install(changes)
+    fn restore(&self, stamp: Stamp, changes: &[Change]) -> Result<Option<u64>, StorageError> {
+        self.store.install(stamp, changes)
+    }
+
+    fn stored(&self) -> &dyn Stored {
+        &self.store
     }
 
     fn is_idle(&self) -> bool {

@@ -7,6 +7,7 @@ use co_core::{Footprint, WriteKind};
 use crate::engine::store::Store;
 use crate::engine::workspace::{Scanned, Workspace};
 use crate::participant::{Change, Key, KeyRange, Prepared};
+use crate::storage::StorageError;
 
 /// Whether the committed version of a key is another one than the transaction has seen before, alone or
 /// (present or absent) in a range.
@@ -19,7 +20,11 @@ pub(super) fn contradicts(work: &Workspace<()>, key: &[u8], version: u64) -> boo
 }
 
 /// Whether everything that the transaction has read in `range` is still committed.
-pub(super) fn unchanged_in(store: &Store, work: &Workspace<()>, range: &KeyRange) -> bool {
+pub(super) fn unchanged_in(
+    store: &Store,
+    work: &Workspace<()>,
+    range: &KeyRange,
+) -> Result<bool, StorageError> {
     let reads = work.reads().filter(|(key, _)| range.contains(key));
     let scans: Vec<Scanned> = work
         .scans()

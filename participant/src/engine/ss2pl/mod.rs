@@ -20,14 +20,15 @@ use std::sync::Arc;
 
 use co_core::{LockMode, LockPolicy, LockTable, Scheduler, Stamp};
 
-use crate::engine::host::{Engine, Host, Options};
+use crate::engine::backing::Stored;
+use crate::engine::host::{Engine, Host, Options, SiteParts};
 use crate::engine::number;
 use crate::engine::store::Store;
 use crate::engine::workspace::Workspace;
 use crate::error::OperationError;
-use crate::history::Recorder;
 use crate::participant::{Change, Key, KeyRange, Prepared, Value};
 use crate::registry::{Entry, Handle};
+use crate::storage::StorageError;
 
 /// A site with the locking engine.
 ///
@@ -44,16 +45,16 @@ impl Host<Locking> {
     /// A site with an empty store, under strong strict two-phase locking.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self::with_engine(options, |scheduler, recorder| {
-            Locking::new("ss2pl", scheduler, LockPolicy::Ss2pl, recorder)
+        Self::with_engine(options, |scheduler, site| {
+            Locking::new("ss2pl", scheduler, LockPolicy::Ss2pl, site)
         })
     }
 
     /// A site with an empty store, under strict commitment ordering.
     #[must_use]
     pub fn strict_commit_order(options: Options) -> Self {
-        Self::with_engine(options, |scheduler, recorder| {
-            Locking::new("sco", scheduler, LockPolicy::Sco, recorder)
+        Self::with_engine(options, |scheduler, site| {
+            Locking::new("sco", scheduler, LockPolicy::Sco, site)
         })
     }
 }
@@ -74,13 +75,13 @@ impl Locking {
         name: &'static str,
         scheduler: &Scheduler,
         policy: LockPolicy,
-        recorder: &Recorder,
+        site: &SiteParts,
     ) -> Self {
         Self {
             name,
             locks: LockTable::new(scheduler.clone(), policy),
-            store: Store::default(),
-            recording: recorder.is_on(),
+            store: Store::new(Arc::clone(&site.storage)),
+            recording: site.recorder.is_on(),
         }
     }
 }
@@ -109,7 +110,7 @@ impl Engine for Locking {
             lock::granted(asked).await?;
         }
         let mut work = entry.active()?;
-        let cell = self.store.get(key);
+        let cell = self.store.get(key)?;
         work.note_read(key, cell.version);
         Ok(work.on_top(key, cell.value.as_ref()))
     }
@@ -132,7 +133,7 @@ impl Engine for Locking {
             lock::granted(asked).await?;
         }
         let mut work = entry.active()?;
-        let (position, rows) = self.store.scan(range);
+        let (position, rows) = self.store.scan(range)?;
         work.note_scan(range, position, &rows);
         work.rows_on_top(range, rows)
     }
@@ -147,13 +148,13 @@ impl Engine for Locking {
         lock::granted(asked).await?;
         let mut work = entry.active()?;
         if matches!(change, Change::Increment(..)) && work.own_value(key).is_none() {
-            number::check(self.store.get(key).value.as_deref())?;
+            number::check(self.store.get(key)?.value.as_deref())?;
         }
         work.change(change)
     }
 
-    fn apply(&self, _: &Handle, work: &Work, _: Stamp) -> Option<u64> {
-        self.store.install(&work.changes())
+    fn apply(&self, _: &Handle, work: &Work, stamp: Stamp) -> Result<Option<u64>, StorageError> {
+        self.store.install(stamp, &work.changes())
     }
 
     fn release(&self, handle: &Handle, _: &Work) {
@@ -176,8 +177,12 @@ impl Engine for Locking {
         Workspace::recovered(prepared, self.recording, &self.store)
     }
 
-    fn restore(&self, _: Stamp, changes: &[Change]) -> Option<u64> {
-        self.store.install(changes)
+    fn restore(&self, stamp: Stamp, changes: &[Change]) -> Result<Option<u64>, StorageError> {
+        self.store.install(stamp, changes)
+    }
+
+    fn stored(&self) -> &dyn Stored {
+        &self.store
     }
 
     fn is_idle(&self) -> bool {
