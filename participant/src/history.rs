@@ -9,12 +9,13 @@
 //! - H2 After the sink has failed nothing more is written, not even the footer: a hole in the middle would
 //!   look like a complete history.
 //!
-//! A recorder may outlive its engine: hand it to the next one after a restart, and the history goes on.
-//! Transactions restored from the log are in it already; those that are not (the recorder is new) are
-//! written as local transactions with numbers counted down from the largest, so that every version that
-//! later reads name has its installer.
+//! A recorder may outlive its engine: hand it to the next one after a restart, and the history goes on. A commit
+//! that the site's log does not hold yet comes back after a crash as one in doubt, and perhaps under another
+//! version number: its line is held until the log has it (`Recorder::settled`). Transactions restored from the log are in it already; those that are not (the recorder is new) are
+//! written with what the log says of them, local ones under numbers counted down from the largest, so that every
+//! version that later reads name has its installer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -84,9 +85,35 @@ struct Record {
     finished: bool,
     records: u64,
     newest: u64,
-    in_doubt: BTreeMap<TxnName, Vec<Op>>,
+    /// With the stamps of their votes.
+    in_doubt: BTreeMap<TxnName, (Stamp, Vec<Op>)>,
+    /// Whose commit is restored next.
+    restoring: Option<TxnName>,
+    life: Option<Life>,
     line: String,
 }
+
+/// One life of a site with a log.
+#[derive(Default)]
+struct Life {
+    /// The log holds the commits with versions up to this one.
+    settled: u64,
+    /// Those after it, in order.
+    held: VecDeque<Held>,
+    /// Global transactions that committed of late and changed nothing: a restart may find them in doubt.
+    unchanging: BTreeSet<TxnName>,
+    unchanging_order: VecDeque<TxnName>,
+}
+
+struct Held {
+    name: TxnName,
+    stamp: Stamp,
+    sequence: u64,
+    ops: Vec<Op>,
+}
+
+/// How many commits that changed nothing are remembered: more than one sync of the log writes.
+const UNCHANGING: usize = 1 << 16;
 
 impl Recorder {
     /// A recorder that records nothing.
@@ -116,6 +143,8 @@ impl Recorder {
             records: 0,
             newest: 0,
             in_doubt: BTreeMap::new(),
+            restoring: None,
+            life: None,
             line: String::new(),
         };
         record.line.push_str("co-history 1 ");
@@ -133,19 +162,66 @@ impl Recorder {
     }
 
     /// A transaction voted YES: `operations` returns what it did here. Asked only when the recorder is on.
-    pub(crate) fn voted(&self, name: TxnName, operations: impl FnOnce() -> Vec<Op>) {
+    pub(crate) fn voted(&self, name: TxnName, stamp: Stamp, operations: impl FnOnce() -> Vec<Op>) {
         self.with(|record| {
             // A recorder that outlived a restart knows the operations better than the recovered marks.
-            record.in_doubt.entry(name).or_insert_with(operations);
+            let voted = record.in_doubt.entry(name);
+            voted.or_insert_with(|| (stamp, operations()));
         });
     }
 
     /// A voted transaction committed; `sequence` numbers its versions, if it installed any.
     pub(crate) fn committed(&self, name: TxnName, stamp: Stamp, sequence: Option<u64>) {
         self.with(|record| {
-            let ops = record.in_doubt.remove(&name).unwrap_or_default();
-            record.commit(name, stamp, sequence, &ops);
+            let (_, ops) = record.in_doubt.remove(&name).unwrap_or_default();
+            let Some(life) = &mut record.life else {
+                record.commit(name, stamp, sequence, &ops);
+                return;
+            };
+            match sequence {
+                Some(sequence) if sequence > life.settled => life.held.push_back(Held {
+                    name,
+                    stamp,
+                    sequence,
+                    ops,
+                }),
+                None if !life.is_news(name) => {}
+                Some(_) | None => record.commit(name, stamp, sequence, &ops),
+            }
         });
+    }
+
+    /// The site has opened its log, which holds the commits with versions up to `settled`, told before, and
+    /// these transactions in doubt. What was held and is not in the log is in doubt again; what had voted and
+    /// is not, is gone.
+    pub(crate) fn begin_life(&self, settled: u64, in_doubt: &BTreeSet<TxnName>) {
+        self.with(|record| {
+            let before = record.life.take().unwrap_or_default();
+            for held in before.held {
+                record.in_doubt.insert(held.name, (held.stamp, held.ops));
+            }
+            record.in_doubt.retain(|name, _| in_doubt.contains(name));
+            record.life = Some(Life {
+                settled,
+                held: VecDeque::new(),
+                ..before
+            });
+        });
+    }
+
+    /// The site's log holds the commits with versions up to this one.
+    pub(crate) fn settled(&self, through: u64) {
+        self.with(|record| {
+            if let Some(life) = &mut record.life {
+                life.settled = life.settled.max(through);
+            }
+            record.write_held(through);
+        });
+    }
+
+    /// The newest version that the history names.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        Some(self.shared.as_ref()?.lock().newest)
     }
 
     /// A transaction aborted.
@@ -163,13 +239,31 @@ impl Recorder {
     /// A transaction that committed before a restart was applied again as version `sequence`.
     pub(crate) fn restored(&self, stamp: Stamp, sequence: u64, changes: &[Change]) {
         self.with(|record| {
+            let named = record.restoring.take();
             if sequence <= record.newest {
                 return;
             }
-            let name = TxnName::Local(u64::MAX - sequence);
-            let ops: Vec<Op> = changes.iter().map(Op::from).collect();
+            let held = record.life.as_ref().and_then(|life| life.held.front());
+            if held.is_some_and(|held| held.sequence == sequence && held.stamp == stamp) {
+                record.write_held(sequence);
+                return;
+            }
+            // It had voted, and was not told of its commit before the restart.
+            let alone = record
+                .in_doubt
+                .iter()
+                .find(|(name, (vote, _))| matches!(name, TxnName::Local(_)) && *vote == stamp);
+            let name = named.or_else(|| alone.map(|(name, _)| *name));
+            let known = name.and_then(|name| record.in_doubt.remove(&name));
+            let ops = known.map_or_else(|| changes.iter().map(Op::from).collect(), |(_, ops)| ops);
+            let name = name.unwrap_or(TxnName::Local(u64::MAX - sequence));
             record.commit(name, stamp, Some(sequence), &ops);
         });
+    }
+
+    /// The commit that is restored next is that of a global transaction.
+    pub(crate) fn restoring(&self, name: TxnName) {
+        self.with(|record| record.restoring = Some(name));
     }
 
     /// Ends the history: those in doubt, then the footer. What happens afterwards is not recorded.
@@ -182,7 +276,8 @@ impl Recorder {
         };
         let mut record = shared.lock();
         if !record.finished {
-            for (name, ops) in std::mem::take(&mut record.in_doubt) {
+            record.write_held(u64::MAX);
+            for (name, (_, ops)) in std::mem::take(&mut record.in_doubt) {
                 record.line.push_str("u ");
                 push_name(&mut record.line, name);
                 push_ops(&mut record.line, &ops);
@@ -235,6 +330,15 @@ impl Record {
         self.write_record();
     }
 
+    /// Writes the lines of commits that the log has.
+    fn write_held(&mut self, through: u64) {
+        while let Some(life) = &mut self.life
+            && let Some(held) = life.held.pop_front_if(|held| held.sequence <= through)
+        {
+            self.commit(held.name, held.stamp, Some(held.sequence), &held.ops);
+        }
+    }
+
     fn write_record(&mut self) {
         self.records += 1;
         self.write_line();
@@ -259,6 +363,25 @@ impl Record {
         if let (Sink::Writer(writer), None) = (&mut self.sink, &self.failure) {
             self.failure = writer.flush().err().map(Arc::new);
         }
+    }
+}
+
+impl Life {
+    /// Whether a transaction that changed nothing commits for the first time.
+    fn is_news(&mut self, name: TxnName) -> bool {
+        if matches!(name, TxnName::Local(_)) {
+            return true;
+        }
+        let news = self.unchanging.insert(name);
+        if news {
+            self.unchanging_order.push_back(name);
+        }
+        if self.unchanging_order.len() > UNCHANGING
+            && let Some(oldest) = self.unchanging_order.pop_front()
+        {
+            self.unchanging.remove(&oldest);
+        }
+        news
     }
 }
 
@@ -355,7 +478,7 @@ mod tests {
             low: key("a"),
             high: None,
         };
-        recorder.voted(one, || {
+        recorder.voted(one, Stamp(8), || {
             vec![
                 Op::Read(key("x.y"), 0),
                 Op::Scan {
@@ -370,7 +493,9 @@ mod tests {
         });
         recorder.committed(one, Stamp(9), Some(5));
         recorder.aborted(TxnName::Local(2), AbortReason::Cycle);
-        recorder.voted(TxnName::Global(Gtid(3)), || vec![Op::Read(key("q"), 5)]);
+        recorder.voted(TxnName::Global(Gtid(3)), Stamp(10), || {
+            vec![Op::Read(key("q"), 5)]
+        });
         recorder.finish().unwrap();
         let expected = "co-history 1 a%20b\n\
                         c G1 9 5 r:x%2Ey@0 s:a..@4[b@2,c@4] w:w x:d i:n\n\

@@ -51,6 +51,17 @@ pub trait Log: Send + Sync {
     /// Appends a record without asking for durability: it becomes durable with a later append, or
     /// is lost in a crash. Lost silently, too, if the log has failed or the record is too large.
     fn append_lazy(&self, record: &[u8]);
+
+    /// Gives up the records before `lsn`, which the caller needs no more: what replaces them is durable. Some
+    /// of them may stay. A log that cannot be shortened keeps all.
+    ///
+    /// # Errors
+    ///
+    /// If that fails. The log is not harmed.
+    fn cut_before(&self, lsn: Lsn) -> io::Result<()> {
+        let _ = lsn;
+        Ok(())
+    }
 }
 
 /// Why an append failed.

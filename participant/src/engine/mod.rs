@@ -30,6 +30,7 @@ use crate::participant::Participant;
 
 pub use crate::registry::{Active, Entry, Handle};
 pub use backing::Stored;
+pub(crate) use backing::each as each_row;
 pub use host::{Engine, Host, Options, SiteParts};
 pub use mvcc::Mvcc;
 pub use optimistic::Optimistic;

@@ -1,20 +1,24 @@
 //! A site's log records and their bytes.
 //!
 //! ```text
-//! record   = version:u8 (1)  kind:u8  fields          all numbers little-endian
-//! 1 life      incarnation:u64 clock:u64
-//! 2 prepared  gtid:u64 priority:u64 stamp:u64 read_only:u8 changes reads scans
-//! 3 decision  gtid:u64 (1:u8 stamp:u64 | 0:u8 cause:u8)
-//! 4 one-phase gtid:u64 stamp:u64 changes
-//! 5 local     stamp:u64 changes
-//! 6 applied   ordinal:u64
+//! record   = version:u8 (2)  kind:u8  fields          all numbers little-endian
+//! 1 life       incarnation:u64 clock:u64
+//! 2 prepared   gtid:u64 priority:u64 stamp:u64 read_only:u8 changes reads scans after:gtids if:gtids
+//! 3 decision   gtid:u64 (1:u8 stamp:u64 ordinal:u64 | 0:u8 cause:u8)
+//! 4 one-phase  gtid:u64 stamp:u64 ordinal:u64 changes
+//! 5 local      stamp:u64 ordinal:u64 changes
+//! 7 checkpoint incarnation:u64 clock:u64 ordinal:u64 in_doubt:u32 count:u32 (gtid:u64 stamp:u64)*
+//! gtids    = count:u32 gtid:u64*
 //! changes  = count:u32 (1:u8 key value | 2:u8 key | 3:u8 key by:i64)*
 //! reads    = count:u32 key*
 //! scans    = count:u32 (low:key (1:u8 high:key | 0:u8))*
 //! key, value = len:u32 bytes
 //! ```
 //!
-//! Invariant (C1): `decode(encode(r)) == r`, and no other bytes decode to `r`.
+//! Version 1 had no ordinals, no `gtids`, no checkpoints, and `6 applied place:u64`. It is read, and not written:
+//! a one-phase or local commit without an ordinal is one of version 1.
+//!
+//! Invariant (C1): `decode(encode(r)) == r`, and no other bytes of the same version decode to `r`.
 
 use std::sync::Arc;
 
@@ -49,6 +53,10 @@ pub enum SiteRecord {
         read_only: bool,
         /// Its changes and read marks.
         prepared: Prepared,
+        /// Whose decisions have to come before its own: none yet.
+        after: Vec<Gtid>,
+        /// Whose commits have to come before its own, or it aborts: none yet.
+        if_committed: Vec<Gtid>,
     },
     /// The decision on a prepared transaction.
     Decision {
@@ -56,6 +64,9 @@ pub enum SiteRecord {
         gtid: Gtid,
         /// What was decided.
         decision: Decision,
+        /// The how-manieth commit of the site that changes something, over all lives; zero if it changes
+        /// nothing, for an abort, and in version 1.
+        ordinal: u64,
     },
     /// A global transaction that touched this site alone is committed.
     OnePhase {
@@ -63,6 +74,8 @@ pub enum SiteRecord {
         gtid: Gtid,
         /// Its place in the order of all sites.
         stamp: Stamp,
+        /// As for a decision; zero in version 1.
+        ordinal: u64,
         /// What it changes.
         changes: Vec<Change>,
     },
@@ -70,14 +83,30 @@ pub enum SiteRecord {
     Local {
         /// Its place in the order of all sites.
         stamp: Stamp,
+        /// As for a decision; zero in version 1.
+        ordinal: u64,
         /// What it changes.
         changes: Vec<Change>,
     },
-    /// A one-phase or local commit became visible: a while after its record, and perhaps after decisions
-    /// whose records are later. Replaying goes by this order.
+    /// In version 1: a one-phase or local commit became visible, a while after its record, and perhaps after
+    /// decisions whose records are later. Since version 2 commits become visible in the order of their records.
     Applied {
         /// The how-manieth one-phase or local commit of the log, from 1.
+        place: u64,
+    },
+    /// All that has to be known of the records before, if the storage has the commits up to `ordinal`. As many
+    /// `Prepared` records as it says follow at once.
+    Checkpoint {
+        /// The present life.
+        incarnation: Incarnation,
+        /// The largest stamp so far.
+        clock: Stamp,
+        /// How many commits that change something are before it in the log.
         ordinal: u64,
+        /// How many transactions are in doubt.
+        in_doubt: u32,
+        /// One-phase commits of late, whose outcome the coordinator may ask for.
+        outcomes: Vec<(Gtid, Stamp)>,
     },
 }
 
@@ -86,9 +115,11 @@ pub enum SiteRecord {
 #[non_exhaustive]
 pub enum SiteRecordError {
     /// Written by a later version of this program.
-    #[error("it has format version {0}, and this program reads version 1: use the newer program")]
+    #[error(
+        "it has format version {0}, and this program reads versions up to 2: use the newer program"
+    )]
     NewerVersion(u8),
-    /// A kind that version 1 does not have.
+    /// A kind that its version does not have.
     #[error("it has the unknown kind {0}")]
     UnknownKind(u8),
     /// Too short, too long, or a field outside its bounds.
@@ -96,13 +127,14 @@ pub enum SiteRecordError {
     Malformed(&'static str),
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const LIFE: u8 = 1;
 const PREPARED: u8 = 2;
 const DECISION: u8 = 3;
 const ONE_PHASE: u8 = 4;
 const LOCAL: u8 = 5;
 const APPLIED: u8 = 6;
+const CHECKPOINT: u8 = 7;
 
 const CAUSES: [AbortCause; 11] = [
     AbortCause::Client,
@@ -125,7 +157,7 @@ impl SiteRecord {
     /// If a list or a value has 2^32 elements: the limits of a site keep them far below.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer(vec![VERSION]);
+        let mut out = Writer(vec![self.version()]);
         match self {
             Self::Life { incarnation, clock } => {
                 out.byte(LIFE);
@@ -138,6 +170,8 @@ impl SiteRecord {
                 stamp,
                 read_only,
                 prepared,
+                after,
+                if_committed,
             } => {
                 out.byte(PREPARED);
                 out.number(gtid.0);
@@ -149,46 +183,89 @@ impl SiteRecord {
                 prepared.reads.iter().for_each(|key| out.bytes(key));
                 out.count(prepared.scans.len());
                 prepared.scans.iter().for_each(|range| out.range(range));
+                out.gtids(after);
+                out.gtids(if_committed);
             }
-            Self::Decision { gtid, decision } => {
+            Self::Decision {
+                gtid,
+                decision,
+                ordinal,
+            } => {
                 out.byte(DECISION);
                 out.number(gtid.0);
-                out.decision(*decision);
+                out.decision(*decision, *ordinal);
             }
             Self::OnePhase {
                 gtid,
                 stamp,
+                ordinal,
                 changes,
             } => {
                 out.byte(ONE_PHASE);
                 out.number(gtid.0);
-                out.number(stamp.0);
-                out.changes(changes);
+                out.alone(*stamp, *ordinal, changes);
             }
-            Self::Local { stamp, changes } => {
+            Self::Local {
+                stamp,
+                ordinal,
+                changes,
+            } => {
                 out.byte(LOCAL);
-                out.number(stamp.0);
-                out.changes(changes);
+                out.alone(*stamp, *ordinal, changes);
             }
-            Self::Applied { ordinal } => {
+            Self::Applied { place } => {
                 out.byte(APPLIED);
+                out.number(*place);
+            }
+            Self::Checkpoint {
+                incarnation,
+                clock,
+                ordinal,
+                in_doubt,
+                outcomes,
+            } => {
+                out.byte(CHECKPOINT);
+                out.number(incarnation.0);
+                out.number(clock.0);
                 out.number(*ordinal);
+                out.0.extend_from_slice(&in_doubt.to_le_bytes());
+                out.count(outcomes.len());
+                for (gtid, stamp) in outcomes {
+                    out.number(gtid.0);
+                    out.number(stamp.0);
+                }
             }
         }
         out.0
     }
 
+    /// The version that has such a record.
+    const fn version(&self) -> u8 {
+        match self {
+            Self::Applied { .. }
+            | Self::OnePhase { ordinal: 0, .. }
+            | Self::Local { ordinal: 0, .. } => 1,
+            Self::Life { .. }
+            | Self::Prepared { .. }
+            | Self::Decision { .. }
+            | Self::OnePhase { .. }
+            | Self::Local { .. }
+            | Self::Checkpoint { .. } => VERSION,
+        }
+    }
+
     /// Reads the bytes of one record.
     ///
     /// # Errors
-    /// If they are not exactly one record of version 1.
+    /// If they are not exactly one record of version 1 or 2.
     pub fn decode(bytes: &[u8]) -> Result<Self, SiteRecordError> {
         let mut reader = Reader(bytes);
-        match reader.byte()? {
-            VERSION => {}
-            newer if newer > VERSION => return Err(SiteRecordError::NewerVersion(newer)),
-            _ => return Err(SiteRecordError::Malformed("version zero")),
-        }
+        let first = match reader.byte()? {
+            1 => true,
+            VERSION => false,
+            0 => return Err(SiteRecordError::Malformed("version zero")),
+            newer => return Err(SiteRecordError::NewerVersion(newer)),
+        };
         let record = match reader.byte()? {
             LIFE => Self::Life {
                 incarnation: Incarnation(reader.number()?),
@@ -204,22 +281,31 @@ impl SiteRecord {
                     reads: reader.list(Reader::key)?,
                     scans: reader.list(Reader::range)?,
                 },
+                after: reader.gtids(first)?,
+                if_committed: reader.gtids(first)?,
             },
-            DECISION => Self::Decision {
-                gtid: Gtid(reader.number()?),
-                decision: reader.decision()?,
-            },
+            DECISION => reader.decision(first)?,
             ONE_PHASE => Self::OnePhase {
                 gtid: Gtid(reader.number()?),
                 stamp: Stamp(reader.number()?),
+                ordinal: reader.ordinal(first)?,
                 changes: reader.list(Reader::change)?,
             },
             LOCAL => Self::Local {
                 stamp: Stamp(reader.number()?),
+                ordinal: reader.ordinal(first)?,
                 changes: reader.list(Reader::change)?,
             },
-            APPLIED => Self::Applied {
+            APPLIED if first => Self::Applied {
+                place: reader.number()?,
+            },
+            CHECKPOINT if !first => Self::Checkpoint {
+                incarnation: Incarnation(reader.number()?),
+                clock: Stamp(reader.number()?),
                 ordinal: reader.number()?,
+                in_doubt: u32::from_le_bytes(reader.array()?),
+                outcomes: reader
+                    .list(|reader| Ok((Gtid(reader.number()?), Stamp(reader.number()?))))?,
             },
             other => return Err(SiteRecordError::UnknownKind(other)),
         };
@@ -243,7 +329,12 @@ impl SiteRecord {
         let changes: usize = prepared.changes.iter().map(change).sum();
         let reads: usize = prepared.reads.iter().map(|key| 4 + key.len()).sum();
         let scans: usize = prepared.scans.iter().map(range).sum();
-        2 + 3 * 8 + 1 + 3 * 4 + changes + reads + scans
+        2 + 3 * 8 + 1 + 5 * 4 + changes + reads + scans
+    }
+
+    /// Whether bytes say of themselves that they are a checkpoint; they may be damaged behind that.
+    pub(super) fn is_checkpoint(bytes: &[u8]) -> bool {
+        bytes.starts_with(&[VERSION, CHECKPOINT])
     }
 }
 
@@ -299,13 +390,28 @@ impl Writer {
         }
     }
 
-    fn decision(&mut self, decision: Decision) {
+    fn gtids(&mut self, gtids: &[Gtid]) {
+        self.count(gtids.len());
+        gtids.iter().for_each(|gtid| self.number(gtid.0));
+    }
+
+    fn alone(&mut self, stamp: Stamp, ordinal: u64, changes: &[Change]) {
+        self.number(stamp.0);
+        if ordinal > 0 {
+            self.number(ordinal);
+        }
+        self.changes(changes);
+    }
+
+    fn decision(&mut self, decision: Decision, ordinal: u64) {
         match decision {
             Decision::Commit { stamp } => {
                 self.byte(1);
                 self.number(stamp.0);
+                self.number(ordinal);
             }
             Decision::Abort { cause } => {
+                assert_eq!(ordinal, 0, "an abort changes nothing");
                 self.byte(0);
                 let place = CAUSES.iter().position(|other| *other == cause);
                 let code = place.and_then(|place| u8::try_from(place + 1).ok());
@@ -397,16 +503,43 @@ impl<'a> Reader<'a> {
         Ok(list)
     }
 
-    fn decision(&mut self) -> Result<Decision, SiteRecordError> {
+    /// A list that version 1 does not have.
+    fn gtids(&mut self, first: bool) -> Result<Vec<Gtid>, SiteRecordError> {
+        if first {
+            return Ok(Vec::new());
+        }
+        self.list(|reader| Ok(Gtid(reader.number()?)))
+    }
+
+    /// The ordinal of a commit that changes something; zero in version 1.
+    fn ordinal(&mut self, first: bool) -> Result<u64, SiteRecordError> {
+        if first {
+            return Ok(0);
+        }
+        match self.number()? {
+            0 => Err(SiteRecordError::Malformed("an ordinal of zero")),
+            ordinal => Ok(ordinal),
+        }
+    }
+
+    fn decision(&mut self, first: bool) -> Result<SiteRecord, SiteRecordError> {
+        let gtid = Gtid(self.number()?);
         if self.flag()? {
-            return Ok(Decision::Commit {
-                stamp: Stamp(self.number()?),
+            let stamp = Stamp(self.number()?);
+            return Ok(SiteRecord::Decision {
+                gtid,
+                decision: Decision::Commit { stamp },
+                ordinal: if first { 0 } else { self.number()? },
             });
         }
         let place = usize::from(self.byte()?).checked_sub(1);
         let cause = place.and_then(|place| CAUSES.get(place));
         let cause = *cause.ok_or(SiteRecordError::Malformed("an unknown cause of an abort"))?;
-        Ok(Decision::Abort { cause })
+        Ok(SiteRecord::Decision {
+            gtid,
+            decision: Decision::Abort { cause },
+            ordinal: 0,
+        })
     }
 }
 

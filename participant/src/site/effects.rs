@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use co_core::Gtid;
+use co_core::{Gtid, Stamp};
 use coco::protocol::{
     AbortCause, Decision as Decided, Dependencies, GtidParts, ReleasedVote, Time, ToParticipant,
     Token, VoterEffect, Wait,
 };
 
+use super::checkpoint::REMEMBERED_OUTCOMES;
+use super::commits::Doubt;
 use super::inbox::Event;
 use super::{Input, MAX_SITE_RECORD_BYTES, REMEMBERED_ABORTS, Site, SiteRecord, State, cause_of};
 use crate::participant::{Ballot, Blocked, Decision, Participant, Prepared, TxnName};
@@ -41,6 +43,9 @@ impl Site {
             }
             Input::Tick => {
                 state.voter.handle_tick(now, &mut effects);
+                if self.participant.stored().failure().is_some() {
+                    self.inbox.push(Event::LogFailed);
+                }
                 let waits: Vec<Wait> = self.participant.blocked().into_iter().map(wait).collect();
                 state.voter.handle_blocked(now, &waits, &mut effects);
             }
@@ -58,6 +63,9 @@ impl Site {
     /// Handles events until none is left: doing what one asks for may bring the next.
     pub(super) fn drain(&self, state: &mut State, now: Time) {
         while let Some(event) = self.inbox.pop() {
+            let Some(event) = state.hold_back(event) else {
+                continue;
+            };
             let mut effects = Vec::new();
             match event {
                 Event::Released(gtid, ballot) => {
@@ -74,8 +82,11 @@ impl Site {
                 Event::LogFailed if state.log_failed => {}
                 Event::LogFailed => {
                     state.log_failed = true;
+                    self.end_turns(state);
                     state.voter.handle_log_failed(&mut effects);
                 }
+                Event::HeldBack(_) => unreachable!("it was unpacked above"),
+                Event::Checkpointed(first, ordinal) => self.checkpointed(state, first, ordinal),
                 Event::LocalReleased(name, ballot, done) => {
                     self.local_released(state, name, ballot, done);
                 }
@@ -85,7 +96,9 @@ impl Site {
                 Event::LocalLost(done) => Self::local_lost(done),
             }
             self.perform(state, effects);
+            self.settle(state);
         }
+        self.checkpoint(state);
     }
 
     /// The vote as the voter wants it. What a YES has to log is taken here, where a transaction that is
@@ -135,42 +148,25 @@ impl Site {
                     depends,
                     token,
                 } => {
-                    assert!(
-                        depends.is_empty(),
-                        "no engine here votes before its predecessors"
-                    );
-                    let priority = state.priorities.get(&gtid).copied();
-                    let record = SiteRecord::Prepared {
-                        gtid,
-                        priority: priority.expect("S2: who voted has begun here and not ended"),
-                        stamp,
-                        read_only,
-                        prepared: take_prepared(state, gtid),
-                    };
-                    self.append(&record, token);
+                    let record = prepared_record(state, gtid, stamp, read_only, depends);
+                    self.append(state, &record, token);
                 }
                 VoterEffect::AppendOnePhase { gtid, stamp, token } => {
-                    let changes = take_prepared(state, gtid).changes;
-                    state.count_alone(TxnName::Global(gtid));
-                    self.append(
-                        &SiteRecord::OnePhase {
-                            gtid,
-                            stamp,
-                            changes,
-                        },
-                        token,
-                    );
+                    let record = one_phase_record(state, gtid, stamp);
+                    self.append(state, &record, token);
                 }
                 VoterEffect::AppendDecision {
                     gtid,
                     decision,
                     token,
                 } => {
-                    self.append(&SiteRecord::Decision { gtid, decision }, token);
+                    let record = decision_record(state, gtid, decision);
+                    self.append(state, &record, token);
                 }
                 VoterEffect::AppendDecisionLazy { gtid, decision } => {
-                    let record = SiteRecord::Decision { gtid, decision };
-                    self.log.append_lazy(&record.encode());
+                    let record = decision_record(state, gtid, decision).encode();
+                    state.checkpoints.count(&record);
+                    self.log.append_lazy(&record);
                 }
                 VoterEffect::Apply { gtid, decision } => self.apply(state, gtid, decision),
                 VoterEffect::Send { to, message } => (self.outbox)(to, message),
@@ -188,32 +184,120 @@ impl Site {
         );
     }
 
-    fn append(&self, record: &SiteRecord, token: Token) {
-        let inbox = Arc::clone(&self.inbox);
+    fn append(&self, state: &mut State, record: &SiteRecord, token: Token) {
+        self.force(state, record, move |written| match written {
+            Ok(()) => [Some(Event::Durable(token)), None],
+            Err(()) => [Some(Event::LogFailed), None],
+        });
+    }
+
+    /// Appends a record; `then` says what it means that it is durable, or is not.
+    pub(super) fn force(
+        &self,
+        state: &mut State,
+        record: &SiteRecord,
+        then: impl FnOnce(Result<(), ()>) -> [Option<Event>; 2] + Send + 'static,
+    ) {
+        let record = record.encode();
+        state.checkpoints.count(&record);
+        let (logged, inbox) = (state.commits.on_logged(), Arc::clone(&self.inbox));
         self.log.append(
-            &record.encode(),
+            &record,
             Box::new(move |written| {
-                inbox.push(written.map_or(Event::LogFailed, |_lsn| Event::Durable(token)));
+                let written = written.map_or(Err(()), |_lsn| {
+                    logged();
+                    Ok(())
+                });
+                for event in then(written).into_iter().flatten() {
+                    inbox.push(event);
+                }
             }),
         );
     }
 
     fn apply(&self, state: &mut State, gtid: Gtid, decision: Decided) {
         let name = TxnName::Global(gtid);
-        let decided = match decision {
-            Decided::Commit { stamp } => Decision::Commit(stamp),
+        match decision {
+            Decided::Commit { stamp } => {
+                state.clock = state.clock.max(stamp);
+                let decided = state.doubts.get(&gtid).and_then(|doubt| doubt.decided);
+                self.commit(state, name, decided.unwrap_or(0), stamp);
+            }
             Decided::Abort { cause } => {
                 remember_abort(state, gtid, cause);
-                Decision::Abort
+                self.participant
+                    .decide(name, Decision::Abort)
+                    .expect("S2: nobody else has committed it");
+                state.forget(name);
             }
-        };
-        self.participant
-            .decide(name, decided)
-            .expect("S2: only who voted here is committed, and nobody else has ended it");
-        self.mark_applied(state, name);
-        state.ending.remove(&name);
-        state.priorities.remove(&gtid);
-        state.prepared.remove(&gtid);
+        }
+    }
+}
+
+fn prepared_record(
+    state: &mut State,
+    gtid: Gtid,
+    stamp: Stamp,
+    read_only: bool,
+    depends: Dependencies,
+) -> SiteRecord {
+    let priority = state.priorities.get(&gtid).copied();
+    let prepared = take_prepared(state, gtid);
+    let doubt = Doubt {
+        stamp,
+        read_only,
+        changes: !prepared.changes.is_empty(),
+        after: depends.after.into_iter().collect(),
+        if_committed: depends.if_committed.into_iter().collect(),
+        decided: None,
+    };
+    state.clock = state.clock.max(stamp);
+    let record = SiteRecord::Prepared {
+        gtid,
+        priority: priority.expect("S2: who voted has begun here and not ended"),
+        stamp,
+        read_only,
+        prepared,
+        after: doubt.after.clone(),
+        if_committed: doubt.if_committed.clone(),
+    };
+    state.doubts.insert(gtid, doubt);
+    record
+}
+
+fn one_phase_record(state: &mut State, gtid: Gtid, stamp: Stamp) -> SiteRecord {
+    state.clock = state.clock.max(stamp);
+    state.outcomes.push_back((gtid, stamp));
+    if state.outcomes.len() > REMEMBERED_OUTCOMES {
+        state.outcomes.pop_front();
+    }
+    SiteRecord::OnePhase {
+        gtid,
+        stamp,
+        ordinal: state.commits.give_alone(TxnName::Global(gtid)),
+        changes: take_prepared(state, gtid).changes,
+    }
+}
+
+/// From here on the transaction is not in doubt.
+fn decision_record(state: &mut State, gtid: Gtid, decision: Decided) -> SiteRecord {
+    let mut ordinal = 0;
+    match (decision, state.doubts.get_mut(&gtid)) {
+        (Decided::Commit { .. }, doubt) => {
+            let doubt = doubt.expect("S2: a commit is logged of what was prepared here");
+            if doubt.changes {
+                ordinal = state.commits.give();
+            }
+            doubt.decided = Some(ordinal);
+        }
+        (Decided::Abort { .. }, _) => {
+            state.doubts.remove(&gtid);
+        }
+    }
+    SiteRecord::Decision {
+        gtid,
+        decision,
+        ordinal,
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use co_core::{Gtid, Stamp};
+use coco::log::Lsn;
 use coco::protocol::Token;
 
 use super::{OnLocal, Wake};
@@ -24,7 +25,11 @@ pub(super) enum Event {
     LocalDurable(u64, Stamp, OnLocal),
     /// The record of a local commit is not, and may be on the disk nevertheless.
     LocalLost(OnLocal),
-    /// The log takes no more records.
+    /// A vote that was held back until the log had caught up.
+    HeldBack(Box<Event>),
+    /// A checkpoint is durable, which begins here and has the commits up to this ordinal before it.
+    Checkpointed(Lsn, u64),
+    /// The log takes no more records, or the storage no more commits.
     LogFailed,
 }
 

@@ -32,7 +32,7 @@ pub enum LocalOutcome {
 impl Site {
     pub(super) fn start_local(&self, state: &mut State, name: u64, done: OnLocal) {
         if state.log_failed {
-            self.end_local(state, name, Decision::Abort);
+            self.abort_local(state, name);
             done(LocalOutcome::Aborted {
                 cause: AbortCause::LogFailure,
             });
@@ -61,13 +61,14 @@ impl Site {
         let (stamp, read_only) = match ballot {
             Ballot::Yes { stamp, read_only } => (stamp, read_only),
             Ballot::No(reason) => {
-                self.end_local(state, name, Decision::Abort);
+                self.abort_local(state, name);
                 done(LocalOutcome::Aborted {
                     cause: cause_of(reason),
                 });
                 return;
             }
         };
+        state.clock = state.clock.max(stamp);
         if read_only || !state.durable {
             self.local_durable(state, name, stamp, done);
             return;
@@ -76,34 +77,33 @@ impl Site {
         let prepared = prepared.expect("S2: nobody else ends a local transaction that has voted");
         let fits = SiteRecord::prepared_len(&prepared) <= MAX_SITE_RECORD_BYTES;
         if state.log_failed || !fits {
-            self.end_local(state, name, Decision::Abort);
+            self.abort_local(state, name);
             done(LocalOutcome::Aborted {
                 cause: AbortCause::LogFailure,
             });
             return;
         }
-        state.count_alone(TxnName::Local(name));
         let record = SiteRecord::Local {
             stamp,
+            ordinal: state.commits.give_alone(TxnName::Local(name)),
             changes: prepared.changes,
         };
-        let inbox = Arc::clone(&self.inbox);
-        self.log.append(
-            &record.encode(),
-            Box::new(move |written| match written {
-                Ok(_lsn) => inbox.push(Event::LocalDurable(name, stamp, done)),
-                Err(_) => {
-                    inbox.push(Event::LogFailed);
-                    inbox.push(Event::LocalLost(done));
-                }
-            }),
-        );
+        self.force(state, &record, move |written| match written {
+            Ok(()) => [Some(Event::LocalDurable(name, stamp, done)), None],
+            Err(()) => [Some(Event::LogFailed), Some(Event::LocalLost(done))],
+        });
     }
 
     /// Makes the transaction visible: its record is durable, or it needs none (S5).
     pub(super) fn local_durable(&self, state: &mut State, name: u64, stamp: Stamp, done: OnLocal) {
-        self.end_local(state, name, Decision::Commit(stamp));
-        done(LocalOutcome::Committed { stamp });
+        self.commit(state, TxnName::Local(name), 0, stamp);
+        let ended = !state.ending.contains(&TxnName::Local(name));
+        done(if ended {
+            LocalOutcome::Committed { stamp }
+        } else {
+            // In the log, and the storage failed under it.
+            LocalOutcome::Unknown
+        });
     }
 
     /// Its record may be on the disk: it stays as it is, neither visible nor undone, until a restart.
@@ -111,28 +111,11 @@ impl Site {
         done(LocalOutcome::Unknown);
     }
 
-    fn end_local(&self, state: &mut State, name: u64, decision: Decision) {
+    fn abort_local(&self, state: &mut State, name: u64) {
         let name = TxnName::Local(name);
         self.participant
-            .decide(name, decision)
-            .expect("S2: only who voted here is committed, and nobody else has ended it");
-        self.mark_applied(state, name);
-        state.ending.remove(&name);
-    }
-
-    /// A commit that has waited for its record is visible now (S4).
-    pub(super) fn mark_applied(&self, state: &mut State, name: TxnName) {
-        if let Some(ordinal) = state.alone.remove(&name) {
-            self.log
-                .append_lazy(&SiteRecord::Applied { ordinal }.encode());
-        }
-    }
-}
-
-impl State {
-    /// The next append is the commit of a transaction that this site alone decides.
-    pub(super) fn count_alone(&mut self, name: TxnName) {
-        self.alone_count += 1;
-        self.alone.insert(name, self.alone_count);
+            .decide(name, Decision::Abort)
+            .expect("S2: nobody else has committed it");
+        state.forget(name);
     }
 }

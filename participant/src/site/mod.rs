@@ -12,15 +12,19 @@
 //! - S1 Effects are carried out in the order in which the voter gave them, by one caller at a time.
 //! - S2 Nobody but the voter ends a transaction whose vote was asked for: [`Site::abandon`] leaves it.
 //! - S3 Nothing is said to the coordinator before the record of this life's incarnation is durable.
-//! - S4 The log holds what was applied in the order in which it was: a decision is appended in the same step
-//!   in which it is applied, and a commit that waits for its own record is followed by a marker when it is
-//!   applied. Replaying the log therefore gives every version the number that it had.
+//! - S4 Commits are applied in the order of their records in the log, and numbered in it. Replaying the log
+//!   therefore gives every version the number that it had (`commits`).
 //! - S5 A local transaction is visible only after its record is durable.
+//! - S6 A durable storage has no commit that the log does not hold, and the log loses none that the storage has
+//!   not made durable (`checkpoint`).
+//! - S7 When log or storage has failed, nothing new is taken or promised before a restart.
 //!
 //! Lock order: the site's own lock, then the engine's, then the inbox. The callbacks that a site hands to
 //! engine and log take the inbox alone.
 
+mod checkpoint;
 mod codec;
+mod commits;
 mod effects;
 mod inbox;
 mod local;
@@ -29,20 +33,24 @@ mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
-use co_core::{AbortReason, Gtid, Priority};
+use co_core::{AbortReason, Gtid, Priority, Stamp};
 use coco::log::Log;
 use coco::protocol::{
     AbortCause, CoordinatorId, Incarnation, SiteName, Time, ToCoordinator, ToParticipant, Voter,
     VoterConfig, VoterStats,
 };
 
+use self::checkpoint::Checkpoints;
+use self::commits::{Commits, Doubt};
 use self::inbox::Inbox;
 use crate::error::OperationError;
 use crate::participant::{Begin, Decision, Participant, Prepared, TxnName};
 use crate::sync::Mutex;
 
+pub use checkpoint::CHECKPOINT_BYTES;
 pub use codec::{MAX_SITE_RECORD_BYTES, SiteRecord, SiteRecordError};
 pub use local::{LocalOutcome, OnLocal};
 pub use nolog::NoLog;
@@ -83,7 +91,8 @@ pub struct SiteConfig {
 
 /// What a site is made of and where it speaks.
 pub struct Parts {
-    /// The engine, with an empty store: [`Site::open`] fills it from the records.
+    /// The engine, on an empty storage or on the one it had: [`Site::open`] gives it from the records what is
+    /// not there.
     pub participant: Arc<dyn Participant>,
     /// The log that `records` were read from.
     pub log: Arc<dyn Log>,
@@ -118,10 +127,14 @@ struct State {
     ending: BTreeSet<TxnName>,
     /// What voted transactions have to log, between the vote and the append.
     prepared: BTreeMap<Gtid, Prepared>,
-    /// One-phase and local commits that wait for their records, each with its place among all of the log.
-    alone: BTreeMap<TxnName, u64>,
-    /// How many one-phase and local commits the log holds.
-    alone_count: u64,
+    /// Transactions with a `Prepared` record, until their decisions are applied.
+    doubts: BTreeMap<Gtid, Doubt>,
+    commits: Commits,
+    checkpoints: Checkpoints,
+    /// The largest stamp in the log, or given up to now.
+    clock: Stamp,
+    /// One-phase commits of late.
+    outcomes: VecDeque<(Gtid, Stamp)>,
     /// Why the last global transactions were aborted by decision: their clients may ask later.
     aborted: BTreeMap<Gtid, AbortCause>,
     aborted_order: VecDeque<Gtid>,
@@ -219,10 +232,29 @@ impl Site {
         self.state.lock().aborted.get(&gtid).copied()
     }
 
-    /// The log has failed: the site takes no more work, and a restart has to read what is on the disk.
+    /// The log or the storage has failed: the site takes no more work, and a restart has to read what is on the
+    /// disk.
     #[must_use]
     pub fn log_failed(&self) -> bool {
         self.state.lock().log_failed
+    }
+
+    /// Sets by how many bytes the log grows between two checkpoints; [`CHECKPOINT_BYTES`] otherwise. A site
+    /// whose storage is volatile makes none.
+    pub fn checkpoint_every(&self, bytes: u64) {
+        self.state.lock().checkpoints.set_every(bytes);
+    }
+
+    /// How many checkpoints there were in this life.
+    #[must_use]
+    pub fn checkpoints(&self) -> u64 {
+        self.state.lock().checkpoints.done
+    }
+
+    /// Why the log could not be cut after the last checkpoint. It goes on growing until that is mended.
+    #[must_use]
+    pub fn cut_failure(&self) -> Option<Arc<io::Error>> {
+        self.state.lock().checkpoints.failure.clone()
     }
 
     /// The site's name.
@@ -247,6 +279,18 @@ impl Site {
     #[must_use]
     pub fn stats(&self) -> VoterStats {
         self.state.lock().voter.stats().clone()
+    }
+}
+
+impl State {
+    /// The transaction has ended.
+    fn forget(&mut self, name: TxnName) {
+        self.ending.remove(&name);
+        if let TxnName::Global(gtid) = name {
+            self.priorities.remove(&gtid);
+            self.prepared.remove(&gtid);
+            self.doubts.remove(&gtid);
+        }
     }
 }
 

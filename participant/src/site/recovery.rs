@@ -1,4 +1,8 @@
-//! Opening a site on what its log holds.
+//! Opening a site on what its log and its storage hold.
+//!
+//! A durable storage has a prefix of the commits of the log (S6) and says how many. So replaying starts at the
+//! last checkpoint that is not beyond it, and skips the commits that are there: doing them again would count
+//! increments twice.
 //!
 //! Commits that change nothing leave no record, but they had stamps. So that stamps go on growing over a
 //! restart, each life starts its clock [`CLOCK_STEP`] beyond the largest stamp in the log: more than the
@@ -10,13 +14,17 @@ use std::sync::Arc;
 use co_core::{Gtid, Priority, Stamp};
 use coco::protocol::{Decision, Dependencies, Durability, InDoubt, Incarnation, Time, Voter};
 
+use super::checkpoint::{Checkpoints, REMEMBERED_OUTCOMES};
+use super::commits::{Commits, Doubt};
 use super::inbox::{Event, Inbox};
 use super::{Parts, Site, SiteConfig, SiteRecord, SiteRecordError, State};
-use crate::participant::{Change, Participant, Prepared, TxnName};
+use crate::engine::each_row;
+use crate::participant::{Change, Participant, Prepared, TxnName, Value};
+use crate::storage::StorageError;
 use crate::sync::Mutex;
 
-/// Why a site's records make no sense.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+/// Why a site does not open.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoverError {
     /// A record cannot be read.
@@ -29,14 +37,14 @@ pub enum RecoverError {
     },
     /// A commit that nobody asked for is said to have been applied.
     #[error(
-        "record {index} of the site's log says that commit {ordinal} was applied, which is not there; \
+        "record {index} of the site's log says that commit {place} was applied, which is not there; \
          restore the whole log folder from a copy"
     )]
     NotWaiting {
         /// Its place, from 1.
         index: usize,
         /// Which commit.
-        ordinal: u64,
+        place: u64,
     },
     /// A commit of a transaction that was never prepared, or was decided before: records are missing, or
     /// the log is not one site's.
@@ -50,28 +58,75 @@ pub enum RecoverError {
         /// Whose commit.
         gtid: Gtid,
     },
+    /// A commit has another ordinal than its place: records are missing, or the log is not one site's.
+    #[error(
+        "record {index} of the site's log is numbered as commit {found}, and commit {expected} is due; \
+         restore the whole log folder from a copy"
+    )]
+    OutOfOrder {
+        /// Its place, from 1.
+        index: usize,
+        /// Its ordinal.
+        found: u64,
+        /// What must come.
+        expected: u64,
+    },
+    /// The storage lacks commits that are not in the log any more.
+    #[error(
+        "the store holds the site's commits up to {stored}, and the log begins after commit {cut}: open the \
+         store that belongs to this log, or restore the folders of both from one copy"
+    )]
+    StoreBehind {
+        /// The last commit in the storage.
+        stored: u64,
+        /// The last commit that the log does not have.
+        cut: u64,
+    },
+    /// The storage has commits that the log does not know: the log, or its end, is lost.
+    #[error(
+        "the store holds the site's commits up to {stored}, and the log only up to {logged}: records of the log \
+         are lost, and with them what is in doubt; restore the folders of log and store from one copy"
+    )]
+    StoreAhead {
+        /// The last commit in the storage.
+        stored: u64,
+        /// The last commit in the log.
+        logged: u64,
+    },
+    /// The storage has failed.
+    #[error(transparent)]
+    Storage(StorageError),
 }
 
-struct Doubt {
+/// A one-phase or local commit.
+type Waiting = (Option<Gtid>, Stamp, Vec<Change>);
+
+struct InLog {
     priority: Priority,
-    stamp: Stamp,
-    read_only: bool,
+    doubt: Doubt,
     prepared: Prepared,
 }
 
 /// How far the clock jumps with each life.
 const CLOCK_STEP: u64 = 1 << 32;
 
+/// After how many commits the storage gets what is replayed.
+const SETTLE_EVERY: u64 = 1024;
+
 /// What the records add up to, beyond what the engine was told.
-#[derive(Default)]
-struct Replayed {
+struct Replayed<'a> {
+    participant: &'a dyn Participant,
+    /// The last commit in the storage before.
+    stored: u64,
+    /// The last commit so far.
+    ordinal: u64,
     lives: Incarnation,
     clock: Stamp,
-    in_doubt: BTreeMap<Gtid, Doubt>,
-    one_phase: Vec<(Gtid, Stamp)>,
-    /// Commits whose marker has not come, by their place among those of the log.
-    waiting: BTreeMap<u64, (Stamp, Vec<Change>)>,
-    alone_count: u64,
+    in_doubt: BTreeMap<Gtid, InLog>,
+    outcomes: VecDeque<(Gtid, Stamp)>,
+    /// Commits of version 1 whose marker has not come, by their place among those of the log.
+    waiting: BTreeMap<u64, Waiting>,
+    places: u64,
 }
 
 pub(super) fn open(
@@ -81,38 +136,33 @@ pub(super) fn open(
     now: Time,
 ) -> Result<Site, RecoverError> {
     let durable = config.voter.durability == Durability::Durable;
-    let mut replayed = replay(&*parts.participant, records)?;
-    // Durable, and never applied: they were the last to come.
-    for (ordinal, (stamp, changes)) in std::mem::take(&mut replayed.waiting) {
-        parts.participant.restore(stamp, changes);
-        parts
-            .log
-            .append_lazy(&SiteRecord::Applied { ordinal }.encode());
+    let participant = Arc::clone(&parts.participant);
+    seed_history(&*participant)?;
+    let replayed = replay(&*participant, records)?;
+    let (incarnation, clock) = if durable {
+        let steps = if replayed.lives.0 > 0 { CLOCK_STEP } else { 0 };
+        let clock = Stamp(replayed.clock.0.saturating_add(steps));
+        (Incarnation(replayed.lives.0 + 1), clock)
+    } else {
+        (config.incarnation, replayed.clock)
+    };
+    participant.restore(clock, Vec::new());
+    let names = replayed.in_doubt.keys().map(|gtid| TxnName::Global(*gtid));
+    let ending: BTreeSet<TxnName> = names.collect();
+    if durable {
+        let recorder = participant.recorder();
+        recorder.begin_life(replayed.ordinal, &ending);
     }
-    let incarnation = if durable {
-        Incarnation(replayed.lives.0 + 1)
-    } else {
-        config.incarnation
-    };
-    let clock = if incarnation.0 > 1 && durable {
-        Stamp(replayed.clock.0.saturating_add(CLOCK_STEP))
-    } else {
-        replayed.clock
-    };
-    parts.participant.restore(clock, Vec::new());
-    let mut ending = BTreeSet::new();
     let mut priorities = BTreeMap::new();
+    let mut doubts = BTreeMap::new();
     let mut in_doubt = Vec::new();
-    for (gtid, doubt) in replayed.in_doubt {
+    for (gtid, in_log) in replayed.in_doubt {
         let Doubt {
-            priority,
-            stamp,
-            read_only,
-            prepared,
-        } = doubt;
-        parts.participant.recover(gtid, priority, stamp, prepared);
-        ending.insert(TxnName::Global(gtid));
-        priorities.insert(gtid, priority);
+            stamp, read_only, ..
+        } = in_log.doubt;
+        participant.recover(gtid, in_log.priority, stamp, in_log.prepared);
+        priorities.insert(gtid, in_log.priority);
+        doubts.insert(gtid, in_log.doubt);
         in_doubt.push(InDoubt {
             gtid,
             stamp,
@@ -121,7 +171,11 @@ pub(super) fn open(
             broken: false,
         });
     }
-    let voter = Voter::recover(config.voter, incarnation, now, in_doubt, replayed.one_phase);
+    check_storage(&*participant)?;
+    let outcomes = replayed.outcomes;
+    let one_phase: Vec<_> = outcomes.iter().copied().collect();
+    let voter = Voter::recover(config.voter, incarnation, now, in_doubt, one_phase);
+    let bytes = records.iter().map(|record| record.len() as u64).sum();
     let state = State {
         voter,
         incarnation,
@@ -132,14 +186,17 @@ pub(super) fn open(
         priorities,
         ending,
         prepared: BTreeMap::new(),
-        alone: BTreeMap::new(),
-        alone_count: replayed.alone_count,
+        doubts,
+        commits: Commits::replayed(replayed.ordinal),
+        checkpoints: Checkpoints::new(bytes),
+        clock,
+        outcomes,
         aborted: BTreeMap::new(),
         aborted_order: VecDeque::new(),
     };
     let site = Site {
         name: config.name,
-        participant: parts.participant,
+        participant,
         log: parts.log,
         outbox: parts.outbox,
         inbox: Arc::new(Inbox::new(parts.wake)),
@@ -162,15 +219,125 @@ fn begin_life(site: &Site, record: &SiteRecord) {
     );
 }
 
-/// Tells the engine what has committed, in the order of the log (S4), and gathers the rest.
-fn replay(participant: &dyn Participant, records: &[Vec<u8>]) -> Result<Replayed, RecoverError> {
-    let mut replayed = Replayed::default();
-    for (bytes, index) in records.iter().zip(1..) {
-        let record = SiteRecord::decode(bytes);
-        match record.map_err(|source| RecoverError::Record { index, source })? {
+fn check_storage(participant: &dyn Participant) -> Result<(), RecoverError> {
+    let failure = participant.stored().failure();
+    failure.map_or(Ok(()), |error| Err(RecoverError::Storage(error)))
+}
+
+/// Names, in a new history, who installed what the storage holds.
+fn seed_history(participant: &dyn Participant) -> Result<(), RecoverError> {
+    let storage = participant.stored().storage();
+    let newest = participant.recorder().newest();
+    if newest.is_none_or(|newest| newest >= storage.mark().ordinal) {
+        return Ok(());
+    }
+    let mut commits: BTreeMap<u64, (Stamp, Vec<Change>)> = BTreeMap::new();
+    let scanned = each_row(&**storage, |key, cell| {
+        let commit = commits.entry(cell.version);
+        let (_, changes) = commit.or_insert_with(|| (cell.stamp, Vec::new()));
+        let key = Arc::clone(key);
+        changes.push(match cell.value {
+            // The history names the key alone.
+            Some(_) => Change::Put(key, Value::from([].as_slice())),
+            None => Change::Delete(key),
+        });
+    });
+    scanned.map_err(RecoverError::Storage)?;
+    for (version, (stamp, changes)) in commits {
+        participant.recorder().restored(stamp, version, &changes);
+    }
+    Ok(())
+}
+
+fn decode(records: &[Vec<u8>], index: usize) -> Result<SiteRecord, RecoverError> {
+    let record = SiteRecord::decode(&records[index]);
+    record.map_err(|source| RecoverError::Record {
+        index: index + 1,
+        source,
+    })
+}
+
+/// Where to start: at the last checkpoint that is whole and not beyond the storage, or at the beginning.
+fn start(records: &[Vec<u8>], stored: u64) -> Result<usize, RecoverError> {
+    let mut cut = None;
+    for index in (0..records.len()).rev() {
+        if !SiteRecord::is_checkpoint(&records[index]) {
+            continue;
+        }
+        let SiteRecord::Checkpoint {
+            ordinal, in_doubt, ..
+        } = decode(records, index)?
+        else {
+            unreachable!("it says that it is a checkpoint");
+        };
+        let behind = u64::try_from(records.len() - 1 - index).unwrap_or(u64::MAX);
+        if behind < u64::from(in_doubt) {
+            continue;
+        }
+        if ordinal <= stored {
+            return Ok(index);
+        }
+        cut = Some(ordinal);
+    }
+    let whole = match records.first() {
+        None => true,
+        Some(_) => matches!(
+            decode(records, 0)?,
+            SiteRecord::Life {
+                incarnation: Incarnation(1),
+                ..
+            }
+        ),
+    };
+    match cut {
+        Some(cut) if !whole => Err(RecoverError::StoreBehind { stored, cut }),
+        Some(_) | None => Ok(0),
+    }
+}
+
+/// Tells the engine what has committed and is not in the storage, in the order of the log (S4), and gathers the
+/// rest.
+fn replay<'a>(
+    participant: &'a dyn Participant,
+    records: &[Vec<u8>],
+) -> Result<Replayed<'a>, RecoverError> {
+    let stored = participant.stored().newest();
+    let start = start(records, stored)?;
+    let mut replayed = Replayed {
+        participant,
+        stored,
+        ordinal: 0,
+        lives: Incarnation::default(),
+        clock: Stamp::default(),
+        in_doubt: BTreeMap::new(),
+        outcomes: VecDeque::new(),
+        waiting: BTreeMap::new(),
+        places: 0,
+    };
+    for index in start..records.len() {
+        let record = decode(records, index)?;
+        replayed.take(record, index + 1, index == start)?;
+        check_storage(participant)?;
+    }
+    replayed.end_waiting();
+    if stored > replayed.ordinal {
+        return Err(RecoverError::StoreAhead {
+            stored,
+            logged: replayed.ordinal,
+        });
+    }
+    participant.stored().settle(replayed.ordinal);
+    check_storage(participant)?;
+    Ok(replayed)
+}
+
+impl Replayed<'_> {
+    fn take(&mut self, record: SiteRecord, index: usize, first: bool) -> Result<(), RecoverError> {
+        match record {
             SiteRecord::Life { incarnation, clock } => {
-                replayed.lives = replayed.lives.max(incarnation);
-                replayed.clock = replayed.clock.max(clock);
+                self.end_waiting();
+                self.lives = self.lives.max(incarnation);
+                self.clock = self.clock.max(clock);
             }
             SiteRecord::Prepared {
                 gtid,
@@ -178,53 +345,148 @@ fn replay(participant: &dyn Participant, records: &[Vec<u8>]) -> Result<Replayed
                 stamp,
                 read_only,
                 prepared,
+                after,
+                if_committed,
             } => {
-                replayed.clock = replayed.clock.max(stamp);
+                self.clock = self.clock.max(stamp);
                 let doubt = Doubt {
-                    priority,
                     stamp,
                     read_only,
+                    changes: !prepared.changes.is_empty(),
+                    after,
+                    if_committed,
+                    decided: None,
+                };
+                let in_log = InLog {
+                    priority,
+                    doubt,
                     prepared,
                 };
-                replayed.in_doubt.insert(gtid, doubt);
+                self.in_doubt.insert(gtid, in_log);
             }
-            SiteRecord::Decision { gtid, decision } => {
-                let doubt = replayed.in_doubt.remove(&gtid);
-                match (decision, doubt) {
-                    (Decision::Commit { stamp }, Some(doubt)) => {
-                        replayed.clock = replayed.clock.max(stamp);
-                        participant.restore(stamp, doubt.prepared.changes);
-                    }
-                    (Decision::Commit { .. }, None) => {
-                        return Err(RecoverError::NotInDoubt { index, gtid });
-                    }
-                    (Decision::Abort { .. }, _) => {}
-                }
-            }
+            SiteRecord::Decision {
+                gtid,
+                decision,
+                ordinal,
+            } => return self.decided(index, gtid, decision, ordinal),
             SiteRecord::OnePhase {
                 gtid,
                 stamp,
+                ordinal,
                 changes,
             } => {
-                replayed.alone(stamp, changes);
-                replayed.one_phase.push((gtid, stamp));
+                self.outcomes.push_back((gtid, stamp));
+                if self.outcomes.len() > REMEMBERED_OUTCOMES {
+                    self.outcomes.pop_front();
+                }
+                return self.alone(index, Some(gtid), stamp, ordinal, changes);
             }
-            SiteRecord::Local { stamp, changes } => replayed.alone(stamp, changes),
-            SiteRecord::Applied { ordinal } => {
-                let waiting = replayed.waiting.remove(&ordinal);
-                let (stamp, changes) =
-                    waiting.ok_or(RecoverError::NotWaiting { index, ordinal })?;
-                participant.restore(stamp, changes);
+            SiteRecord::Local {
+                stamp,
+                ordinal,
+                changes,
+            } => return self.alone(index, None, stamp, ordinal, changes),
+            SiteRecord::Applied { place } => {
+                let waiting = self.waiting.remove(&place);
+                let (name, stamp, changes) =
+                    waiting.ok_or(RecoverError::NotWaiting { index, place })?;
+                self.commit(name, stamp, changes);
+            }
+            SiteRecord::Checkpoint {
+                incarnation,
+                clock,
+                ordinal,
+                outcomes,
+                ..
+            } => {
+                if first {
+                    self.ordinal = ordinal;
+                    self.outcomes = outcomes.into();
+                }
+                self.expect(index, ordinal, self.ordinal)?;
+                self.lives = self.lives.max(incarnation);
+                self.clock = self.clock.max(clock);
             }
         }
+        Ok(())
     }
-    Ok(replayed)
-}
 
-impl Replayed {
-    fn alone(&mut self, stamp: Stamp, changes: Vec<Change>) {
+    fn decided(
+        &mut self,
+        index: usize,
+        gtid: Gtid,
+        decision: Decision,
+        ordinal: u64,
+    ) -> Result<(), RecoverError> {
+        let in_log = self.in_doubt.remove(&gtid);
+        match (decision, in_log) {
+            (Decision::Commit { stamp }, Some(in_log)) => {
+                let changes = in_log.prepared.changes;
+                if ordinal > 0 {
+                    self.expect(index, ordinal, self.ordinal + 1)?;
+                }
+                self.commit(Some(gtid), stamp, changes);
+                Ok(())
+            }
+            (Decision::Commit { .. }, None) => Err(RecoverError::NotInDoubt { index, gtid }),
+            (Decision::Abort { .. }, _) => Ok(()),
+        }
+    }
+
+    fn alone(
+        &mut self,
+        index: usize,
+        name: Option<Gtid>,
+        stamp: Stamp,
+        ordinal: u64,
+        changes: Vec<Change>,
+    ) -> Result<(), RecoverError> {
         self.clock = self.clock.max(stamp);
-        self.alone_count += 1;
-        self.waiting.insert(self.alone_count, (stamp, changes));
+        if ordinal == 0 {
+            self.places += 1;
+            self.waiting.insert(self.places, (name, stamp, changes));
+            return Ok(());
+        }
+        self.expect(index, ordinal, self.ordinal + 1)?;
+        self.commit(name, stamp, changes);
+        Ok(())
+    }
+
+    fn expect(&self, index: usize, found: u64, expected: u64) -> Result<(), RecoverError> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(RecoverError::OutOfOrder {
+            index,
+            found,
+            expected,
+        })
+    }
+
+    fn commit(&mut self, name: Option<Gtid>, stamp: Stamp, changes: Vec<Change>) {
+        self.clock = self.clock.max(stamp);
+        if changes.is_empty() {
+            return;
+        }
+        self.ordinal += 1;
+        if self.ordinal <= self.stored {
+            return;
+        }
+        if let Some(gtid) = name {
+            let recorder = self.participant.recorder();
+            recorder.restoring(TxnName::Global(gtid));
+        }
+        self.participant.restore(stamp, changes);
+        if self.ordinal.is_multiple_of(SETTLE_EVERY) {
+            self.participant.stored().settle(self.ordinal);
+        }
+    }
+
+    /// Commits of version 1 that were durable, and never applied: the next life has done so, in order, before it
+    /// began.
+    fn end_waiting(&mut self) {
+        for (name, stamp, changes) in std::mem::take(&mut self.waiting).into_values() {
+            self.commit(name, stamp, changes);
+        }
     }
 }

@@ -351,7 +351,7 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
     rig.write(1, "x", "one");
     rig.say(ToParticipant::prepare(Gtid(1)));
     rig.sync();
-    // Its record comes before G1's decision, and it becomes visible after it.
+    // Its record comes before G1's decision, which therefore waits until it is visible.
     rig.write(2, "y", "two");
     rig.say(ToParticipant::CommitOnePhase { gtid: Gtid(2) });
     rig.say(commit(1, 90));
@@ -373,7 +373,7 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
     // The marker becomes durable with whatever comes after it.
     rig.sync();
     let rig = rig.restart();
-    assert_eq!(versions(&rig), "x@1 r:y@2 r:z@3");
+    assert_eq!(versions(&rig), "x@2 r:y@1 r:z@3");
     drop(rig);
     let text = recorder.text().unwrap();
     assert_eq!(
@@ -384,7 +384,7 @@ fn versions_keep_their_numbers_although_a_one_phase_commit_waits_for_its_record(
 }
 
 #[test]
-fn a_commit_that_was_durable_and_not_yet_visible_comes_last() {
+fn a_commit_that_was_durable_and_not_yet_visible_keeps_its_place() {
     let rig = Rig::fresh();
     rig.write(1, "x", "one");
     rig.say(ToParticipant::prepare(Gtid(1)));
@@ -402,8 +402,8 @@ fn a_commit_that_was_durable_and_not_yet_visible_comes_last() {
         rig = rig.restart();
     }
     let text = rig.recorder.text().unwrap();
-    assert!(text.contains("c G1 90 1 w:x"), "{text}");
-    assert!(text.contains(" 2 w:y"), "{text}");
+    assert!(text.contains("c G2 2 1 w:y"), "{text}");
+    assert!(text.contains("c G1 90 2 w:x"), "{text}");
 }
 
 #[test]
@@ -420,24 +420,36 @@ fn records_that_make_no_sense_are_refused_by_name() {
     let lost = SiteRecord::Decision {
         gtid: Gtid(3),
         decision,
+        ordinal: 1,
     }
     .encode();
     let error = with(vec![life.clone(), lost]).unwrap_err();
-    assert_eq!(
-        error,
-        RecoverError::NotInDoubt {
-            index: 2,
-            gtid: Gtid(3)
-        }
+    assert!(
+        matches!(error, RecoverError::NotInDoubt { index: 2, gtid } if gtid == Gtid(3)),
+        "{error}"
     );
-    let stray = SiteRecord::Applied { ordinal: 1 }.encode();
+    let stray = SiteRecord::Applied { place: 1 }.encode();
     let error = with(vec![stray]).unwrap_err();
-    assert_eq!(
-        error,
-        RecoverError::NotWaiting {
-            index: 1,
-            ordinal: 1
-        }
+    assert!(
+        matches!(error, RecoverError::NotWaiting { index: 1, place: 1 }),
+        "{error}"
+    );
+    let skipped = SiteRecord::Local {
+        stamp: Stamp(5),
+        ordinal: 2,
+        changes: vec![crate::Change::Delete(key("x"))],
+    };
+    let error = with(vec![life.clone(), skipped.encode()]).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RecoverError::OutOfOrder {
+                index: 2,
+                found: 2,
+                expected: 1
+            }
+        ),
+        "{error}"
     );
     let error = with(vec![life, vec![1, 99]]).unwrap_err();
     assert!(

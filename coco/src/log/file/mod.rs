@@ -429,6 +429,10 @@ impl Log for FileLog {
     fn append_lazy(&self, record: &[u8]) {
         self.push(record, None);
     }
+
+    fn cut_before(&self, lsn: Lsn) -> io::Result<()> {
+        Self::cut_before(self, lsn)
+    }
 }
 
 impl Drop for FileLog {

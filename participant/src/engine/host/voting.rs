@@ -95,7 +95,8 @@ impl<E: Engine> Shared<E> {
         };
         let read_only = inner.work.is_read_only();
         let name = entry.handle().name();
-        self.recorder.voted(name, || inner.work.take_record());
+        self.recorder
+            .voted(name, stamp, || inner.work.take_record());
         drop(inner);
         self.engine.progressed();
         answer(ballots, Ballot::Yes { stamp, read_only });
@@ -121,7 +122,8 @@ impl<E: Engine> Shared<E> {
         {
             let mut inner = entry.lock();
             inner.work = self.engine.recover(entry.handle(), prepared);
-            self.recorder.voted(name, || inner.work.take_record());
+            self.recorder
+                .voted(name, stamp, || inner.work.take_record());
         }
         let entered = self.registry.enter(name, || entry);
         assert!(entered.is_ok(), "R1: {gtid} was recovered by two threads");

@@ -29,43 +29,83 @@ fn prepared() -> impl Strategy<Value = Prepared> {
         })
 }
 
+fn pairs() -> impl Strategy<Value = Vec<(Gtid, Stamp)>> {
+    let pair = (any::<u64>(), any::<u64>());
+    prop::collection::vec(
+        pair.prop_map(|(gtid, stamp)| (Gtid(gtid), Stamp(stamp))),
+        0..4,
+    )
+}
+
+/// Zero makes a record of version 1.
+fn ordinals() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), any::<u64>()]
+}
+
 fn records() -> impl Strategy<Value = SiteRecord> {
     let number = any::<u64>;
     prop_oneof![
-        number().prop_map(|ordinal| SiteRecord::Applied { ordinal }),
+        number().prop_map(|place| SiteRecord::Applied { place }),
+        (number(), number(), number(), any::<u32>(), pairs()).prop_map(
+            |(life, clock, ordinal, in_doubt, outcomes)| SiteRecord::Checkpoint {
+                incarnation: Incarnation(life),
+                clock: Stamp(clock),
+                ordinal,
+                in_doubt,
+                outcomes,
+            }
+        ),
         (number(), number()).prop_map(|(life, clock)| SiteRecord::Life {
             incarnation: Incarnation(life),
             clock: Stamp(clock),
         }),
-        (number(), number(), number(), any::<bool>(), prepared()).prop_map(
-            |(gtid, priority, stamp, read_only, prepared)| SiteRecord::Prepared {
-                gtid: Gtid(gtid),
-                priority: Priority(priority),
-                stamp: Stamp(stamp),
-                read_only,
-                prepared,
-            }
-        ),
-        (number(), number()).prop_map(|(gtid, stamp)| SiteRecord::Decision {
+        (
+            number(),
+            number(),
+            number(),
+            any::<bool>(),
+            prepared(),
+            pairs()
+        )
+            .prop_map(|(gtid, priority, stamp, read_only, prepared, others)| {
+                SiteRecord::Prepared {
+                    gtid: Gtid(gtid),
+                    priority: Priority(priority),
+                    stamp: Stamp(stamp),
+                    read_only,
+                    prepared,
+                    after: others.iter().map(|(gtid, _)| *gtid).collect(),
+                    if_committed: others.iter().skip(1).map(|(gtid, _)| *gtid).collect(),
+                }
+            }),
+        (number(), number(), number()).prop_map(|(gtid, stamp, ordinal)| SiteRecord::Decision {
             gtid: Gtid(gtid),
             decision: Decision::Commit {
                 stamp: Stamp(stamp)
             },
+            ordinal,
         }),
         (number(), prop::sample::select(CAUSES.to_vec())).prop_map(|(gtid, cause)| {
             SiteRecord::Decision {
                 gtid: Gtid(gtid),
                 decision: Decision::Abort { cause },
+                ordinal: 0,
             }
         }),
-        (number(), number(), changes()).prop_map(|(gtid, stamp, changes)| SiteRecord::OnePhase {
-            gtid: Gtid(gtid),
-            stamp: Stamp(stamp),
-            changes,
+        (number(), number(), ordinals(), changes()).prop_map(|(gtid, stamp, ordinal, changes)| {
+            SiteRecord::OnePhase {
+                gtid: Gtid(gtid),
+                stamp: Stamp(stamp),
+                ordinal,
+                changes,
+            }
         }),
-        (number(), changes()).prop_map(|(stamp, changes)| SiteRecord::Local {
-            stamp: Stamp(stamp),
-            changes
+        (number(), ordinals(), changes()).prop_map(|(stamp, ordinal, changes)| {
+            SiteRecord::Local {
+                stamp: Stamp(stamp),
+                ordinal,
+                changes,
+            }
         }),
     ]
 }
@@ -86,8 +126,8 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_that_decode_are_the_encoding(tail in prop::collection::vec(any::<u8>(), 0..60), kind in 0..8u8) {
-        let bytes = [vec![1, kind], tail].concat();
+    fn any_bytes_that_decode_are_the_encoding(tail in prop::collection::vec(0..3u8, 0..60), kind in 0..9u8) {
+        let bytes = [vec![2, kind], tail].concat();
         if let Ok(record) = SiteRecord::decode(&bytes) {
             prop_assert_eq!(record.encode(), bytes);
         }
@@ -102,6 +142,8 @@ proptest! {
             stamp: Stamp(1),
             read_only: false,
             prepared,
+            after: Vec::new(),
+            if_committed: Vec::new(),
         };
         prop_assert_eq!(record.encode().len(), length);
     }
@@ -110,12 +152,20 @@ proptest! {
 #[test]
 fn a_newer_version_and_an_unknown_kind_are_named() {
     assert_eq!(
-        SiteRecord::decode(&[2, 1]),
-        Err(SiteRecordError::NewerVersion(2))
+        SiteRecord::decode(&[3, 1]),
+        Err(SiteRecordError::NewerVersion(3))
     );
     assert_eq!(
         SiteRecord::decode(&[1, 9]),
         Err(SiteRecordError::UnknownKind(9))
+    );
+    assert_eq!(
+        SiteRecord::decode(&[1, 7]),
+        Err(SiteRecordError::UnknownKind(7))
+    );
+    assert_eq!(
+        SiteRecord::decode(&[2, 6]),
+        Err(SiteRecordError::UnknownKind(6))
     );
     assert_eq!(
         SiteRecord::decode(&[]),

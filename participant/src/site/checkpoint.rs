@@ -1,0 +1,152 @@
+//! Checkpoints: how the log of a site with a durable storage stays short.
+//!
+//! When the log has grown by enough, one record is appended that says all that the records before it say, but
+//! for the committed data, and behind it the `Prepared` records of the transactions in doubt once more. When they
+//! are durable, everything that was committed before them is made durable in the storage, and only then the log
+//! is cut before them. Recovery starts from the last checkpoint whose commits are in the storage. Work goes on
+//! meanwhile, except that this site stands still while the storage persists.
+//!
+//! A site whose storage is volatile keeps its whole log: there is nothing else to start from.
+
+use std::io;
+use std::sync::Arc;
+
+use coco::log::Lsn;
+
+use super::inbox::Event;
+use super::{Site, SiteRecord, State};
+use crate::participant::TxnName;
+
+/// How much a log grows between checkpoints, unless the owner says otherwise.
+pub const CHECKPOINT_BYTES: u64 = 16 << 20;
+
+/// How many one-phase outcomes a checkpoint keeps. A coordinator that asks for an older one hears that it is
+/// unknown.
+pub(super) const REMEMBERED_OUTCOMES: usize = 4096;
+
+/// What a frame of the log takes besides its payload, about.
+const FRAME_BYTES: u64 = 28;
+
+/// When the next checkpoint is due.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    every: u64,
+    /// How many bytes were appended since the last one.
+    since: u64,
+    /// How large the last one was.
+    last: u64,
+    running: bool,
+    pub(super) done: u64,
+    /// Why the log could not be cut the last time.
+    pub(super) failure: Option<Arc<io::Error>>,
+}
+
+impl Checkpoints {
+    /// The log holds this many bytes.
+    pub(super) const fn new(bytes: u64) -> Self {
+        Self {
+            every: CHECKPOINT_BYTES,
+            since: bytes,
+            last: 0,
+            running: false,
+            done: 0,
+            failure: None,
+        }
+    }
+
+    pub(super) const fn set_every(&mut self, bytes: u64) {
+        self.every = bytes;
+    }
+
+    pub(super) const fn count(&mut self, record: &[u8]) {
+        self.since += record.len() as u64 + FRAME_BYTES;
+    }
+
+    /// Not while one is running, and not if little but the last one was written.
+    fn is_due(&self) -> bool {
+        !self.running && self.since >= self.every.max(2 * self.last)
+    }
+}
+
+impl Site {
+    /// Appends a checkpoint if it is time.
+    pub(super) fn checkpoint(&self, state: &mut State) {
+        let wanted = state.checkpoints.is_due() && state.alive && !state.log_failed;
+        if !wanted || !self.participant.stored().storage().is_durable() {
+            return;
+        }
+        let mut records = vec![self.summary(state)];
+        let doubts = state.doubts.iter();
+        for (gtid, doubt) in doubts.filter(|(_, doubt)| doubt.decided.is_none()) {
+            let prepared = self.participant.prepared(TxnName::Global(*gtid));
+            let priority = state.priorities.get(gtid).copied();
+            let record = SiteRecord::Prepared {
+                gtid: *gtid,
+                priority: priority.expect("S2: who voted has begun here and not ended"),
+                stamp: doubt.stamp,
+                read_only: doubt.read_only,
+                prepared: prepared.expect("S2: who is in doubt has voted and is not decided"),
+                after: doubt.after.clone(),
+                if_committed: doubt.if_committed.clone(),
+            };
+            records.push(record.encode());
+        }
+        state.checkpoints.running = true;
+        state.checkpoints.since = 0;
+        state.checkpoints.last = records.iter().map(|record| record.len() as u64).sum();
+        let behind = records.len() as u64 - 1;
+        let last = records.pop().expect("the summary at least");
+        for record in records {
+            self.log.append_lazy(&record);
+        }
+        let (logged, inbox) = (state.commits.on_logged(), Arc::clone(&self.inbox));
+        let ordinal = state.commits.given;
+        self.log.append(
+            &last,
+            Box::new(move |written| {
+                inbox.push(match written {
+                    Ok(last) => {
+                        logged();
+                        // Nobody else appends to this log.
+                        Event::Checkpointed(Lsn(last.0 - behind), ordinal)
+                    }
+                    Err(_) => Event::LogFailed,
+                });
+            }),
+        );
+    }
+
+    fn summary(&self, state: &State) -> Vec<u8> {
+        let doubts = state.doubts.values();
+        let in_doubt = doubts.filter(|doubt| doubt.decided.is_none()).count();
+        let record = SiteRecord::Checkpoint {
+            incarnation: state.incarnation,
+            clock: state.clock,
+            ordinal: state.commits.given,
+            in_doubt: u32::try_from(in_doubt).expect("transactions in doubt fit into memory"),
+            outcomes: state.outcomes.iter().copied().collect(),
+        };
+        record.encode()
+    }
+
+    /// The checkpoint that begins at `first` is durable: so are the commits up to `ordinal`, and they are
+    /// applied.
+    pub(super) fn checkpointed(&self, state: &mut State, first: Lsn, ordinal: u64) {
+        self.settle(state);
+        state.checkpoints.running = false;
+        if state.log_failed {
+            return;
+        }
+        let Ok(mark) = self.participant.stored().persist() else {
+            self.inbox.push(Event::LogFailed);
+            return;
+        };
+        assert!(
+            mark.ordinal >= ordinal,
+            "S6: nothing is cut that the storage has not"
+        );
+        // A log that cannot be cut is whole; the next checkpoint tries again.
+        state.checkpoints.failure = self.log.cut_before(first).err().map(Arc::new);
+        state.checkpoints.done += 1;
+    }
+}

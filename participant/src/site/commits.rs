@@ -1,0 +1,219 @@
+//! The order of commits: their ordinals, when each is applied, and when the storage may have it (S4).
+//!
+//! Ordinals are given in the order of the records in the log. A decision may be applied at once, because its
+//! coordinator keeps it; a commit that this site alone decides has to wait for its record (S5), and every commit
+//! whose record is behind waits with it. So commits are applied in the order of their records, replaying the log
+//! gives every version its number again, and nothing else has to be written.
+//!
+//! What is applied and not yet in the log would come back under another number after a crash, if others are
+//! decided first then. Nobody must have seen it: what writes has its own record behind, and the vote of what
+//! only reads is held back until the log has caught up ([`State::is_ahead`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use co_core::{Gtid, Stamp};
+
+use super::inbox::Event;
+use super::{Site, State};
+use crate::error::OperationError;
+use crate::participant::{Ballot, Decision, TxnName};
+
+/// Where the commits of a site stand.
+#[derive(Default)]
+pub(super) struct Commits {
+    /// The last ordinal that was given.
+    pub(super) given: u64,
+    /// The last commit that is applied.
+    pub(super) applied: u64,
+    /// The log is known to hold all up to this one. Written by the log's thread.
+    logged: Arc<AtomicU64>,
+    /// Up to here the storage may have them, and has been told.
+    pub(super) settled: u64,
+    /// Commits that wait: the first for its record, the others behind it.
+    turns: VecDeque<Turn>,
+    /// Votes that are held back until the log has these commits.
+    held_back: VecDeque<(u64, Event)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    name: TxnName,
+    ordinal: u64,
+    /// Its place in the order of all sites, once its decision is here; before, its own record is waited for.
+    stamp: Option<Stamp>,
+}
+
+impl Commits {
+    /// All commits up to `ordinal` are in the log.
+    pub(super) fn replayed(ordinal: u64) -> Self {
+        Self {
+            given: ordinal,
+            applied: ordinal,
+            logged: Arc::new(AtomicU64::new(ordinal)),
+            settled: ordinal,
+            ..Self::default()
+        }
+    }
+
+    /// The next append is a commit that changes something.
+    pub(super) fn give(&mut self) -> u64 {
+        self.given += 1;
+        self.given
+    }
+
+    /// The next append is the commit of a transaction that this site alone decides.
+    pub(super) fn give_alone(&mut self, name: TxnName) -> u64 {
+        let ordinal = self.give();
+        self.turns.push_back(Turn {
+            name,
+            ordinal,
+            stamp: None,
+        });
+        ordinal
+    }
+
+    /// To be called when what is appended up to now is in the log.
+    pub(super) fn on_logged(&self) -> impl FnOnce() + Send + 'static {
+        let (logged, ordinal) = (Arc::clone(&self.logged), self.given);
+        move || {
+            logged.fetch_max(ordinal, Ordering::Release);
+        }
+    }
+
+    pub(super) fn logged(&self) -> u64 {
+        self.logged.load(Ordering::Acquire)
+    }
+}
+
+impl State {
+    /// Whether something is applied that the log does not hold.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.durable && !self.log_failed && self.commits.logged() < self.commits.applied
+    }
+
+    /// Holds the vote of a transaction that only reads back while it may have read what is not in the log.
+    pub(super) fn hold_back(&mut self, event: Event) -> Option<Event> {
+        let ballot = match event {
+            Event::HeldBack(event) => return Some(*event),
+            Event::Released(_, ballot) | Event::LocalReleased(_, ballot, _) => ballot,
+            Event::Durable(_)
+            | Event::Alive
+            | Event::LocalDurable(..)
+            | Event::LocalLost(_)
+            | Event::Checkpointed(..)
+            | Event::LogFailed => return Some(event),
+        };
+        let read_only = matches!(
+            ballot,
+            Ballot::Yes {
+                read_only: true,
+                ..
+            }
+        );
+        if read_only && self.is_ahead() {
+            let ordinal = self.commits.applied;
+            self.commits.held_back.push_back((ordinal, event));
+            return None;
+        }
+        Some(event)
+    }
+}
+
+impl Site {
+    /// A commit of a transaction that has voted: applies it now, or in its turn. `ordinal` is zero if it changes
+    /// nothing, or has no record.
+    pub(super) fn commit(&self, state: &mut State, name: TxnName, ordinal: u64, stamp: Stamp) {
+        let mut turns = state.commits.turns.iter_mut();
+        if let Some(own) = turns.find(|turn| turn.name == name) {
+            own.stamp = Some(stamp);
+        } else if state.commits.turns.is_empty() || ordinal == 0 {
+            self.apply_commit(state, name, ordinal, stamp);
+            return;
+        } else {
+            let stamp = Some(stamp);
+            state.commits.turns.push_back(Turn {
+                name,
+                ordinal,
+                stamp,
+            });
+        }
+        while let Some(&Turn {
+            name,
+            ordinal,
+            stamp: Some(stamp),
+        }) = state.commits.turns.front()
+        {
+            state.commits.turns.pop_front();
+            self.apply_commit(state, name, ordinal, stamp);
+        }
+    }
+
+    /// The log has failed: what waits for its record stays as it is, what is decided is applied.
+    pub(super) fn end_turns(&self, state: &mut State) {
+        for turn in std::mem::take(&mut state.commits.turns) {
+            if let Some(stamp) = turn.stamp {
+                self.apply_commit(state, turn.name, turn.ordinal, stamp);
+            }
+        }
+        self.release_held_back(state, u64::MAX);
+    }
+
+    fn apply_commit(&self, state: &mut State, name: TxnName, ordinal: u64, stamp: Stamp) {
+        match self.participant.decide(name, Decision::Commit(stamp)) {
+            Ok(()) => {}
+            Err(OperationError::StorageFailed) => {
+                self.inbox.push(Event::LogFailed);
+                return;
+            }
+            Err(error) => panic!("S2: only who voted here is committed, and once: {error}"),
+        }
+        if ordinal > 0 && !state.log_failed {
+            let newest = self.participant.stored().newest();
+            assert_eq!(newest, ordinal, "S4: commits in the order of the log");
+            state.commits.applied = ordinal;
+        }
+        state.forget(name);
+    }
+
+    /// Gives the storage what the log holds, and lets those go on who waited for that.
+    pub(super) fn settle(&self, state: &mut State) {
+        let logged = state.commits.logged();
+        let through = logged.min(state.commits.applied);
+        if state.durable && through > state.commits.settled && !state.log_failed {
+            // The history first: what the storage has is never told to it again.
+            self.participant.recorder().settled(through);
+            let stored = self.participant.stored();
+            stored.settle(through);
+            state.commits.settled = through;
+            if stored.failure().is_some() {
+                self.inbox.push(Event::LogFailed);
+            }
+        }
+        self.release_held_back(state, logged);
+    }
+
+    fn release_held_back(&self, state: &mut State, logged: u64) {
+        let held_back = &mut state.commits.held_back;
+        while let Some((ordinal, _)) = held_back.front()
+            && *ordinal <= logged
+            && let Some((_, event)) = held_back.pop_front()
+        {
+            self.inbox.push(Event::HeldBack(Box::new(event)));
+        }
+    }
+}
+
+/// A prepared transaction whose decision is not applied.
+#[derive(Clone, Debug)]
+pub(super) struct Doubt {
+    pub(super) stamp: Stamp,
+    pub(super) read_only: bool,
+    /// Whether its commit gets an ordinal.
+    pub(super) changes: bool,
+    pub(super) after: Vec<Gtid>,
+    pub(super) if_committed: Vec<Gtid>,
+    /// The ordinal of its commit, when its decision has been appended.
+    pub(super) decided: Option<u64>,
+}
