@@ -126,6 +126,7 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
         },
         peers: args.peers.into_iter().collect(),
         on_event: Box::new(|event| process::warn("coco", event)),
+        ..CoordinatorOptions::default()
     };
     let server = CoordinatorServer::start(options, listener, Arc::new(log), &records);
     let server = server.await.map_err(Fatal::new)?;

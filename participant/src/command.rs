@@ -12,6 +12,8 @@ use std::time::Duration;
 use crate::Recorder;
 use crate::engine::{self, EngineKind};
 use crate::service::{ParticipantOptions, ParticipantServer, Storage};
+use crate::site::CHECKPOINT_BYTES;
+use crate::storage;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use co_core::VoteRule;
 use coco::log::{FileLog, Options, Owner};
@@ -57,9 +59,16 @@ struct Serve {
     /// Whether votes keep the commit order. Off, sites that are serializable each are not so together.
     #[arg(long, default_value = "on")]
     ordering: Ordering,
-    /// Folder of the site's log. Without it the site is volatile: a restart loses everything.
+    /// Folder of the site's log and store. Without it the site is volatile: a restart loses everything.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Where committed data is: in memory, or in a store in the data folder, which keeps the log short. With
+    /// --data it is fjall unless you say otherwise.
+    #[arg(long)]
+    store: Option<StoreKind>,
+    /// By how many bytes the log grows between two checkpoints, which need a store on the disk.
+    #[arg(long, value_name = "BYTES", default_value_t = CHECKPOINT_BYTES)]
+    checkpoint_bytes: u64,
     /// Write what transactions did to this file, for `co-check`.
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
@@ -83,6 +92,22 @@ enum Ordering {
     On,
     /// Plain two-phase commit.
     Off,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum StoreKind {
+    /// In memory: every start replays the whole log.
+    Memory,
+    /// In the folder `store` in the data folder.
+    #[cfg(feature = "fjall-store")]
+    Fjall,
+}
+
+impl StoreKind {
+    #[cfg(feature = "fjall-store")]
+    const DURABLE: Self = Self::Fjall;
+    #[cfg(not(feature = "fjall-store"))]
+    const DURABLE: Self = Self::Memory;
 }
 
 /// Runs the command to its end, on a runtime of its own.
@@ -109,6 +134,7 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
             "the site needs a name; give one with --name",
         ));
     }
+    let log = log(&args)?;
     let storage = storage(&args)?;
     let recorder = recorder(&args)?;
     let listener = process::listen(args.listen).await?;
@@ -120,12 +146,21 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
         advertise: args.advertise,
         idle_timeout: Duration::from_millis(args.idle_timeout_ms),
         operation_timeout: Duration::from_millis(args.operation_timeout_ms),
+        checkpoint_bytes: args.checkpoint_bytes,
         on_event: Box::new(|event| process::warn("participant", event)),
         coordinators: args.coordinators.into_iter().collect(),
         ..ParticipantOptions::new(&args.name, "")
     };
-    let engine = engine::open(args.engine, rule, recorder);
-    let server = ParticipantServer::start(options, engine, storage, listener);
+    let engine = engine::open_with(
+        args.engine,
+        engine::Options {
+            rule,
+            recorder,
+            storage,
+            ..engine::Options::default()
+        },
+    );
+    let server = ParticipantServer::start(options, engine, log, listener);
     let server = server.map_err(Fatal::new)?;
     let (address, kind) = (server.address(), args.engine);
     if args.json {
@@ -152,7 +187,7 @@ fn coordinator(text: &str) -> Result<(CoordinatorId, String), String> {
     }
 }
 
-fn storage(args: &Serve) -> Result<Storage, Fatal> {
+fn log(args: &Serve) -> Result<Storage, Fatal> {
     let Some(folder) = &args.data else {
         process::warn(
             "participant",
@@ -166,6 +201,34 @@ fn storage(args: &Serve) -> Result<Storage, Fatal> {
         log: Arc::new(log),
         records,
     })
+}
+
+fn storage(args: &Serve) -> Result<Arc<dyn storage::Storage>, Fatal> {
+    let kind = match (&args.data, args.store) {
+        (None, None) => StoreKind::Memory,
+        (_, Some(kind)) => kind,
+        (Some(_), None) => StoreKind::DURABLE,
+    };
+    match (kind, &args.data) {
+        (StoreKind::Memory, data) => {
+            if data.is_some() {
+                process::warn(
+                    "participant",
+                    "the store is in memory: the log is kept whole, and every start replays it (use --store fjall)",
+                );
+            }
+            Ok(Arc::new(storage::Memory::new()))
+        }
+        #[cfg(feature = "fjall-store")]
+        (StoreKind::Fjall, Some(folder)) => {
+            let store = storage::FjallStore::open(&folder.join("store"), &args.name);
+            Ok(Arc::new(store.map_err(Fatal::new)?))
+        }
+        #[cfg(feature = "fjall-store")]
+        (StoreKind::Fjall, None) => Err(Fatal::because(
+            "a store on the disk needs a log as well; give a folder with --data",
+        )),
+    }
 }
 
 fn recorder(args: &Serve) -> Result<Recorder, Fatal> {

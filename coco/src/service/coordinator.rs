@@ -2,6 +2,7 @@
 //!
 //! Remote calls and links only pass on what arrives; one driver task owns the state machine.
 
+mod checkpoint;
 mod driver;
 mod peer;
 mod queue;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::checkpoint::Checkpoints;
 use self::driver::{Driver, Input, LinkId};
 pub use self::peer::PeerError;
 use self::queue::DownFrames;
@@ -55,6 +57,8 @@ pub struct CoordinatorOptions {
     /// The addresses of the other coordinators that work for the same sites, so that deadlocks through
     /// several are found. Without them these end by timeout.
     pub peers: BTreeMap<CoordinatorId, String>,
+    /// By how many bytes the log grows between two checkpoints.
+    pub checkpoint_bytes: u64,
     /// Called with what an operator wants to see: oddities that were survived, a log that failed.
     pub on_event: Box<dyn Fn(&str) + Send>,
 }
@@ -65,6 +69,7 @@ impl Default for CoordinatorOptions {
             id: CoordinatorId(0),
             config: CoordinatorConfig::default(),
             peers: BTreeMap::new(),
+            checkpoint_bytes: 4 << 20,
             on_event: Box::new(|_| {}),
         }
     }
@@ -170,7 +175,8 @@ impl CoordinatorServer {
         log: Arc<dyn Log>,
         records: &[Vec<u8>],
     ) -> Result<Self, StartError> {
-        let records = records.iter().zip(1..).map(|(bytes, index)| {
+        let checkpoints = Checkpoints::new(options.checkpoint_bytes, records);
+        let records = checkpoint::live(records).into_iter().map(|(index, bytes)| {
             Record::decode(bytes).map_err(|source| StartError::Record { index, source })
         });
         let records = records.collect::<Result<Vec<_>, _>>()?;
@@ -178,7 +184,7 @@ impl CoordinatorServer {
         let (ready, is_ready) = oneshot::channel();
         let id = options.id;
         let peers = peer::open_all(id, &options.peers, &inbox)?;
-        let driver = Driver::recover(options, log, records, ready)?;
+        let driver = Driver::recover(options, log, records, checkpoints, ready)?;
         let driver = AbortOnDrop(tokio::spawn(driver.run(inputs)));
         if !is_ready.await.unwrap_or(false) {
             return Err(StartError::LogFailed);

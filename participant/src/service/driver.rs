@@ -98,13 +98,21 @@ impl Driver {
                         if !log_failed && self.site.log_failed() {
                             log_failed = true;
                             let name = &options.name;
-                            (options.on_event)(&format!("site {name} takes no more work: its log has failed"));
+                            (options.on_event)(&format!("site {name} takes no more work: {}", self.failure()));
                         }
                     }
                 }
             }
         }
         drop(links);
+    }
+
+    fn failure(&self) -> String {
+        let failure = self.site.participant().stored().failure();
+        failure.map_or_else(
+            || "its log has failed".to_owned(),
+            |error| error.to_string(),
+        )
     }
 
     fn now(&self) -> Time {

@@ -36,7 +36,7 @@ use self::driver::Driver;
 use self::handler::Handler;
 use crate::error::HistoryError;
 use crate::participant::Participant;
-use crate::site::{NoLog, RecoverError, Site};
+use crate::site::{CHECKPOINT_BYTES, NoLog, RecoverError, Site};
 
 /// How long a shutdown waits for calls in flight.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -55,6 +55,8 @@ pub struct ParticipantOptions {
     pub operation_timeout: Duration,
     /// How often timers and waits are looked at.
     pub tick: Duration,
+    /// By how many bytes the log of a site with a durable storage grows between checkpoints.
+    pub checkpoint_bytes: u64,
     /// How the site votes; address and durability are filled in.
     pub voter: VoterConfig,
     /// Called with what an operator wants to see: the link's ups and downs.
@@ -72,6 +74,7 @@ impl ParticipantOptions {
             idle_timeout: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(10),
             tick: Duration::from_millis(5),
+            checkpoint_bytes: CHECKPOINT_BYTES,
             voter: VoterConfig::default(),
             on_event: Box::new(|_| {}),
         }
@@ -134,8 +137,8 @@ pub struct ParticipantServer {
 }
 
 impl ParticipantServer {
-    /// Serves `participant`, whose store is empty, on `listener`, in the present tokio runtime. The links to
-    /// the coordinators come up as soon as these are there.
+    /// Serves `participant`, whose storage is empty or was left by this log, on `listener`, in the present tokio
+    /// runtime. The links to the coordinators come up as soon as these are there.
     ///
     /// # Errors
     /// If the log makes no sense, or an address is none.
@@ -161,6 +164,7 @@ impl ParticipantServer {
         };
         let driver = Driver::open(&options, voter, participant, log, &records)?;
         let site = driver.site();
+        site.checkpoint_every(options.checkpoint_bytes);
         let activity = Arc::new(Activity::new());
         let handler = Handler::new(
             Arc::clone(&site),

@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::checkpoint::Checkpoints;
 use super::queue::{DownFrames, QUEUE};
 use super::{BeginGrant, CoordinatorOptions, SiteInfo, StartError, Statistics};
-use crate::log::{Log, LogError, Record};
+use crate::log::{Log, LogError, Lsn, Record};
 use crate::protocol::{
     BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, CoordinatorId,
     Incarnation, PeerMessage, SiteName, Time, ToCoordinator, ToParticipant, Token,
@@ -102,7 +103,13 @@ pub(super) enum PeerInput {
 }
 
 /// What became of a forced append; from the log's thread.
-type Written = Result<Token, LogError>;
+type Written = Result<Durable, LogError>;
+
+enum Durable {
+    Record(Token),
+    /// A checkpoint that begins here.
+    Checkpoint(Lsn),
+}
 
 struct LinkOut {
     id: LinkId,
@@ -115,6 +122,9 @@ pub(super) struct Driver {
     log: Arc<dyn Log>,
     on_event: Box<dyn Fn(&str) + Send>,
     log_failed: bool,
+    checkpoints: Checkpoints,
+    /// Commits on their way to the disk.
+    forcing: BTreeMap<Token, Record>,
     /// Time zero of the machine.
     start: Instant,
     effects: Vec<CoordinatorEffect>,
@@ -141,6 +151,7 @@ impl Driver {
         options: CoordinatorOptions,
         log: Arc<dyn Log>,
         records: Vec<Record>,
+        checkpoints: Checkpoints,
         ready: oneshot::Sender<bool>,
     ) -> Result<Self, StartError> {
         let mut effects = Vec::new();
@@ -153,6 +164,8 @@ impl Driver {
             log,
             on_event: options.on_event,
             log_failed: false,
+            checkpoints,
+            forcing: BTreeMap::new(),
             start: Instant::now(),
             effects,
             callers: HashMap::new(),
@@ -237,7 +250,16 @@ impl Driver {
     fn handle_written(&mut self, written: Written) {
         let now = self.now();
         match written {
-            Ok(token) => self.machine.handle_durable(now, token, &mut self.effects),
+            Ok(Durable::Record(token)) => {
+                self.forcing.remove(&token);
+                self.machine.handle_durable(now, token, &mut self.effects);
+            }
+            Ok(Durable::Checkpoint(first)) => {
+                self.checkpoints.ended();
+                if let Err(error) = self.log.cut_before(first) {
+                    (self.on_event)(&format!("the log cannot be shortened: {error}"));
+                }
+            }
             Err(error) => {
                 if !std::mem::replace(&mut self.log_failed, true) {
                     (self.on_event)(&format!("takes no new transactions: {error}"));
@@ -444,17 +466,12 @@ impl Driver {
         let mut broken = Vec::new();
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                CoordinatorEffect::Append { record, token } => {
-                    let writing = self.writing.clone();
-                    self.log.append(
-                        &record.encode(),
-                        Box::new(move |written| {
-                            // An error means that the driver has ended: nobody wants to know.
-                            let _ended = writing.send(written.map(|_lsn| token));
-                        }),
-                    );
+                CoordinatorEffect::Append { record, token } => self.append(record, token),
+                CoordinatorEffect::AppendLazy { record } => {
+                    let bytes = record.encode();
+                    self.checkpoints.count(&bytes);
+                    self.log.append_lazy(&bytes);
                 }
-                CoordinatorEffect::AppendLazy { record } => self.log.append_lazy(&record.encode()),
                 CoordinatorEffect::Send { to, message } => {
                     if let Some(link) = self.links.get(&to)
                         && link.messages.try_send(message).is_err()
@@ -484,6 +501,38 @@ impl Driver {
         for id in broken {
             self.unlink(now, id);
         }
+        if self.checkpoints.is_due() && self.ready.is_none() && !self.log_failed {
+            self.checkpoint();
+        }
+    }
+
+    fn append(&mut self, record: Record, token: Token) {
+        let bytes = record.encode();
+        self.checkpoints.count(&bytes);
+        if matches!(record, Record::Commit { .. }) {
+            self.forcing.insert(token, record);
+        }
+        let writing = self.writing.clone();
+        self.log.append(
+            &bytes,
+            Box::new(move |written| {
+                // An error means that the driver has ended: nobody wants to know.
+                let _ended = writing.send(written.map(|_lsn| Durable::Record(token)));
+            }),
+        );
+    }
+
+    /// Appends what still counts, so that what was before can be cut. A commit on its way to the disk is written
+    /// again: its first record is before the checkpoint (K1).
+    fn checkpoint(&mut self) {
+        let mut records = self.machine.live_records();
+        records.extend(self.forcing.values().cloned());
+        let writing = self.writing.clone();
+        self.checkpoints
+            .append(&*self.log, &records, move |written| {
+                // As above.
+                let _ended = writing.send(written.map(Durable::Checkpoint));
+            });
     }
 }
 
