@@ -3,12 +3,16 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "a test fails by panicking, says which seed it runs, and draws small numbers"
 )]
 
 mod conformance;
+mod durable;
 mod judge;
 mod restart;
 mod scripts;
+mod site_crash;
 mod site_log;
+mod storage;
 mod stress;
