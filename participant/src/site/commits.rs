@@ -177,9 +177,11 @@ impl Site {
         state.forget(name);
     }
 
-    /// Gives the storage what the log holds, and lets those go on who waited for that.
-    pub(super) fn settle(&self, state: &mut State) {
+    /// Gives the storage what the log holds, and lets those go on who waited for that. Says whether that brought
+    /// new events.
+    pub(super) fn settle(&self, state: &mut State) -> bool {
         let logged = state.commits.logged();
+        let mut news = false;
         let through = logged.min(state.commits.applied);
         if state.durable && through > state.commits.settled && !state.log_failed {
             // The history first: what the storage has is never told to it again.
@@ -189,19 +191,23 @@ impl Site {
             state.commits.settled = through;
             if stored.failure().is_some() {
                 self.inbox.push(Event::LogFailed);
+                news = true;
             }
         }
-        self.release_held_back(state, logged);
+        self.release_held_back(state, logged) || news
     }
 
-    fn release_held_back(&self, state: &mut State, logged: u64) {
+    fn release_held_back(&self, state: &mut State, logged: u64) -> bool {
+        let mut any = false;
         let held_back = &mut state.commits.held_back;
         while let Some((ordinal, _)) = held_back.front()
             && *ordinal <= logged
             && let Some((_, event)) = held_back.pop_front()
         {
             self.inbox.push(Event::HeldBack(Box::new(event)));
+            any = true;
         }
+        any
     }
 }
 

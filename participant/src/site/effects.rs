@@ -60,8 +60,19 @@ impl Site {
         }
     }
 
-    /// Handles events until none is left: doing what one asks for may bring the next.
+    /// Handles events until none is left: doing what one asks for may bring the next. What they commit goes to
+    /// the storage together.
     pub(super) fn drain(&self, state: &mut State, now: Time) {
+        loop {
+            self.handle_events(state, now);
+            if !self.settle(state) {
+                break;
+            }
+        }
+        self.checkpoint(state);
+    }
+
+    fn handle_events(&self, state: &mut State, now: Time) {
         while let Some(event) = self.inbox.pop() {
             let Some(event) = state.hold_back(event) else {
                 continue;
@@ -96,9 +107,7 @@ impl Site {
                 Event::LocalLost(done) => Self::local_lost(done),
             }
             self.perform(state, effects);
-            self.settle(state);
         }
-        self.checkpoint(state);
     }
 
     /// The vote as the voter wants it. What a YES has to log is taken here, where a transaction that is

@@ -26,7 +26,7 @@ pub(super) enum Event {
     /// The record of a local commit is not, and may be on the disk nevertheless.
     LocalLost(OnLocal),
     /// A vote that was held back until the log had caught up.
-    HeldBack(Box<Event>),
+    HeldBack(Box<Self>),
     /// A checkpoint is durable, which begins here and has the commits up to this ordinal before it.
     Checkpointed(Lsn, u64),
     /// The log takes no more records, or the storage no more commits.

@@ -107,6 +107,16 @@ struct InLog {
     prepared: Prepared,
 }
 
+impl InLog {
+    const fn new(priority: Priority, doubt: Doubt, prepared: Prepared) -> Self {
+        Self {
+            priority,
+            doubt,
+            prepared,
+        }
+    }
+}
+
 /// How far the clock jumps with each life.
 const CLOCK_STEP: u64 = 1 << 32;
 
@@ -153,25 +163,7 @@ pub(super) fn open(
         let recorder = participant.recorder();
         recorder.begin_life(replayed.ordinal, &ending);
     }
-    let mut priorities = BTreeMap::new();
-    let mut doubts = BTreeMap::new();
-    let mut in_doubt = Vec::new();
-    for (gtid, in_log) in replayed.in_doubt {
-        let Doubt {
-            stamp, read_only, ..
-        } = in_log.doubt;
-        participant.recover(gtid, in_log.priority, stamp, in_log.prepared);
-        priorities.insert(gtid, in_log.priority);
-        doubts.insert(gtid, in_log.doubt);
-        in_doubt.push(InDoubt {
-            gtid,
-            stamp,
-            read_only,
-            depends: Dependencies::default(),
-            broken: false,
-        });
-    }
-    check_storage(&*participant)?;
+    let (priorities, doubts, in_doubt) = recover(&*participant, replayed.in_doubt)?;
     let outcomes = replayed.outcomes;
     let one_phase: Vec<_> = outcomes.iter().copied().collect();
     let voter = Voter::recover(config.voter, incarnation, now, in_doubt, one_phase);
@@ -206,6 +198,41 @@ pub(super) fn open(
         begin_life(&site, &SiteRecord::Life { incarnation, clock });
     }
     Ok(site)
+}
+
+type Recovered = (
+    BTreeMap<Gtid, Priority>,
+    BTreeMap<Gtid, Doubt>,
+    Vec<InDoubt>,
+);
+
+/// Re-creates the transactions in doubt.
+fn recover(
+    participant: &dyn Participant,
+    in_log: BTreeMap<Gtid, InLog>,
+) -> Result<Recovered, RecoverError> {
+    let (mut priorities, mut doubts, mut in_doubt) = Recovered::default();
+    for (gtid, in_log) in in_log {
+        let Doubt {
+            stamp, read_only, ..
+        } = in_log.doubt;
+        let depends = Dependencies {
+            after: in_log.doubt.after.iter().copied().collect(),
+            if_committed: in_log.doubt.if_committed.iter().copied().collect(),
+        };
+        participant.recover(gtid, in_log.priority, stamp, in_log.prepared);
+        priorities.insert(gtid, in_log.priority);
+        doubts.insert(gtid, in_log.doubt);
+        in_doubt.push(InDoubt {
+            gtid,
+            stamp,
+            read_only,
+            depends,
+            broken: false,
+        });
+    }
+    check_storage(participant)?;
+    Ok((priorities, doubts, in_doubt))
 }
 
 /// Has the record of this life written; the site says nothing before it is durable (S3).
@@ -336,8 +363,7 @@ impl Replayed<'_> {
         match record {
             SiteRecord::Life { incarnation, clock } => {
                 self.end_waiting();
-                self.lives = self.lives.max(incarnation);
-                self.clock = self.clock.max(clock);
+                self.lived(incarnation, clock);
             }
             SiteRecord::Prepared {
                 gtid,
@@ -357,11 +383,7 @@ impl Replayed<'_> {
                     if_committed,
                     decided: None,
                 };
-                let in_log = InLog {
-                    priority,
-                    doubt,
-                    prepared,
-                };
+                let in_log = InLog::new(priority, doubt, prepared);
                 self.in_doubt.insert(gtid, in_log);
             }
             SiteRecord::Decision {
@@ -375,10 +397,7 @@ impl Replayed<'_> {
                 ordinal,
                 changes,
             } => {
-                self.outcomes.push_back((gtid, stamp));
-                if self.outcomes.len() > REMEMBERED_OUTCOMES {
-                    self.outcomes.pop_front();
-                }
+                self.remember(gtid, stamp);
                 return self.alone(index, Some(gtid), stamp, ordinal, changes);
             }
             SiteRecord::Local {
@@ -404,11 +423,22 @@ impl Replayed<'_> {
                     self.outcomes = outcomes.into();
                 }
                 self.expect(index, ordinal, self.ordinal)?;
-                self.lives = self.lives.max(incarnation);
-                self.clock = self.clock.max(clock);
+                self.lived(incarnation, clock);
             }
         }
         Ok(())
+    }
+
+    fn lived(&mut self, incarnation: Incarnation, clock: Stamp) {
+        self.lives = self.lives.max(incarnation);
+        self.clock = self.clock.max(clock);
+    }
+
+    fn remember(&mut self, gtid: Gtid, stamp: Stamp) {
+        self.outcomes.push_back((gtid, stamp));
+        if self.outcomes.len() > REMEMBERED_OUTCOMES {
+            self.outcomes.pop_front();
+        }
     }
 
     fn decided(

@@ -54,11 +54,12 @@ impl FjallStore {
             .worker_threads(1)
             .manual_journal_persist(true)
             .open();
-        let database = opened.map_err(|error| match error {
-            fjall::Error::Locked => StorageError::InUse {
-                path: path.to_path_buf(),
-            },
-            other => failed(other),
+        let database = opened.map_err(|error| {
+            if matches!(error, fjall::Error::Locked) {
+                let path = path.to_path_buf();
+                return StorageError::InUse { path };
+            }
+            failed(error)
         })?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default);
         let about = database.keyspace("site", KeyspaceCreateOptions::default);

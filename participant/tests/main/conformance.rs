@@ -64,6 +64,8 @@ impl Storage for Part {
     }
 }
 
+type Make<'a> = &'a dyn Fn() -> Arc<dyn Storage>;
+
 fn check<E: Engine>(open: impl Fn(Options) -> Host<E>) {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(FjallStore::open(folder.path(), "site").unwrap());
@@ -75,7 +77,7 @@ fn check<E: Engine>(open: impl Fn(Options) -> Host<E>) {
             mark: Mutex::default(),
         })
     };
-    let storages: [(&str, &dyn Fn() -> Arc<dyn Storage>); 3] = [
+    let storages: [(&str, Make<'_>); 3] = [
         ("memory", &|| Arc::new(Memory::new())),
         ("not in the log", &|| Arc::new(SimStorage::new())),
         ("fjall", &part),

@@ -392,11 +392,12 @@ impl World {
             drop(running);
             world.site.commit_local(number, Box::new(|_| {}));
             world.site.run(Time(3));
-            match reply {
+            match &reply {
                 Poll::Ready(Ok(Reply::Value(value))) => {
-                    value.map_or(0, |value| u64::from_le_bytes(value[..].try_into().unwrap()))
+                    let value = value.as_deref();
+                    value.map_or(0, |value| u64::from_le_bytes(value.try_into().unwrap()))
                 }
-                other => panic!("{case}: {other:?}"),
+                Poll::Ready(_) | Poll::Pending => panic!("{case}: {reply:?}"),
             }
         };
         let before = read(&mut self);

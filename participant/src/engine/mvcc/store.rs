@@ -266,3 +266,49 @@ impl Committed for Store {
         self.rows_at(range, position).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::SimStorage;
+
+    fn key(number: u64) -> Key {
+        Key::from(number.to_be_bytes().as_slice())
+    }
+
+    #[test]
+    fn versions_go_when_neither_snapshots_nor_queries_nor_the_storage_need_them() {
+        let storage = SimStorage::new();
+        let store = Store::new(Arc::new(storage.clone()));
+        for number in 1..=8u64 {
+            let value = Value::from(number.to_le_bytes().as_slice());
+            let changes = [Change::Put(key(number % 3), value)];
+            let installed = store.install(Position(number), Stamp(number * 10), &changes);
+            assert_eq!(installed.unwrap(), number);
+        }
+        let all = |stamp: Stamp| stamp;
+        store.forget(0, Position(8), all);
+        assert_eq!(store.chains(), 3, "the storage has nothing");
+        store.settle(8);
+        store.forget(0, Position(8), |stamp| stamp.min(Stamp(0)));
+        store.forget(0, Position(0), all);
+        assert_eq!(store.chains(), 3, "a query and a snapshot need them");
+        store.forget(3, Position(8), all);
+        // The last three commits changed one key each; what they overwrote was at the edge.
+        assert_eq!(store.chains(), 3);
+        assert_eq!(store.at(&key(0), Position(5)).unwrap().0, 3);
+        assert_eq!(store.at(&key(0), Position(6)).unwrap().0, 6);
+        store.forget(1, Position(8), all);
+        assert_eq!(store.chains(), 1);
+        store.forget(0, Position(8), all);
+        assert_eq!(store.chains(), 0);
+        assert_eq!(store.at(&key(2), Position(8)).unwrap().0, 8);
+
+        // The next life goes on from there.
+        let store = Store::new(Arc::new(storage));
+        let changes = [Change::Delete(key(2))];
+        assert_eq!(store.install(Position(1), Stamp(90), &changes).unwrap(), 9);
+        assert_eq!(store.at(&key(2), Position(0)).unwrap().0, 8);
+        assert_eq!(store.at(&key(2), Position(1)).unwrap(), (9, None));
+    }
+}

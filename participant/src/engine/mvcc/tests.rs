@@ -1,11 +1,14 @@
 //! What this engine adds to the conformance suite: a read may have to wait for its turn.
 
-use co_core::VoteRule;
+use std::future::Future as _;
+
+use co_core::{Stamp, VoteRule};
 
 use crate::conformance::Client;
-use crate::engine::{EngineKind, open};
+use crate::engine::{EngineKind, Options, open, open_with};
+use crate::error::OperationError;
 use crate::history::Recorder;
-use crate::participant::{Decision, Key, KeyRange, Operation, Reply, Value};
+use crate::participant::{Change, Decision, Key, KeyRange, Operation, Reply, Value};
 
 fn key(text: &str) -> Key {
     Key::from(text.as_bytes())
@@ -71,4 +74,39 @@ fn readers_that_keep_coming_wait_for_a_writer_that_has_waited_for_others() {
         reader.commit();
     }
     assert_eq!(site.in_flight(), 0);
+}
+
+#[test]
+fn a_query_of_what_is_forgotten_is_told_which_stamps_can_be_read() {
+    let site = open_with(
+        EngineKind::Mvcc,
+        Options {
+            kept_commits: 2,
+            ..Options::default()
+        },
+    );
+    for number in 1..=6u64 {
+        let stamp = Stamp(number * 10);
+        site.restore(stamp, vec![Change::Increment(key("n"), 1)]);
+    }
+    let range = KeyRange {
+        low: key("a"),
+        high: None,
+    };
+    let query = |stamp| {
+        let answer = site.query(Stamp(stamp), &range);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let std::task::Poll::Ready(answer) = std::pin::pin!(answer).poll(&mut context) else {
+            panic!("nobody is in doubt")
+        };
+        answer.map(|rows| rows[0].1[0])
+    };
+    let oldest = Stamp(40);
+    for gone in [10, 39] {
+        assert_eq!(query(gone), Err(OperationError::TooOld { oldest }));
+    }
+    assert_eq!(
+        [40, 49, 50, 60, 99].map(query),
+        [Ok(4), Ok(4), Ok(5), Ok(6), Ok(6)]
+    );
 }

@@ -1,5 +1,8 @@
 use proptest::prelude::*;
 
+use std::sync::Arc;
+
+use super::bytes::CAUSES;
 use super::*;
 
 fn bytes() -> impl Strategy<Value = Arc<[u8]>> {
