@@ -467,3 +467,34 @@ fn a_log_without_a_disk_says_at_once_that_it_is_done() {
     log.append(b"x", Box::new(move |result| *told.lock() = result.is_ok()));
     assert!(*done.lock());
 }
+
+#[test]
+fn a_reader_of_what_is_not_in_the_log_yet_is_answered_when_it_is() {
+    let rig = Rig::fresh();
+    for (gtid, name) in [(1, "x"), (2, "y")] {
+        rig.write(gtid, name, "new");
+        rig.say(ToParticipant::Prepare { gtid: Gtid(gtid) });
+    }
+    rig.sync();
+    rig.say(commit(1, 50));
+    let name = TxnName::Local(9);
+    let priority = Priority(1 << 60);
+    rig.site.begin(Begin { name, priority }).unwrap();
+    let seen = rig.run(name, &Operation::Get(key("x")));
+    assert_eq!(seen, Reply::Value(Some(Arc::from(*b"new"))));
+    let outcome: Arc<Mutex<Option<LocalOutcome>>> = Arc::default();
+    let told = Arc::clone(&outcome);
+    rig.site
+        .commit_local(9, Box::new(move |it| *told.lock() = Some(it)));
+    rig.site.run(Time(1));
+    assert_eq!(
+        *outcome.lock(),
+        None,
+        "a crash now could give G2 the number that it has seen"
+    );
+    rig.sync();
+    assert!(matches!(
+        *outcome.lock(),
+        Some(LocalOutcome::Committed { .. })
+    ));
+}

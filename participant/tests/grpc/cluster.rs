@@ -173,7 +173,7 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     );
 }
 
-async fn bind(address: SocketAddr) -> TcpListener {
+pub(crate) async fn bind(address: SocketAddr) -> TcpListener {
     // The port of an ended coordinator may be in its last moments.
     for _ in 0..200 {
         match TcpListener::bind(address).await {

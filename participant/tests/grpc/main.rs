@@ -8,6 +8,7 @@
 
 mod chaos;
 mod cluster;
+mod coordinator_log;
 mod coordinators;
 mod failures;
 mod measure;
