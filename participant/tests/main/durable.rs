@@ -220,6 +220,7 @@ fn what_is_in_doubt_holds_up_what_touches_it_and_nothing_else() {
             running.site.begin(Begin { name, priority }).unwrap();
             for operation in [
                 Operation::Put(key("doubtful"), Value::from(b"new".as_slice())),
+                Operation::Put(key("untouched"), Value::from(b"new".as_slice())),
                 Operation::Get(key("seen")),
             ] {
                 assert!(running.run(name, &operation).is_ready());
@@ -272,7 +273,7 @@ fn what_is_in_doubt_holds_up_what_touches_it_and_nothing_else() {
         assert!(matches!(seen, Poll::Ready(Ok(Reply::Value(Some(_))))));
         let stored = running.store.as_ref().unwrap();
         assert_eq!(
-            stored.get(b"doubtful").unwrap().value.as_deref(),
+            stored.get(b"untouched").unwrap().value.as_deref(),
             Some(b"new".as_slice()),
             "{kind}"
         );
