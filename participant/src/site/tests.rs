@@ -473,7 +473,7 @@ fn a_reader_of_what_is_not_in_the_log_yet_is_answered_when_it_is() {
     let rig = Rig::fresh();
     for (gtid, name) in [(1, "x"), (2, "y")] {
         rig.write(gtid, name, "new");
-        rig.say(ToParticipant::Prepare { gtid: Gtid(gtid) });
+        rig.say(ToParticipant::prepare(Gtid(gtid)));
     }
     rig.sync();
     rig.say(commit(1, 50));

@@ -32,7 +32,7 @@ async fn start(folder: &Path, address: &str) -> (CoordinatorServer, usize) {
     };
     let listener = bind(address.parse().unwrap()).await;
     let options = CoordinatorOptions {
-        id: CoordinatorId(1),
+        id: CoordinatorId(0),
         checkpoint_bytes: SEGMENT,
         ..CoordinatorOptions::default()
     };

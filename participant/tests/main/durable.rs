@@ -9,13 +9,16 @@ use std::time::Instant;
 use co_core::{Gtid, Priority, Stamp};
 use coco::log::{FileLog, Options, Owner};
 use coco::protocol::{
-    Ballot, Decision, Durability, Incarnation, SiteName, Time, ToCoordinator, ToParticipant,
-    VoterConfig,
+    Ballot, CoordinatorId, Decision, Durability, Incarnation, SiteName, Time, ToCoordinator,
+    ToParticipant, VoterConfig,
 };
 use participant::engine::{EngineKind, open_with};
 use participant::site::{Input, LocalOutcome, Parts, Site, SiteConfig};
 use participant::storage::{FjallStore, Memory, Storage};
 use participant::{Begin, Key, Operation, OperationError, Reply, TxnName, Value};
+
+/// The coordinator whose id is the first byte of the gtids here.
+const C: CoordinatorId = CoordinatorId(0);
 
 struct Running {
     site: Site,
@@ -55,7 +58,7 @@ fn start(folder: &Path, kind: EngineKind, on_disk: bool, segment_bytes: u64) -> 
         participant: open_with(kind, options),
         log: Arc::clone(&log) as Arc<dyn coco::log::Log>,
         // Errors mean that the test has ended.
-        outbox: Box::new(move |message| says.send(message).unwrap_or_default()),
+        outbox: Box::new(move |_, message| says.send(message).unwrap_or_default()),
         wake: Box::new(move || wakes.send(()).unwrap_or_default()),
     };
     let site = Site::open(config, parts, &records, Time(0)).unwrap();
@@ -68,7 +71,7 @@ fn start(folder: &Path, kind: EngineKind, on_disk: bool, segment_bytes: u64) -> 
         said,
         next: 1,
     };
-    running.site.handle(Input::LinkUp, Time(0));
+    running.site.handle(Input::LinkUp(C), Time(0));
     running.hear(|message| matches!(message, ToCoordinator::Hello { .. }));
     running
 }
@@ -90,7 +93,7 @@ impl Running {
     }
 
     fn say(&self, message: ToParticipant) {
-        self.site.handle(Input::Message(message), Time(1));
+        self.site.handle(Input::Message(C, message), Time(1));
     }
 
     fn begin(&mut self) -> TxnName {
@@ -225,7 +228,7 @@ fn what_is_in_doubt_holds_up_what_touches_it_and_nothing_else() {
             ] {
                 assert!(running.run(name, &operation).is_ready());
             }
-            running.say(ToParticipant::Prepare { gtid });
+            running.say(ToParticipant::prepare(gtid));
             running.hear(|message| {
                 matches!(
                     message,
@@ -241,7 +244,7 @@ fn what_is_in_doubt_holds_up_what_touches_it_and_nothing_else() {
         }
         let mut running = start(folder.path(), kind, true, SEGMENT);
         assert_eq!(running.site.participant().in_flight(), 1);
-        running.site.handle(Input::LinkDown, Time(1));
+        running.site.handle(Input::LinkDown(C), Time(1));
         running.commit(50, 8, 10);
         assert_eq!(running.counter(), 760, "{kind}");
 
@@ -265,7 +268,7 @@ fn what_is_in_doubt_holds_up_what_touches_it_and_nothing_else() {
         }
         let stamp = Stamp(1 << 33);
         let decision = Decision::Commit { stamp };
-        running.site.handle(Input::LinkUp, Time(3));
+        running.site.handle(Input::LinkUp(C), Time(3));
         running.say(ToParticipant::Decide { gtid, decision });
         running.hear(|message| matches!(message, ToCoordinator::Ack { .. }));
         let name = running.begin();

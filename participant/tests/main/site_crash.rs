@@ -12,8 +12,8 @@ use checker::Level;
 use co_core::{Gtid, Priority, Stamp, VoteRule};
 use coco::log::MemoryLog;
 use coco::protocol::{
-    AbortCause, Ballot, Decision, Durability, Incarnation, SiteName, Time, ToCoordinator,
-    ToParticipant, VoterConfig,
+    AbortCause, Ballot, CoordinatorId, Decision, Durability, Incarnation, SiteName, Time,
+    ToCoordinator, ToParticipant, VoterConfig,
 };
 use participant::engine::{EngineKind, Options, open_with};
 use participant::site::{Input, LocalOutcome, Parts, Site, SiteConfig};
@@ -23,6 +23,9 @@ use participant::{
 };
 
 use crate::judge::assert_valid;
+
+/// The coordinator whose id is the first byte of the gtids here.
+const C: CoordinatorId = CoordinatorId(0);
 
 struct Random(u64);
 
@@ -103,7 +106,7 @@ fn start(
     let parts = Parts {
         participant: open_with(kind, options),
         log: Arc::new(log.clone()),
-        outbox: Box::new(move |message| out.lock().unwrap().push(message)),
+        outbox: Box::new(move |_, message| out.lock().unwrap().push(message)),
         wake: Box::new(|| {}),
     };
     let site = Site::open(config, parts, &log.durable(), Time(0)).unwrap();
@@ -157,7 +160,7 @@ impl World {
             &self.said,
         );
         self.log.sync();
-        self.site.handle(Input::LinkUp, Time(1));
+        self.site.handle(Input::LinkUp(C), Time(1));
         let hello = self.said.lock().unwrap().first().cloned();
         let Some(ToCoordinator::Hello { in_doubt, .. }) = hello else {
             panic!("{hello:?}");
@@ -192,7 +195,7 @@ impl World {
     }
 
     fn say(&self, message: ToParticipant) {
-        self.site.handle(Input::Message(message), Time(2));
+        self.site.handle(Input::Message(C, message), Time(2));
     }
 
     fn say_decisions(&self) {
@@ -224,7 +227,7 @@ impl World {
                 ToCoordinator::Vote { gtid, .. } => {
                     self.asked.remove(&gtid.0);
                 }
-                ToCoordinator::OnePhaseDone { gtid, decision } => {
+                ToCoordinator::OnePhaseDone { gtid, decision, .. } => {
                     self.asked.remove(&gtid.0);
                     if self.one_phase.remove(&gtid.0) {
                         match decision {
@@ -337,7 +340,7 @@ impl World {
             3..=4 if !self.working.is_empty() => {
                 let gtid = self.working.swap_remove(0);
                 self.asked.insert(gtid, false);
-                self.say(ToParticipant::Prepare { gtid: Gtid(gtid) });
+                self.say(ToParticipant::prepare(Gtid(gtid)));
             }
             5 if !self.working.is_empty() => {
                 let gtid = self.working.swap_remove(0);
@@ -438,7 +441,7 @@ fn check(kind: EngineKind, durable: bool) {
             );
             let mut world = World::new(kind, durable, seed);
             world.log.sync();
-            world.site.handle(Input::LinkUp, Time(0));
+            world.site.handle(Input::LinkUp(C), Time(0));
             for step in 0..STEPS {
                 world.step();
                 if step == at || step == at + 7 {
@@ -489,7 +492,7 @@ fn a_storage_that_fails_stops_the_site_and_a_restart_loses_nothing() {
             let case = format!("{kind} fails after {fails_after}");
             let mut world = World::new(kind, true, 7);
             world.log.sync();
-            world.site.handle(Input::LinkUp, Time(0));
+            world.site.handle(Input::LinkUp(C), Time(0));
             let storage = world.storage.clone().unwrap();
             storage.fail_after(fails_after);
             for _ in 0..3 * STEPS {
