@@ -20,11 +20,14 @@
 //!   a commit was asked for is [`ClientError::OutcomeUnknown`].
 //! - K2 A transaction that is aborted at one site, or whose operation was lost on the way, does no more
 //!   work: it is rolled back at its other sites, and further calls say that it has ended.
-//! - K3 No request that could be done twice is sent twice.
+//! - K3 No request that could be done twice is sent twice. One that was refused for lack of room has not been
+//!   looked at by anybody: it is sent again, later and later, within [`ClientOptions::overload_patience`].
 
+mod backoff;
 mod error;
 mod lease;
 mod local;
+mod operator;
 mod retry;
 mod sites;
 mod transaction;
@@ -33,16 +36,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use co_core::{Priority, Stamp};
-use tonic::transport::Channel;
+use tonic::Status;
 
+use self::backoff::Backoff;
 use self::lease::Leases;
 use self::sites::Directory;
 use crate::protocol::{AbortCause, CommitAnswer};
 use crate::service::coordinator::{SiteInfo, Statistics};
+use crate::service::security::Credentials;
 use crate::service::site::{Range, Row, SiteStatistics};
 use crate::service::{
-    CoordinatorClient, MAX_MESSAGE_BYTES, answer_of, commit_request, endpoint, rollback_request,
-    statistics_of, statistics_request,
+    CommitReply, CoordinatorClient, MAX_MESSAGE_BYTES, Transport, answer_of, commit_request,
+    endpoint, rollback_request, statistics_of, statistics_request, with_timeout,
 };
 
 pub use self::error::{ClientError, Unresolved};
@@ -59,7 +64,7 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    coordinator: CoordinatorClient<Channel>,
+    coordinator: CoordinatorClient<Transport>,
     directory: Directory,
     leases: Leases,
     options: ClientOptions,
@@ -77,6 +82,10 @@ pub struct ClientOptions {
     /// Most identifiers that are fetched ahead, so that beginning costs no round trip; 1 fetches each one
     /// when it is needed.
     pub lease: u32,
+    /// How long a request is sent again that was refused because there was no room for it.
+    pub overload_patience: Duration,
+    /// What is shown to the coordinator and the sites.
+    pub credentials: Credentials,
 }
 
 impl Default for ClientOptions {
@@ -85,6 +94,8 @@ impl Default for ClientOptions {
             operation_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(30),
             lease: 64,
+            overload_patience: Duration::from_secs(10),
+            credentials: Credentials::none(),
         }
     }
 }
@@ -103,7 +114,7 @@ impl Client {
     /// # Errors
     /// If `uri` is no address, or nobody listens there.
     pub async fn connect_with(uri: &str, options: ClientOptions) -> Result<Self, ClientError> {
-        let endpoint = endpoint(uri)?;
+        let endpoint = endpoint(uri, &options.credentials)?;
         let channel = endpoint
             .connect()
             .await
@@ -111,12 +122,13 @@ impl Client {
                 uri: uri.to_owned(),
                 source,
             })?;
-        let coordinator = CoordinatorClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let coordinator =
+            CoordinatorClient::with_interceptor(channel, options.credentials.bearer())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let shared = Shared {
-            directory: Directory::new(coordinator.clone()),
-            leases: Leases::new(coordinator.clone(), options.lease),
+            directory: Directory::new(coordinator.clone(), &options),
+            leases: Leases::new(coordinator.clone(), &options),
             coordinator,
             options,
         };
@@ -154,9 +166,12 @@ impl Client {
             .shared
             .coordinator
             .clone()
-            .statistics(statistics_request())
+            .statistics(with_timeout(
+                statistics_request(),
+                self.shared.options.operation_timeout,
+            ))
             .await;
-        let reply = reply.map_err(ClientError::Coordinator)?;
+        let reply = reply.map_err(error::of_coordinator)?;
         Ok(statistics_of(reply.into_inner())?)
     }
 
@@ -228,29 +243,23 @@ impl Client {
 
     /// Asks for the end of a transaction, for the first time or again.
     async fn end(&self, what: Unresolved, how: End) -> Result<Commit, ClientError> {
-        let mut coordinator = self.shared.coordinator.clone();
         let timeout = self.shared.options.commit_timeout;
-        let answer = match how {
-            End::Rollback => {
-                let request = rollback_request(what.gtid, &what.sites, timeout);
-                let cause = AbortCause::Client;
-                let reply = coordinator.rollback(request).await;
-                reply.map(|_| CommitAnswer::Aborted { cause })
+        let mut backoff = Backoff::new(self.shared.options.overload_patience);
+        let answer = loop {
+            match self.ask_for_end(&what, how, timeout).await {
+                Err(status) if backoff.again(&status).await => {}
+                answer => break answer,
             }
-            End::Commit { dependent } => {
-                let request = commit_request(what.gtid, &what.sites, dependent, timeout);
-                match coordinator.commit(request).await {
-                    Ok(reply) => Ok(answer_of(reply.into_inner())?),
-                    Err(status) => Err(status),
-                }
-            }
-            End::CommitAgain => {
-                let request = commit_request(what.gtid, &what.sites, false, timeout);
-                match coordinator.commit(request).await {
-                    Ok(reply) => Ok(answer_of(reply.into_inner())?),
-                    Err(status) => Err(status),
-                }
-            }
+        };
+        let answer = answer.and_then(|reply| match reply {
+            Some(reply) => Ok(answer_of(reply)),
+            None => Ok(Ok(CommitAnswer::Aborted {
+                cause: AbortCause::Client,
+            })),
+        });
+        let answer = match answer {
+            Ok(answer) => Ok(answer?),
+            Err(status) => Err(status),
         };
         if !matches!(
             answer,
@@ -260,6 +269,36 @@ impl Client {
             self.shared.leases.discard().await;
         }
         error::outcome(what, how, answer)
+    }
+
+    fn coordinator(&self) -> CoordinatorClient<Transport> {
+        self.shared.coordinator.clone()
+    }
+
+    fn patience(&self) -> Duration {
+        self.shared.options.operation_timeout
+    }
+
+    /// Asks once. A rollback has no reply: it is done when it is answered.
+    async fn ask_for_end(
+        &self,
+        what: &Unresolved,
+        how: End,
+        timeout: Duration,
+    ) -> Result<Option<CommitReply>, Status> {
+        let mut coordinator = self.shared.coordinator.clone();
+        match how {
+            End::Rollback => {
+                let request = rollback_request(what.gtid, &what.sites, timeout);
+                coordinator.rollback(request).await.map(|_| None)
+            }
+            End::Commit { .. } | End::CommitAgain => {
+                let dependent = how == End::Commit { dependent: true };
+                let request = commit_request(what.gtid, &what.sites, dependent, timeout);
+                let reply = coordinator.commit(request).await?;
+                Ok(Some(reply.into_inner()))
+            }
+        }
     }
 }
 

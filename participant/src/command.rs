@@ -16,9 +16,12 @@ use crate::site::CHECKPOINT_BYTES;
 use crate::storage;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use co_core::VoteRule;
+use coco::command::options::{LinkArgs, ServerArgs, reload_on_hangup};
+use coco::command::{metered, serve_metrics};
 use coco::log::{FileLog, Options, Owner};
 use coco::protocol::CoordinatorId;
-use coco::service::process::{self, Fatal};
+use coco::service::metrics::LogMeter;
+use coco::service::process::{self, Fatal, Stop, StopCause};
 
 /// A resource manager that votes in commit order.
 /// The arguments of a resource manager's command.
@@ -35,7 +38,7 @@ enum Command {
         participant serve --name berlin --engine ss2pl --coordinator http://127.0.0.1:7000\n  \
         participant serve --name madrid --engine mvcc --coordinator 127.0.0.1:7000 --data ./madrid \\\n      \
             --history madrid.hist")]
-    Serve(Serve),
+    Serve(Box<Serve>),
 }
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -84,6 +87,10 @@ struct Serve {
     /// Print the ready line as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -119,7 +126,7 @@ pub fn run(args: Args) -> ExitCode {
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
             match args.command {
-                Command::Serve(args) => serve(args).await,
+                Command::Serve(args) => serve(*args).await,
             }
         }),
         Err(error) => Err(Fatal::new(error)),
@@ -128,13 +135,17 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 async fn serve(args: Serve) -> Result<(), Fatal> {
-    let stop = process::stop_signal(args.exit_with_parent)?;
+    args.server.start_log();
+    let mut stop = Stop::catch(args.exit_with_parent)?;
     if args.name.is_empty() {
         return Err(Fatal::because(
             "the site needs a name; give one with --name",
         ));
     }
-    let log = log(&args)?;
+    let front = args.server.front(args.listen)?;
+    let credentials = args.link.credentials(&args.server)?;
+    reload_on_hangup(front.security.clone(), credentials.clone())?;
+    let (log, meter) = log(&args)?;
     let storage = storage(&args)?;
     let recorder = recorder(&args)?;
     let listener = process::listen(args.listen).await?;
@@ -147,7 +158,9 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
         idle_timeout: Duration::from_millis(args.idle_timeout_ms),
         operation_timeout: Duration::from_millis(args.operation_timeout_ms),
         checkpoint_bytes: args.checkpoint_bytes,
-        on_event: Box::new(|event| process::warn("participant", event)),
+        front,
+        credentials,
+        on_event: Box::new(|event| tracing::warn!("{event}")),
         coordinators: args.coordinators.into_iter().collect(),
         ..ParticipantOptions::new(&args.name, "")
     };
@@ -162,11 +175,23 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
     );
     let server = ParticipantServer::start(options, engine, log, listener);
     let server = server.map_err(Fatal::new)?;
+    let mut source = server.metrics();
+    if let Some(meter) = meter {
+        source = source.with_log(meter);
+    }
+    let metrics = serve_metrics(args.server.metrics(), move || {
+        let source = source.clone();
+        async move { source.render() }
+    })
+    .await?;
     let (address, kind) = (server.address(), args.engine);
     if args.json {
-        let ready = serde_json::json!({
+        let mut ready = serde_json::json!({
             "site": args.name, "engine": kind.name(), "listening": address.to_string(),
         });
+        if let Some(metrics) = &metrics {
+            ready["metrics"] = metrics.address().to_string().into();
+        }
         process::say(&ready.to_string())?;
     } else {
         process::say(&format!(
@@ -174,8 +199,11 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
             args.name
         ))?;
     }
-    stop.await;
-    server.shutdown().await.map_err(Fatal::new)
+    let end = match stop.told().await {
+        StopCause::Told => server.drain(args.server.drain()),
+        StopCause::ParentGone => server.drain(Duration::ZERO),
+    };
+    stop.unless_told_again(end).await?.map_err(Fatal::new)
 }
 
 /// A coordinator's address, with its id if that is not 0.
@@ -187,20 +215,15 @@ fn coordinator(text: &str) -> Result<(CoordinatorId, String), String> {
     }
 }
 
-fn log(args: &Serve) -> Result<Storage, Fatal> {
+fn log(args: &Serve) -> Result<(Storage, Option<Arc<LogMeter>>), Fatal> {
     let Some(folder) = &args.data else {
-        process::warn(
-            "participant",
-            "volatile: a restart loses everything (use --data to keep it)",
-        );
-        return Ok(Storage::Volatile);
+        tracing::warn!("volatile: a restart loses everything (use --data to keep it)");
+        return Ok((Storage::Volatile, None));
     };
     let owner = Owner::participant(&args.name);
     let (log, records) = FileLog::open(folder, &owner, Options::default()).map_err(Fatal::new)?;
-    Ok(Storage::Durable {
-        log: Arc::new(log),
-        records,
-    })
+    let (log, meter) = metered("coco_site", log);
+    Ok((Storage::Durable { log, records }, Some(meter)))
 }
 
 fn storage(args: &Serve) -> Result<Arc<dyn storage::Storage>, Fatal> {
@@ -212,9 +235,8 @@ fn storage(args: &Serve) -> Result<Arc<dyn storage::Storage>, Fatal> {
     match (kind, &args.data) {
         (StoreKind::Memory, data) => {
             if data.is_some() {
-                process::warn(
-                    "participant",
-                    "the store is in memory: the log is kept whole, and every start replays it (use --store fjall)",
+                tracing::warn!(
+                    "the store is in memory: the log is kept whole, and every start replays it (use --store fjall)"
                 );
             }
             Ok(Arc::new(storage::Memory::new()))

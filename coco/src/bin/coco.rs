@@ -10,7 +10,7 @@ use clap::Parser;
 #[command(
     version,
     about,
-    after_help = "Exit status: 0 done, 2 could not start or could not ask."
+    after_help = "Exit status: 0 done, 1 left alone (resolve), 2 could not start or could not ask."
 )]
 struct Cli {
     #[command(flatten)]

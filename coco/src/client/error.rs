@@ -1,11 +1,13 @@
 //! What a client is told when something did not work.
 
+use std::time::Duration;
+
 use co_core::Gtid;
 use tonic::{Code, Status};
 
 use super::{Commit, End};
 use crate::protocol::{AbortCause, CommitAnswer};
-use crate::service::{InvalidUri, MalformedWire, Refused};
+use crate::service::{InvalidUri, MalformedWire, Refused, retry_after};
 
 /// A commit that was asked for and not answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +70,12 @@ pub enum ClientError {
         /// Their names.
         sites: Vec<String>,
     },
+    /// There was no room for the request for as long as the client had patience: it was never looked at.
+    #[error("overloaded for too long; come again after {} ms", retry_after.as_millis())]
+    Overloaded {
+        /// When there may be room.
+        retry_after: Duration,
+    },
     /// The coordinator refused, or could not be asked; nothing was changed.
     #[error("the coordinator did not answer: {}", .0.message())]
     Coordinator(#[source] Status),
@@ -111,10 +119,22 @@ pub(super) fn outcome(
             return Ok(Commit::Aborted(AbortCause::UnknownTransaction));
         }
         Ok(CommitAnswer::Refused(_)) => "the coordinator does not remember it".to_owned(),
+        // Never looked at; but when asked again, the first request may have been.
+        Err(status) if how != End::CommitAgain && retry_after(&status).is_some() => {
+            return Err(of_coordinator(status));
+        }
         Err(status) if leaves_open(status.code()) => format!("no answer ({})", status.message()),
         Err(status) => return Err(ClientError::Coordinator(status)),
     };
     Err(ClientError::OutcomeUnknown { what, reason })
+}
+
+/// What a call that the coordinator did not answer means.
+pub(super) fn of_coordinator(status: Status) -> ClientError {
+    match retry_after(&status) {
+        Some(retry_after) => ClientError::Overloaded { retry_after },
+        None => ClientError::Coordinator(status),
+    }
 }
 
 /// Whether a request that ended so may have been carried out. A deadline shows as `Cancelled`.

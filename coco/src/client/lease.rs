@@ -7,17 +7,19 @@
 use co_core::{Gtid, Priority};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::ClientError;
+use super::backoff::Backoff;
+use super::{ClientError, ClientOptions, error};
 use crate::service::coordinator::BeginGrant;
-use crate::service::{CoordinatorClient, begin_grant, begin_request};
+use crate::service::{CoordinatorClient, Transport, begin_grant, begin_request, with_timeout};
 
 #[derive(Debug)]
 pub(super) struct Leases {
-    coordinator: CoordinatorClient<Channel>,
+    coordinator: CoordinatorClient<Transport>,
     largest: u32,
+    timeout: std::time::Duration,
+    patience: std::time::Duration,
     present: Mutex<Lease>,
 }
 
@@ -35,7 +37,7 @@ struct Lease {
 const ATTEMPTS: u32 = 20;
 
 impl Leases {
-    pub(super) fn new(coordinator: CoordinatorClient<Channel>, largest: u32) -> Self {
+    pub(super) fn new(coordinator: CoordinatorClient<Transport>, options: &ClientOptions) -> Self {
         let lease = Lease {
             next: Gtid(0),
             priority: Priority(0),
@@ -45,7 +47,9 @@ impl Leases {
         };
         Self {
             coordinator,
-            largest: largest.max(1),
+            largest: options.lease.max(1),
+            timeout: options.operation_timeout,
+            patience: options.overload_patience,
             present: Mutex::new(lease),
         }
     }
@@ -91,20 +95,18 @@ impl Leases {
     ) -> Result<BeginGrant, ClientError> {
         let mut pause = std::time::Duration::from_millis(2);
         let mut attempt = 1;
+        let mut backoff = Backoff::new(self.patience);
         loop {
-            match self
-                .coordinator
-                .clone()
-                .begin(begin_request(count, priority))
-                .await
-            {
+            let request = with_timeout(begin_request(count, priority), self.timeout);
+            match self.coordinator.clone().begin(request).await {
                 Ok(reply) => return Ok(begin_grant(reply.into_inner())?),
                 Err(status) if attempt < ATTEMPTS && is_passing(&status) => {
                     attempt += 1;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(std::time::Duration::from_millis(200));
                 }
-                Err(status) => return Err(ClientError::Coordinator(status)),
+                Err(status) if backoff.again(&status).await => {}
+                Err(status) => return Err(error::of_coordinator(status)),
             }
         }
     }

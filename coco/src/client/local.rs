@@ -3,13 +3,13 @@
 use std::fmt;
 
 use co_core::Priority;
-use tonic::Request;
 
+use super::backoff::Backoff;
 use super::error::leaves_open;
 use super::{Client, ClientError, Commit, Operation, OperationReply};
 use crate::protocol::{AbortCause, CommitAnswer};
 use crate::service::site::{Execute, ExecuteOutcome, Range, Row, SiteTxn};
-use crate::service::{answer_of, local_request};
+use crate::service::{answer_of, local_request, retry_after, with_timeout};
 
 /// A transaction of one site alone. It begins with its first operation, and commits without the
 /// coordinator, in the same order as all others. Dropped unfinished it is rolled back in the background.
@@ -130,7 +130,10 @@ impl LocalTransaction {
         let answer = match shared.directory.execute(&self.site, request, timeout).await {
             Ok(answer) => answer,
             Err(error) => {
-                self.open = matches!(error, ClientError::UnknownSite { .. });
+                self.open = matches!(
+                    error,
+                    ClientError::UnknownSite { .. } | ClientError::Overloaded { .. }
+                );
                 return Err(error);
             }
         };
@@ -165,10 +168,17 @@ impl LocalTransaction {
         let Some(name) = self.name else {
             return Ok(Commit::Committed(co_core::Stamp::default()));
         };
+        let options = &self.client.shared.options;
         let mut site = self.client.shared.directory.client(&self.site).await?;
-        let mut request = Request::new(local_request(name));
-        request.set_timeout(self.client.shared.options.commit_timeout);
-        let reason = match site.commit_local(request).await {
+        let mut backoff = Backoff::new(options.overload_patience);
+        let answer = loop {
+            let request = with_timeout(local_request(name), options.commit_timeout);
+            match site.commit_local(request).await {
+                Err(status) if backoff.again(&status).await => {}
+                answer => break answer,
+            }
+        };
+        let reason = match answer {
             Ok(reply) => match answer_of(reply.into_inner())? {
                 CommitAnswer::Committed { stamp } => return Ok(Commit::Committed(stamp)),
                 CommitAnswer::Aborted { cause } => return Ok(Commit::Aborted(cause)),
@@ -178,6 +188,11 @@ impl LocalTransaction {
                 }
                 CommitAnswer::Unknown => "the site's log failed while it was written".to_owned(),
             },
+            Err(status) if retry_after(&status).is_some() => {
+                // Nobody has looked at it: dropping it rolls it back.
+                self.open = true;
+                return Err(self.client.shared.directory.failed(&self.site, status));
+            }
             Err(status) if leaves_open(status.code()) => {
                 format!("no answer ({})", status.message())
             }
@@ -207,7 +222,10 @@ async fn roll_back(client: Client, site: String, name: Option<u64>) -> Result<()
     let reply = directory
         .client(&site)
         .await?
-        .rollback_local(local_request(name))
+        .rollback_local(with_timeout(
+            local_request(name),
+            client.shared.options.operation_timeout,
+        ))
         .await;
     reply
         .map(drop)

@@ -6,39 +6,49 @@ use std::time::Duration;
 
 use co_core::Stamp;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::ClientError;
+use super::backoff::Backoff;
+use super::{ClientError, ClientOptions, error};
 use crate::service::coordinator::SiteInfo;
-use crate::service::site::{Execute, ExecuteAnswer, Range, Row, SiteStatistics};
+use crate::service::security::Credentials;
+use crate::service::site::{
+    Execute, ExecuteAnswer, ExecuteOutcome, Pending, Range, Row, SiteStatistics,
+};
 use crate::service::{
-    CoordinatorClient, MAX_MESSAGE_BYTES, SiteServiceClient, endpoint, execute_answer_of,
-    execute_to_wire, query_reply_of, query_request, site_infos, site_statistics_of, sites_request,
-    statistics_request,
+    CoordinatorClient, MAX_MESSAGE_BYTES, RefusedCode, SiteServiceClient, Transport, endpoint,
+    execute_answer_of, execute_to_wire, pending_of, pending_request, query_reply_of, query_request,
+    retry_after, site_infos, site_statistics_of, sites_request, statistics_request, with_timeout,
 };
 
 /// The clients of the sites that were used, by name.
 #[derive(Debug)]
 pub(super) struct Directory {
-    coordinator: CoordinatorClient<Channel>,
-    known: Mutex<HashMap<String, SiteServiceClient<Channel>>>,
+    coordinator: CoordinatorClient<Transport>,
+    known: Mutex<HashMap<String, SiteServiceClient<Transport>>>,
+    credentials: Credentials,
+    timeout: Duration,
+    patience: Duration,
 }
 
 /// How often the coordinator is asked while sites are waited for.
 const POLL: Duration = Duration::from_millis(20);
 
 impl Directory {
-    pub(super) fn new(coordinator: CoordinatorClient<Channel>) -> Self {
+    pub(super) fn new(coordinator: CoordinatorClient<Transport>, options: &ClientOptions) -> Self {
         Self {
             coordinator,
             known: Mutex::default(),
+            credentials: options.credentials.clone(),
+            timeout: options.operation_timeout,
+            patience: options.overload_patience,
         }
     }
 
     pub(super) async fn list(&self) -> Result<Vec<SiteInfo>, ClientError> {
-        let reply = self.coordinator.clone().sites(sites_request()).await;
-        let reply = reply.map_err(ClientError::Coordinator)?;
+        let request = with_timeout(sites_request(), self.timeout);
+        let reply = self.coordinator.clone().sites(request).await;
+        let reply = reply.map_err(error::of_coordinator)?;
         Ok(site_infos(reply.into_inner())?)
     }
 
@@ -78,13 +88,28 @@ impl Directory {
         timeout: Duration,
     ) -> Result<ExecuteAnswer, ClientError> {
         let mut client = self.client(site).await?;
-        let mut request = Request::new(execute_to_wire(request));
-        request.set_timeout(timeout);
-        let reply = client
-            .execute(request)
-            .await
-            .map_err(|status| self.failed(site, status))?;
-        Ok(execute_answer_of(reply.into_inner())?)
+        let wire = execute_to_wire(request);
+        let mut backoff = Backoff::new(self.patience);
+        loop {
+            let mut request = Request::new(wire.clone());
+            request.set_timeout(timeout);
+            let reply = match client.execute(request).await {
+                Ok(reply) => execute_answer_of(reply.into_inner())?,
+                Err(status) if backoff.again(&status).await => continue,
+                Err(status) => return Err(self.failed(site, status)),
+            };
+            // A site without room for one more transaction has begun none.
+            if let ExecuteOutcome::Refused(refused) = &reply.outcome
+                && refused.code == RefusedCode::Overloaded
+                && let Some(after) = refused.retry_after
+            {
+                if backoff.pause(after).await {
+                    continue;
+                }
+                return Err(ClientError::Overloaded { retry_after: after });
+            }
+            return Ok(reply);
+        }
     }
 
     pub(super) async fn query(
@@ -105,16 +130,27 @@ impl Directory {
 
     pub(super) async fn statistics(&self, site: &str) -> Result<SiteStatistics, ClientError> {
         let mut client = self.client(site).await?;
-        let reply = client.site_statistics(statistics_request()).await;
+        let reply = client
+            .site_statistics(with_timeout(statistics_request(), self.timeout))
+            .await;
         let reply = reply.map_err(|status| self.failed(site, status))?;
         Ok(site_statistics_of(reply.into_inner()))
+    }
+
+    pub(super) async fn pending(&self, site: &str) -> Result<Pending, ClientError> {
+        let mut client = self.client(site).await?;
+        let reply = client
+            .pending(with_timeout(pending_request(), self.timeout))
+            .await;
+        let reply = reply.map_err(|status| self.failed(site, status))?;
+        Ok(pending_of(reply.into_inner()))
     }
 
     /// The site's client, for calls that this module does not know.
     pub(super) async fn client(
         &self,
         site: &str,
-    ) -> Result<SiteServiceClient<Channel>, ClientError> {
+    ) -> Result<SiteServiceClient<Transport>, ClientError> {
         if let Some(client) = self
             .known
             .lock()
@@ -132,7 +168,8 @@ impl Directory {
                 site: site.to_owned(),
             });
         };
-        let client = SiteServiceClient::new(endpoint(&found.address)?.connect_lazy())
+        let channel = endpoint(&found.address, &self.credentials)?.connect_lazy();
+        let client = SiteServiceClient::with_interceptor(channel, self.credentials.bearer())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,6 +178,9 @@ impl Directory {
 
     /// What a failed call means to a transaction.
     pub(super) fn failed(&self, site: &str, status: Status) -> ClientError {
+        if let Some(retry_after) = retry_after(&status) {
+            return ClientError::Overloaded { retry_after };
+        }
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

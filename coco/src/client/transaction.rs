@@ -145,7 +145,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`ClientError::Aborted`] and [`ClientError::SiteFailed`] end the transaction everywhere;
-    /// [`ClientError::Refused`] and [`ClientError::UnknownSite`] leave it as it was, except that the
+    /// [`ClientError::Refused`], [`ClientError::Overloaded`] and [`ClientError::UnknownSite`] leave it as it was, except that the
     /// operations before the refused one are done.
     ///
     /// # Cancel safety
@@ -173,13 +173,18 @@ impl Transaction {
             begin,
             operations,
         };
-        let answer = lost
-            .txn
-            .client
-            .shared
-            .directory
-            .execute(site, request, timeout)
-            .await?;
+        let directory = &lost.txn.client.shared.directory;
+        let answer = match directory.execute(site, request, timeout).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // The site has not looked at it, and so has not begun the transaction either.
+                lost.keep = matches!(error, ClientError::Overloaded { .. });
+                if lost.keep && begin.is_some() {
+                    lost.txn.sites.remove(site);
+                }
+                return Err(error);
+            }
+        };
         match answer.outcome {
             ExecuteOutcome::Results(results) => {
                 lost.keep = true;
@@ -198,16 +203,12 @@ impl Transaction {
     ///
     /// # Errors
     /// [`ClientError::OutcomeUnknown`] when no answer came: never take that for an abort.
+    /// [`ClientError::Overloaded`] when the coordinator had no room to look at it: it is rolled back.
     ///
     /// # Cancel safety
     /// When the future is dropped the commit goes on, and its outcome stays unknown here.
-    pub async fn commit(mut self) -> Result<Commit, ClientError> {
-        if !self.open {
-            return Err(ClientError::Ended);
-        }
-        self.open = false;
-        let (client, what) = (self.client.clone(), self.unresolved());
-        client.end(what, End::Commit { dependent: false }).await
+    pub async fn commit(self) -> Result<Commit, ClientError> {
+        self.end_with(false).await
     }
 
     /// Commits at all sites, or at none; sites that can, vote before the transaction's predecessors are
@@ -219,13 +220,20 @@ impl Transaction {
     ///
     /// # Cancel safety
     /// As [`Transaction::commit`].
-    pub async fn commit_dependent(mut self) -> Result<Commit, ClientError> {
+    pub async fn commit_dependent(self) -> Result<Commit, ClientError> {
+        self.end_with(true).await
+    }
+
+    async fn end_with(mut self, dependent: bool) -> Result<Commit, ClientError> {
         if !self.open {
             return Err(ClientError::Ended);
         }
         self.open = false;
         let (client, what) = (self.client.clone(), self.unresolved());
-        client.end(what, End::Commit { dependent: true }).await
+        let ended = client.end(what, End::Commit { dependent }).await;
+        // Nobody has been asked to commit it.
+        self.open = matches!(ended, Err(ClientError::Overloaded { .. }));
+        ended
     }
 
     /// Aborts at all sites.

@@ -58,10 +58,7 @@ pub trait Log: Send + Sync {
     /// # Errors
     ///
     /// If that fails. The log is not harmed.
-    fn cut_before(&self, lsn: Lsn) -> io::Result<()> {
-        let _ = lsn;
-        Ok(())
-    }
+    fn cut_before(&self, lsn: Lsn) -> io::Result<()>;
 }
 
 /// Why an append failed.

@@ -4,36 +4,49 @@
 
 mod checkpoint;
 mod driver;
+mod metrics;
+mod observe;
 mod peer;
 mod queue;
+mod quota;
+mod resolve;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use co_core::{Gtid, Priority};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+
+use self::driver::{Driver, Input, LinkId, NotBegun};
+pub use self::metrics::{CoordinatorMetrics, cause_name};
 
 use self::checkpoint::Checkpoints;
-use self::driver::{Driver, Input, LinkId};
 pub use self::peer::PeerError;
 use self::queue::DownFrames;
+use super::audit::Audit;
 use super::convert::{
-    Introduction, MalformedWire, answer_to_wire, begin_refused, grant_to_wire, names_of,
-    sites_to_wire, statistics_to_wire, up_of,
+    Introduction, MalformedWire, answer_to_wire, begin_refused, grant_to_wire, history_to_wire,
+    names_of, overloaded, resolved_to_wire, sites_to_wire, statistics_to_wire,
+    transactions_to_wire, up_of,
 };
-use super::transport::{MAX_MESSAGE_BYTES, serve};
+use super::guard::{Caller, Front};
+use super::health::with_health;
+use super::limits::{Reason, Refusals};
+use super::security::Credentials;
+use super::transport::serve;
 use super::wire;
 use crate::log::{Log, Record, RecordError};
 use crate::protocol::{
-    CommitAnswer, CoordinatorConfig, CoordinatorId, CoordinatorStats, Incarnation, RecoverError,
-    SiteName, ToCoordinator,
+    AbortCause, CommitAnswer, CoordinatorConfig, CoordinatorId, CoordinatorStats, Incarnation,
+    RecoverError, SiteName, ToCoordinator, TransactionState,
 };
 
 /// Requests that wait for the driver before callers have to wait to give theirs.
@@ -48,6 +61,12 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// Most identifiers that one begin hands out.
 const MAX_LEASE: u32 = 1024;
 
+/// Most entries of one list.
+const MAX_LIST: usize = 10_000;
+
+/// The service's name, for those who ask after its health.
+const SERVICE: &str = "coco.v1.Coordinator";
+
 /// How a coordinator is set up.
 pub struct CoordinatorOptions {
     /// Which coordinator: it is part of every gtid.
@@ -57,8 +76,14 @@ pub struct CoordinatorOptions {
     /// The addresses of the other coordinators that work for the same sites, so that deadlocks through
     /// several are found. Without them these end by timeout.
     pub peers: BTreeMap<CoordinatorId, String>,
+    /// What it shows to the other coordinators.
+    pub peer_credentials: Credentials,
     /// By how many bytes the log grows between two checkpoints.
     pub checkpoint_bytes: u64,
+    /// Whom it lets in, and how much of it.
+    pub front: Front,
+    /// Where what operators do by hand is written down; without it they can do nothing.
+    pub audit: Option<Audit>,
     /// Called with what an operator wants to see: oddities that were survived, a log that failed.
     pub on_event: Box<dyn Fn(&str) + Send>,
 }
@@ -69,7 +94,10 @@ impl Default for CoordinatorOptions {
             id: CoordinatorId(0),
             config: CoordinatorConfig::default(),
             peers: BTreeMap::new(),
+            peer_credentials: Credentials::none(),
             checkpoint_bytes: 4 << 20,
+            front: Front::default(),
+            audit: None,
             on_event: Box::new(|_| {}),
         }
     }
@@ -149,12 +177,92 @@ pub struct Statistics {
     pub serving: bool,
 }
 
+/// A transaction that is not yet forgotten.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TransactionInfo {
+    /// Its name.
+    pub gtid: Gtid,
+    /// Its age among transactions.
+    pub priority: Priority,
+    /// How far it has come.
+    pub state: TransactionState,
+    /// For how long: since it was decided, or else since it began; at least so long.
+    pub age: Duration,
+}
+
+/// A wait that a site has reported.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WaitInfo {
+    /// Who waits: with an operation while its client works, with its vote once it was asked for.
+    pub gtid: Gtid,
+    /// Where.
+    pub site: SiteName,
+    /// For whom.
+    pub waits_for: Vec<Gtid>,
+    /// For how long.
+    pub age: Duration,
+}
+
+/// What is not settled at a coordinator.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Transactions {
+    /// Oldest first.
+    pub transactions: Vec<TransactionInfo>,
+    /// Who waits for whom.
+    pub waits: Vec<WaitInfo>,
+    /// There are more transactions than were asked for.
+    pub more: bool,
+}
+
+/// A decision of the past.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DecisionInfo {
+    /// On which transaction.
+    pub gtid: Gtid,
+    /// What its client was told.
+    pub answer: CommitAnswer,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// A deadlock over several sites that was broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadlockInfo {
+    /// Who was aborted for it.
+    pub victim: Gtid,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// What has happened of late, latest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct History {
+    /// Decisions since the coordinator started, a bounded number.
+    pub decisions: Vec<DecisionInfo>,
+    /// Deadlocks since the coordinator started, a bounded number.
+    pub deadlocks: Vec<DeadlockInfo>,
+    /// What operators did by hand: lines of the audit file, JSON objects.
+    pub actions: Vec<String>,
+}
+
+/// What came of ending a transaction by hand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Resolved {
+    /// It is aborted.
+    Aborted(AbortCause),
+    /// It was left alone, for this reason.
+    Refused(String),
+    /// Its only site has been asked and has not answered.
+    Unknown,
+}
+
 /// A running coordinator.
 ///
 /// Dropping it stops it at once, as a crash would.
 #[derive(Debug)]
 pub struct CoordinatorServer {
     address: SocketAddr,
+    refusals: Arc<Refusals>,
     inbox: mpsc::Sender<Input>,
     stop: oneshot::Sender<()>,
     driver: AbortOnDrop<()>,
@@ -180,11 +288,15 @@ impl CoordinatorServer {
             Record::decode(bytes).map_err(|source| StartError::Record { index, source })
         });
         let records = records.collect::<Result<Vec<_>, _>>()?;
+        let mut options = options;
+        let front = options.front.clone();
+        let audit = options.audit.take().map(Arc::new);
+        let (serving, is_serving) = watch::channel(false);
         let (inbox, inputs) = mpsc::channel(INBOX);
         let (ready, is_ready) = oneshot::channel();
         let id = options.id;
-        let peers = peer::open_all(id, &options.peers, &inbox)?;
-        let driver = Driver::recover(options, log, records, checkpoints, ready)?;
+        let peers = peer::open_all(id, &options.peers, &options.peer_credentials, &inbox)?;
+        let driver = Driver::recover(options, log, records, checkpoints, ready, serving)?;
         let driver = AbortOnDrop(tokio::spawn(driver.run(inputs)));
         if !is_ready.await.unwrap_or(false) {
             return Err(StartError::LogFailed);
@@ -192,19 +304,23 @@ impl CoordinatorServer {
         let adapter = Adapter {
             id,
             inbox: inbox.clone(),
+            front: front.clone(),
+            audit,
         };
         let service = wire::coordinator_server::CoordinatorServer::new(adapter)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+            .max_decoding_message_size(front.limits.message_bytes)
+            .max_encoding_message_size(front.limits.message_bytes);
+        let routes = with_health(Routes::new(service), SERVICE, is_serving);
         let (stop, stopped) = oneshot::channel();
         let stopped = async move {
             // An error means that the handle was dropped: that stops the server as well.
             let _stopped_or_dropped = stopped.await;
         };
-        let (address, server) = serve(listener, Routes::new(service), stopped)?;
+        let (address, server) = serve(listener, routes, &front, stopped)?;
         let server = AbortOnDrop(tokio::spawn(server));
         Ok(Self {
             address,
+            refusals: front.refusals,
             inbox,
             stop,
             driver,
@@ -217,6 +333,30 @@ impl CoordinatorServer {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its metrics come from.
+    #[must_use]
+    pub fn metrics(&self) -> CoordinatorMetrics {
+        CoordinatorMetrics {
+            inbox: self.inbox.clone(),
+            refusals: Arc::clone(&self.refusals),
+            meter: None,
+        }
+    }
+
+    /// Begins nothing more, says so to those who ask after its health, and waits until all transactions that
+    /// run are decided, but no longer than `patience`. What was begun and is not used runs as well. Then
+    /// [`shutdown`](Self::shutdown).
+    ///
+    /// # Errors
+    /// If the server had failed.
+    pub async fn drain(self, patience: Duration) -> Result<(), tonic::transport::Error> {
+        let (reply, drained) = oneshot::channel();
+        // Errors mean that the driver has ended: there is nothing to wait for.
+        let _driver_ended = self.inbox.send(Input::Drain { reply }).await;
+        let _driver_ended_or_late = tokio::time::timeout(patience, drained).await;
+        self.shutdown().await
     }
 
     /// Takes no more connections, waits a moment for the commits in flight, then closes all links.
@@ -260,6 +400,8 @@ impl<T> Drop for AbortOnDrop<T> {
 struct Adapter {
     id: CoordinatorId,
     inbox: mpsc::Sender<Input>,
+    front: Front,
+    audit: Option<Arc<Audit>>,
 }
 
 impl Adapter {
@@ -284,6 +426,7 @@ impl wire::coordinator_server::Coordinator for Adapter {
         &self,
         request: Request<wire::BeginRequest>,
     ) -> Result<Response<wire::BeginReply>, Status> {
+        let peer = Caller::of(&request).key;
         let request = request.into_inner();
         let count = request.count.clamp(1, MAX_LEASE);
         let priority = request.priority.map(Priority);
@@ -291,10 +434,18 @@ impl wire::coordinator_server::Coordinator for Adapter {
             .ask(|reply| Input::Begin {
                 count,
                 priority,
+                peer,
                 reply,
             })
             .await?;
-        let grant = grant.map_err(begin_refused)?;
+        let retry_after = self.front.limits.retry_after;
+        let grant = grant.map_err(|refused| match refused {
+            NotBegun::Refused(refused) => begin_refused(refused, retry_after),
+            NotBegun::PeerIsFull => overloaded("you have too many transactions", retry_after),
+            NotBegun::Draining => stopping(),
+        })?;
+        tracing::debug_span!("begin", gtid = %grant.first, count = grant.count)
+            .in_scope(|| tracing::debug!(priority = grant.priority.0));
         Ok(Response::new(grant_to_wire(&grant)))
     }
 
@@ -312,6 +463,7 @@ impl wire::coordinator_server::Coordinator for Adapter {
                 dependent,
                 reply,
             })
+            .instrument(tracing::debug_span!("commit", %gtid))
             .await?;
         Ok(Response::new(answer_to_wire(answer)))
     }
@@ -343,12 +495,58 @@ impl wire::coordinator_server::Coordinator for Adapter {
         Ok(Response::new(statistics_to_wire(&statistics)))
     }
 
+    async fn transactions(
+        &self,
+        request: Request<wire::TransactionsRequest>,
+    ) -> Result<Response<wire::TransactionsReply>, Status> {
+        let limit = limit(request.into_inner().limit, 1000);
+        let all = self
+            .ask(|reply| Input::Transactions { limit, reply })
+            .await?;
+        Ok(Response::new(transactions_to_wire(all)))
+    }
+
+    async fn history(
+        &self,
+        request: Request<wire::HistoryRequest>,
+    ) -> Result<Response<wire::HistoryReply>, Status> {
+        let limit = limit(request.into_inner().limit, 100);
+        let (decisions, deadlocks) = self.ask(|reply| Input::History { limit, reply }).await?;
+        let actions = match self.audit.clone() {
+            None => Vec::new(),
+            Some(audit) => {
+                let read = tokio::task::spawn_blocking(move || audit.latest(limit)).await;
+                let unreadable = "the audit file cannot be read; see to the disk";
+                let read = read.map_err(|_| Status::internal(unreadable))?;
+                read.map_err(|error| Status::internal(format!("{unreadable} ({error})")))?
+            }
+        };
+        Ok(Response::new(history_to_wire(History {
+            decisions,
+            deadlocks,
+            actions,
+        })))
+    }
+
+    async fn resolve(
+        &self,
+        request: Request<wire::ResolveRequest>,
+    ) -> Result<Response<wire::ResolveReply>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let resolved = self
+            .resolve_by_hand(&caller, Gtid(request.gtid), &request.reason)
+            .await?;
+        Ok(Response::new(resolved_to_wire(resolved)))
+    }
+
     type LinkStream = DownFrames;
 
     async fn link(
         &self,
         request: Request<Streaming<wire::UpFrame>>,
     ) -> Result<Response<DownFrames>, Status> {
+        let bound = Caller::of(&request).identity.and_then(|it| it.site.clone());
         let mut up = request.into_inner();
         let first = tokio::time::timeout(HELLO_TIMEOUT, up.message());
         let first = first
@@ -356,6 +554,11 @@ impl wire::coordinator_server::Coordinator for Adapter {
             .map_err(|_| Status::from(MalformedWire::NoHello))??;
         let first = first.ok_or(MalformedWire::NoHello)?;
         let (site, messages) = hello(self.id, first)?;
+        if let Some(bound) = bound.filter(|bound| *bound != site) {
+            self.front.refusals.count(Reason::Forbidden);
+            let forbidden = format!("this token speaks for site {bound} and for no other");
+            return Err(Status::permission_denied(forbidden));
+        }
         let linked = {
             let site = site.clone();
             self.ask(|reply| Input::Link {
@@ -376,6 +579,14 @@ impl wire::coordinator_server::Coordinator for Adapter {
     ) -> Result<Response<wire::PeerReply>, Status> {
         peer::receive(self.id, request.into_inner(), &self.inbox).await?;
         Ok(Response::new(wire::PeerReply {}))
+    }
+}
+
+/// How much of a list is asked for.
+fn limit(asked: u32, usual: usize) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) | Err(_) => usual,
+        Ok(asked) => asked.min(MAX_LIST),
     }
 }
 

@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::Stream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::convert::{down_of, up_to_wire};
+use super::security::Credentials;
 use super::transport::{InvalidUri, MAX_MESSAGE_BYTES, endpoint};
 use super::wire::{self, coordinator_client::CoordinatorClient};
 use crate::protocol::{CoordinatorId, SiteName, ToCoordinator, ToParticipant};
@@ -75,13 +76,29 @@ impl Link {
         site: SiteName,
         events: LinkEvents,
     ) -> Result<Self, InvalidUri> {
-        let endpoint = endpoint(uri)?;
+        Self::open_with(coordinator, uri, site, Credentials::none(), events)
+    }
+
+    /// [`Link::open`] that shows these credentials; each new connection the ones of its moment.
+    ///
+    /// # Errors
+    /// If `uri` is not an address that these credentials fit.
+    pub fn open_with(
+        coordinator: CoordinatorId,
+        uri: &str,
+        site: SiteName,
+        credentials: Credentials,
+        events: LinkEvents,
+    ) -> Result<Self, InvalidUri> {
+        endpoint(uri, &credentials)?;
         let end = End {
             coordinator,
+            uri: uri.to_owned(),
             site,
+            credentials,
             events,
         };
-        let task = tokio::spawn(keep_open(endpoint, end));
+        let task = tokio::spawn(keep_open(end));
         Ok(Self { task })
     }
 }
@@ -95,7 +112,9 @@ impl Drop for Link {
 /// This end of a link.
 struct End {
     coordinator: CoordinatorId,
+    uri: String,
     site: SiteName,
+    credentials: Credentials,
     events: LinkEvents,
 }
 
@@ -107,11 +126,14 @@ impl End {
 }
 
 /// Until nobody listens any more.
-async fn keep_open(endpoint: Endpoint, link: End) {
+async fn keep_open(link: End) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let end = match endpoint.connect().await {
-            Ok(channel) => run(channel, &link, &mut pause).await,
+        let end = match endpoint(&link.uri, &link.credentials) {
+            Ok(endpoint) => match endpoint.connect().await {
+                Ok(channel) => run(channel, &link, &mut pause).await,
+                Err(error) => Some(describe(&error)),
+            },
             Err(error) => Some(describe(&error)),
         };
         let Some(reason) = end else { return };
@@ -130,7 +152,7 @@ async fn run(channel: Channel, link: &End, pause: &mut Duration) -> Option<Strin
     if !link.tell(LinkEvent::Up(LinkSender(sender))).await {
         return None;
     }
-    let mut client = CoordinatorClient::new(channel)
+    let mut client = CoordinatorClient::with_interceptor(channel, link.credentials.bearer())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let frames = UpFrames {
@@ -165,9 +187,9 @@ async fn run(channel: Channel, link: &End, pause: &mut Duration) -> Option<Strin
     }
 }
 
-fn describe(error: &tonic::transport::Error) -> String {
+fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(error) = source {
         text = format!("{text}: {error}");
         source = error.source();

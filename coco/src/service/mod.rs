@@ -8,10 +8,17 @@
 //! gathered since the last one, so a busy link has large frames and an idle one has no delay. Unary calls
 //! serve clients.
 
+mod accept;
+pub mod audit;
 mod convert;
 pub mod coordinator;
+mod guard;
+mod health;
+mod limits;
 pub mod link;
+pub mod metrics;
 pub mod process;
+pub mod security;
 pub mod site;
 mod transport;
 #[cfg(feature = "unstable-fuzz")]
@@ -20,16 +27,21 @@ pub mod unstable_fuzz;
 mod wire;
 
 pub use convert::{MalformedWire, Refused, RefusedCode};
+pub use guard::Front;
+pub use limits::Limits;
 pub use transport::{InvalidUri, MAX_MESSAGE_BYTES};
 
+pub(crate) use convert::retry_after;
 pub(crate) use convert::{
     answer_of, begin_grant, begin_request, commit_request, execute_answer_of, execute_to_wire,
-    local_request, query_reply_of, query_request, rollback_request, site_infos, site_statistics_of,
-    sites_request, statistics_of, statistics_request,
+    history_of, history_request, local_request, pending_of, pending_request, query_reply_of,
+    query_request, resolve_request, resolved_of, rollback_request, site_infos, site_statistics_of,
+    sites_request, statistics_of, statistics_request, transactions_of, transactions_request,
+    with_timeout,
 };
-pub(crate) use transport::endpoint;
+pub(crate) use transport::{Transport, endpoint};
 pub(crate) use wire::{
-    coordinator_client::CoordinatorClient, site_service_client::SiteServiceClient,
+    CommitReply, coordinator_client::CoordinatorClient, site_service_client::SiteServiceClient,
 };
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Why a command ends with status 2: one line that says what to do.
 #[derive(Debug)]
@@ -104,28 +105,93 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Fatal> {
     })
 }
 
-/// Ends when the process is told to: Ctrl-C, SIGTERM, and, if asked for, the end of standard input. Catches
-/// the signals from the call on, not only from the first poll.
+/// What tells a process to end.
+#[derive(Debug)]
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    parent: Option<oneshot::Receiver<()>>,
+}
+
+/// Why a process is told to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopCause {
+    /// By Ctrl-C or SIGTERM: in good order.
+    Told,
+    /// Its standard input has ended: whoever started it is gone, and nobody waits for anything.
+    ParentGone,
+}
+
+impl Stop {
+    /// Catches the signals from now on; with `with_parent` the end of standard input as well.
+    ///
+    /// # Errors
+    /// If signals cannot be caught.
+    pub fn catch(with_parent: bool) -> Result<Self, Fatal> {
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            parent: with_parent.then(parent_gone).flatten(),
+        })
+    }
+
+    /// Ends when the process is told to end; once for each time that it is.
+    pub async fn told(&mut self) -> StopCause {
+        let Self {
+            interrupt,
+            terminate,
+            parent,
+        } = self;
+        let gone = async {
+            match parent {
+                // An error is what tells it: the sender was dropped.
+                Some(parent) => {
+                    let _ended = parent.await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let cause = tokio::select! {
+            _ = interrupt.recv() => StopCause::Told,
+            _ = terminate.recv() => StopCause::Told,
+            () = gone => StopCause::ParentGone,
+        };
+        if cause == StopCause::ParentGone {
+            self.parent = None;
+        }
+        cause
+    }
+
+    /// Waits for an end in good order, unless the process is told to end once more.
+    ///
+    /// # Errors
+    /// If it was told once more: then nothing is waited for.
+    pub async fn unless_told_again<T>(&mut self, end: impl Future<Output = T>) -> Result<T, Fatal> {
+        tokio::select! {
+            ended = end => Ok(ended),
+            _ = self.told() => Err(Fatal::because(
+                "told to end twice: ended before what runs was done",
+            )),
+        }
+    }
+}
+
+/// The signals that ask for a reload.
 ///
 /// # Errors
 /// If signals cannot be caught.
-pub fn stop_signal(with_parent: bool) -> Result<impl Future<Output = ()> + Send + 'static, Fatal> {
-    let catch = |kind| signal(kind).map_err(|error| Fatal::because(format!("no signals: {error}")));
-    let mut interrupt = catch(SignalKind::interrupt())?;
-    let mut terminate = catch(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            () = parent_gone(), if with_parent => {}
-        }
-    })
+pub fn hangups() -> Result<Signal, Fatal> {
+    catch(SignalKind::hangup())
 }
 
-/// Ends when standard input does. Reads on a thread of its own that the runtime does not wait for, since
+fn catch(kind: SignalKind) -> Result<Signal, Fatal> {
+    signal(kind).map_err(|error| Fatal::because(format!("no signals: {error}")))
+}
+
+/// Tells when standard input ends. Reads on a thread of its own that the runtime does not wait for, since
 /// nothing wakes a thread that reads a terminal.
-async fn parent_gone() {
-    let (gone, is_gone) = tokio::sync::oneshot::channel::<()>();
+fn parent_gone() -> Option<oneshot::Receiver<()>> {
+    let (gone, is_gone) = oneshot::channel::<()>();
     let reader = std::thread::Builder::new()
         .name("parent".to_owned())
         .spawn(move || {
@@ -133,9 +199,5 @@ async fn parent_gone() {
             let _ended = io::copy(&mut io::stdin().lock(), &mut io::sink());
             drop(gone);
         });
-    if reader.is_err() {
-        return std::future::pending().await;
-    }
-    // An error is what tells it: the sender was dropped.
-    let _ended = is_gone.await;
+    reader.is_ok().then_some(is_gone)
 }

@@ -15,15 +15,20 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::convert::{
-    Refused, answer_to_wire, execute_answer_to_wire, execute_of, query_of, rows_to_wire,
-    site_statistics_to_wire,
+    Refused, RefusedCode, answer_to_wire, execute_answer_to_wire, execute_of, pending_to_wire,
+    query_of, rows_to_wire, site_statistics_to_wire,
 };
-use super::transport::{MAX_MESSAGE_BYTES, serve};
+use super::guard::Front;
+use super::health::with_health;
+use super::transport::serve;
 use super::wire;
 use crate::protocol::{AbortCause, CommitAnswer};
 
 /// How long the last answers of a server that ends may take to leave.
 const FLUSH: Duration = Duration::from_millis(100);
+
+/// The service's name, for those who ask after its health.
+const SERVICE: &str = "coco.v1.SiteService";
 
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -131,6 +136,35 @@ pub struct SiteStatistics {
     pub in_flight: u64,
 }
 
+/// A transaction that has voted YES at a site and whose decision the site does not know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InDoubtInfo {
+    /// Which.
+    pub gtid: Gtid,
+    /// For how long, since the site started at most.
+    pub age: Duration,
+}
+
+/// A transaction that waits at a site, its operation or its vote.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SiteWait {
+    /// Which.
+    pub gtid: Gtid,
+    /// The global transactions that it waits for.
+    pub waits_for: Vec<Gtid>,
+    /// For how long.
+    pub age: Duration,
+}
+
+/// What is not settled at a site.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pending {
+    /// In doubt.
+    pub in_doubt: Vec<InDoubtInfo>,
+    /// Waiting.
+    pub waits: Vec<SiteWait>,
+}
+
 /// What a site does for its clients.
 pub trait SiteHandler: Send + Sync + 'static {
     /// Runs operations of one transaction.
@@ -154,6 +188,9 @@ pub trait SiteHandler: Send + Sync + 'static {
 
     /// What the site has done so far.
     fn statistics(&self) -> SiteStatistics;
+
+    /// What is not settled here.
+    fn pending(&self) -> Pending;
 }
 
 /// A running site server.
@@ -163,6 +200,8 @@ pub struct SiteServer {
     stop: oneshot::Sender<()>,
     /// Calls run while this is held.
     calls: watch::Sender<()>,
+    /// Of a server that is always healthy.
+    serving: Option<watch::Sender<bool>>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
@@ -172,21 +211,46 @@ impl SiteServer {
     /// # Errors
     /// If the listener has no address.
     pub fn start<H: SiteHandler>(listener: TcpListener, handler: Arc<H>) -> io::Result<Self> {
+        // Healthy as long as it runs.
+        let (serving, is_serving) = watch::channel(true);
+        let mut server = Self::start_with(listener, handler, &Front::default(), is_serving)?;
+        server.serving = Some(serving);
+        Ok(server)
+    }
+
+    /// [`SiteServer::start`] that lets in whom the front does, and how much of it; and is healthy while
+    /// `serving` says so.
+    ///
+    /// # Errors
+    /// If the listener has no address.
+    pub fn start_with<H: SiteHandler>(
+        listener: TcpListener,
+        handler: Arc<H>,
+        front: &Front,
+        serving: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
         let (calls, running) = watch::channel(());
-        let adapter = Adapter { handler, running };
+        let operations = front.limits.operations;
+        let adapter = Adapter {
+            handler,
+            running,
+            operations,
+        };
         let service = wire::site_service_server::SiteServiceServer::new(adapter)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+            .max_decoding_message_size(front.limits.message_bytes)
+            .max_encoding_message_size(front.limits.message_bytes);
+        let routes = with_health(Routes::new(service), SERVICE, serving);
         let (stop, stopped) = oneshot::channel();
         let stopped = async move {
             // An error means that the handle was dropped: that stops the server as well.
             let _stopped_or_dropped = stopped.await;
         };
-        let (address, server) = serve(listener, Routes::new(service), stopped)?;
+        let (address, server) = serve(listener, routes, front, stopped)?;
         Ok(Self {
             address,
             stop,
             calls,
+            serving: None,
             task: tokio::spawn(server),
         })
     }
@@ -235,6 +299,8 @@ impl SiteServer {
 struct Adapter<H> {
     handler: Arc<H>,
     running: watch::Receiver<()>,
+    /// How many operations one request may bring.
+    operations: usize,
 }
 
 impl<H> Adapter<H> {
@@ -257,6 +323,22 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         request: Request<wire::ExecuteRequest>,
     ) -> Result<Response<wire::ExecuteReply>, Status> {
         let request = execute_of(request.into_inner())?;
+        if request.operations.len() > self.operations {
+            let message = format!(
+                "the request brings {} operations; send at most {} at once",
+                request.operations.len(),
+                self.operations
+            );
+            let refused = Refused {
+                code: RefusedCode::InvalidOperation,
+                message,
+                retry_after: None,
+            };
+            return Ok(Response::new(execute_answer_to_wire(ExecuteAnswer {
+                local: None,
+                outcome: ExecuteOutcome::Refused(refused),
+            })));
+        }
         let answer = self.call(self.handler.execute(request)).await?;
         Ok(Response::new(execute_answer_to_wire(answer)))
     }
@@ -300,5 +382,12 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         Ok(Response::new(site_statistics_to_wire(
             self.handler.statistics(),
         )))
+    }
+
+    async fn pending(
+        &self,
+        _request: Request<wire::PendingRequest>,
+    ) -> Result<Response<wire::PendingReply>, Status> {
+        Ok(Response::new(pending_to_wire(self.handler.pending())))
     }
 }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coco::log::Log;
-use coco::protocol::{CoordinatorId, SiteName, Time, VoterConfig};
+use coco::protocol::{CoordinatorId, SiteName, Time, ToParticipant, VoterConfig};
 use coco::service::link::{Link, LinkEvent, LinkSender};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::activity::Activity;
+use super::watched::Watch;
 use super::{ParticipantOptions, volatile_incarnation};
 use crate::participant::Participant;
 use crate::site::{Input, Parts, RecoverError, Site, SiteConfig};
@@ -20,6 +22,25 @@ use crate::sync::Mutex;
 const REAP_EVERY: Duration = Duration::from_millis(100);
 
 type Senders = Arc<Mutex<BTreeMap<CoordinatorId, LinkSender>>>;
+/// What the driver keeps going besides the site.
+pub(super) struct Around {
+    pub(super) activity: Arc<Activity>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) draining: Arc<AtomicBool>,
+    pub(super) serving: watch::Sender<bool>,
+}
+
+impl Around {
+    /// Says whether transactions can begin here, when that changes.
+    fn tell_health(&self, site: &Site) {
+        let is_serving = site.is_serving() && !self.draining.load(Ordering::SeqCst);
+        self.serving.send_if_modified(|serving| {
+            let changed = *serving != is_serving;
+            *serving = is_serving;
+            changed
+        });
+    }
+}
 
 pub(super) struct Driver {
     site: Arc<Site>,
@@ -75,7 +96,7 @@ impl Driver {
         options: ParticipantOptions,
         links: Vec<Link>,
         mut events: mpsc::Receiver<(CoordinatorId, LinkEvent)>,
-        activity: Arc<Activity>,
+        around: Around,
         mut stopped: oneshot::Receiver<()>,
     ) {
         let mut tick = tokio::time::interval(options.tick);
@@ -88,13 +109,16 @@ impl Driver {
                 _ = &mut stopped => break,
                 Some((coordinator, event)) = events.recv() => {
                     self.link_event(&options, coordinator, event, &mut told);
+                    around.watch.set_linked(self.senders.lock().len() == options.coordinators.len());
                 }
                 () = self.woken.notified() => self.site.run(self.now()),
                 _ = tick.tick() => {
+                    around.tell_health(&self.site);
                     self.site.handle(Input::Tick, self.now());
                     if reaped.elapsed() >= REAP_EVERY {
                         reaped = Instant::now();
-                        activity.reap(&self.site, options.idle_timeout);
+                        around.activity.reap(&self.site, options.idle_timeout);
+                        around.watch.look(&self.site);
                         if !log_failed && self.site.log_failed() {
                             log_failed = true;
                             let name = &options.name;
@@ -142,10 +166,23 @@ impl Driver {
             }
             LinkEvent::Messages(messages) => {
                 for message in messages {
+                    trace(&message);
                     let input = Input::Message(coordinator, message);
                     self.site.handle(input, self.now());
                 }
             }
+        }
+    }
+}
+
+/// Shows what the coordinator says.
+fn trace(message: &ToParticipant) {
+    match message {
+        ToParticipant::Prepare { gtid, .. } | ToParticipant::CommitOnePhase { gtid } => {
+            tracing::debug_span!("vote", gtid = gtid.0).in_scope(|| tracing::debug!(?message));
+        }
+        ToParticipant::Decide { gtid, decision } => {
+            tracing::debug_span!("decision", gtid = gtid.0).in_scope(|| tracing::debug!(?decision));
         }
     }
 }

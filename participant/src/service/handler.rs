@@ -1,19 +1,20 @@
 //! What clients ask of the site.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use co_core::{AbortReason, Priority, Stamp};
 use coco::protocol::{AbortCause, CommitAnswer, Refusal};
 use coco::service::site::{
-    Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation as Wire, OperationReply, Range,
-    Row, SiteHandler, SiteStatistics, SiteTxn,
+    Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation as Wire, OperationReply, Pending,
+    Range, Row, SiteHandler, SiteStatistics, SiteTxn,
 };
-use coco::service::{Refused, RefusedCode};
+use coco::service::{Limits, Refused, RefusedCode};
 use tokio::sync::oneshot;
 
 use super::activity::{Activity, NotNow, Running};
+use super::watched::Watch;
 use crate::error::OperationError;
 use crate::participant::{Begin, KeyRange, Operation, Reply, TxnName};
 use crate::site::{LocalOutcome, Site, cause_of};
@@ -30,14 +31,21 @@ const LIFE_BITS: u64 = (1 << 23) - 1;
 pub(super) struct Handler {
     site: Arc<Site>,
     activity: Arc<Activity>,
+    watch: Arc<Watch>,
     operation_timeout: Duration,
     next_local: AtomicU64,
+    /// How many transactions may be undecided here.
+    transactions: usize,
+    retry_after: Duration,
+    /// Nothing begins any more.
+    draining: Arc<AtomicBool>,
 }
 
 impl Handler {
     pub(super) fn new(
         site: Arc<Site>,
         activity: Arc<Activity>,
+        watch: Arc<Watch>,
         operation_timeout: Duration,
     ) -> Self {
         let life = site.incarnation().0 & LIFE_BITS;
@@ -45,9 +53,43 @@ impl Handler {
         Self {
             site,
             activity,
+            watch,
             operation_timeout,
             next_local,
+            transactions: usize::MAX,
+            retry_after: Duration::ZERO,
+            draining: Arc::default(),
         }
+    }
+
+    /// The same, with bounds, and a switch that ends all beginning.
+    pub(super) fn bounded(mut self, limits: &Limits, draining: Arc<AtomicBool>) -> Self {
+        self.transactions = limits.transactions;
+        self.retry_after = limits.retry_after;
+        self.draining = draining;
+        self
+    }
+
+    /// Whether one more transaction may begin.
+    fn room(&self) -> Result<(), ExecuteOutcome> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(refuse(
+                RefusedCode::Draining,
+                "the site is about to end and begins nothing; come again when it is back",
+            ));
+        }
+        if self.site.participant().in_flight() >= self.transactions {
+            return Err(ExecuteOutcome::Refused(Refused {
+                code: RefusedCode::Overloaded,
+                message: format!(
+                    "overloaded: the site has {} undecided transactions; retry after {} ms",
+                    self.transactions,
+                    self.retry_after.as_millis()
+                ),
+                retry_after: Some(self.retry_after),
+            }));
+        }
+        Ok(())
     }
 
     /// Finds or begins the transaction of a request, and counts it as running.
@@ -77,6 +119,7 @@ impl Handler {
         };
         let running = match begin {
             Some(priority) => {
+                self.room()?;
                 let begun = self.site.begin(Begin { name, priority });
                 begun.map_err(|error| self.outcome_of(name, error))?;
                 self.activity.begin(&self.site, name)
@@ -216,13 +259,18 @@ impl SiteHandler for Handler {
                     RefusedCode::InvalidOperation
                 };
                 let message = error.to_string();
-                return Err(Refused { code, message });
+                return Err(Refused {
+                    code,
+                    message,
+                    retry_after: None,
+                });
             }
             Err(_late) => {
                 let message = "a transaction in doubt holds the query up; ask again later";
                 return Err(Refused {
                     code: RefusedCode::Busy,
                     message: message.to_owned(),
+                    retry_after: None,
                 });
             }
         };
@@ -230,6 +278,10 @@ impl SiteHandler for Handler {
             .into_iter()
             .map(|(key, value)| (key.to_vec(), value.to_vec()))
             .collect())
+    }
+
+    fn pending(&self) -> Pending {
+        self.watch.look(&self.site)
     }
 
     fn statistics(&self) -> SiteStatistics {
@@ -250,6 +302,7 @@ fn refuse(code: RefusedCode, message: &str) -> ExecuteOutcome {
     ExecuteOutcome::Refused(Refused {
         code,
         message: message.to_owned(),
+        retry_after: None,
     })
 }
 

@@ -14,29 +14,38 @@
 mod activity;
 mod driver;
 mod handler;
+mod metrics;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coco::log::Log;
 use coco::protocol::{CoordinatorId, Durability, Incarnation, SiteName, VoterConfig};
-use coco::service::InvalidUri;
 use coco::service::link::{EVENTS, Link};
+use coco::service::security::Credentials;
 use coco::service::site::SiteServer;
+use coco::service::{Front, InvalidUri};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use self::activity::Activity;
-use self::driver::Driver;
+use self::driver::{Around, Driver};
 use self::handler::Handler;
+pub use self::metrics::SiteMetrics;
+use self::watched::Watch;
 use crate::error::HistoryError;
 use crate::participant::Participant;
 use crate::site::{CHECKPOINT_BYTES, NoLog, RecoverError, Site};
+
+/// How often a site that drains is asked whether it is empty.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 /// How long a shutdown waits for calls in flight.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -57,6 +66,10 @@ pub struct ParticipantOptions {
     pub tick: Duration,
     /// By how many bytes the log of a site with a durable storage grows between checkpoints.
     pub checkpoint_bytes: u64,
+    /// Whom it lets in, and how much of it.
+    pub front: Front,
+    /// What it shows to its coordinator.
+    pub credentials: Credentials,
     /// How the site votes; address and durability are filled in.
     pub voter: VoterConfig,
     /// Called with what an operator wants to see: the link's ups and downs.
@@ -75,6 +88,8 @@ impl ParticipantOptions {
             operation_timeout: Duration::from_secs(10),
             tick: Duration::from_millis(5),
             checkpoint_bytes: CHECKPOINT_BYTES,
+            front: Front::default(),
+            credentials: Credentials::none(),
             voter: VoterConfig::default(),
             on_event: Box::new(|_| {}),
         }
@@ -131,6 +146,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct ParticipantServer {
     site: Arc<Site>,
+    metrics: SiteMetrics,
+    draining: Arc<AtomicBool>,
     server: SiteServer,
     stop: oneshot::Sender<()>,
     driver: JoinHandle<()>,
@@ -149,10 +166,11 @@ impl ParticipantServer {
         listener: TcpListener,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
-        let advertised = options
-            .advertise
-            .clone()
-            .unwrap_or_else(|| format!("http://{address}"));
+        let advertised = options.advertise.clone().unwrap_or_else(|| {
+            let encrypted = options.front.security.has_tls();
+            let scheme = if encrypted { "https" } else { "http" };
+            format!("{scheme}://{address}")
+        });
         let (log, records, durability): (Arc<dyn Log>, _, _) = match storage {
             Storage::Volatile => (Arc::new(NoLog::new()), Vec::new(), Durability::Volatile),
             Storage::Durable { log, records } => (log, records, Durability::Durable),
@@ -166,24 +184,39 @@ impl ParticipantServer {
         let site = driver.site();
         site.checkpoint_every(options.checkpoint_bytes);
         let activity = Arc::new(Activity::new());
+        let watch = Arc::new(Watch::default());
+        let draining = Arc::new(AtomicBool::new(false));
+        let front = options.front.clone();
         let handler = Handler::new(
             Arc::clone(&site),
             Arc::clone(&activity),
+            Arc::clone(&watch),
             options.operation_timeout,
-        );
+        )
+        .bounded(&front.limits, Arc::clone(&draining));
         let (events, told) = mpsc::channel(EVENTS);
         let open = |(&id, uri): (&CoordinatorId, &String)| {
-            Link::open(id, uri, options.name.clone(), events.clone())
+            let (name, credentials) = (options.name.clone(), options.credentials.clone());
+            Link::open_with(id, uri, name, credentials, events.clone())
         };
         let links: Vec<Link> = options
             .coordinators
             .iter()
             .map(open)
             .collect::<Result<_, _>>()?;
-        let server = SiteServer::start(listener, Arc::new(handler))?;
+        let (serving, is_serving) = watch::channel(false);
+        let server = SiteServer::start_with(listener, Arc::new(handler), &front, is_serving)?;
         let (stop, stopped) = oneshot::channel();
-        let driver = tokio::spawn(driver.run(options, links, told, activity, stopped));
+        let around = Around {
+            activity,
+            watch: Arc::clone(&watch),
+            draining: Arc::clone(&draining),
+            serving,
+        };
+        let driver = tokio::spawn(driver.run(options, links, told, around, stopped));
         Ok(Self {
+            metrics: SiteMetrics::new(Arc::clone(&site), watch, &front),
+            draining,
             site,
             server,
             stop,
@@ -201,6 +234,29 @@ impl ParticipantServer {
     #[must_use]
     pub fn site(&self) -> &Arc<Site> {
         &self.site
+    }
+
+    /// Where its metrics come from.
+    #[must_use]
+    pub fn metrics(&self) -> SiteMetrics {
+        self.metrics.clone()
+    }
+
+    /// Begins nothing more, says so to those who ask after its health, and waits until all transactions that
+    /// run here are decided, but no longer than `patience`. Then [`shutdown`](Self::shutdown).
+    ///
+    /// # Errors
+    /// If the history could not be written in full.
+    pub async fn drain(self, patience: Duration) -> Result<(), HistoryError> {
+        self.draining.store(true, Ordering::SeqCst);
+        let quiet = async {
+            while self.site.participant().in_flight() > 0 {
+                // Many things end a transaction, none of which tells: the engine is asked.
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        };
+        let _late = tokio::time::timeout(patience, quiet).await;
+        self.shutdown().await
     }
 
     /// Takes no more calls, waits a moment for those in flight, and finishes the history with its footer.

@@ -47,7 +47,8 @@ fn setup() -> Setup {
     let site = Arc::new(Site::open(config, parts, &[], Time(0)).unwrap());
     let activity = Arc::new(Activity::new());
     let patience = Duration::from_millis(50);
-    let handler = Handler::new(Arc::clone(&site), Arc::clone(&activity), patience);
+    let watch = Arc::default();
+    let handler = Handler::new(Arc::clone(&site), Arc::clone(&activity), watch, patience);
     Setup {
         site,
         activity,

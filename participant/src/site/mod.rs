@@ -257,6 +257,19 @@ impl Site {
         self.state.lock().checkpoints.failure.clone()
     }
 
+    /// Transactions can begin: this life is in the log, and the log works.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        let state = self.state.lock();
+        state.alive && !state.log_failed
+    }
+
+    /// The transactions in doubt here: voted YES, decision unknown.
+    #[must_use]
+    pub fn in_doubt(&self) -> Vec<Gtid> {
+        self.state.lock().voter.in_doubt().collect()
+    }
+
     /// The site's name.
     #[must_use]
     pub fn name(&self) -> &SiteName {

@@ -23,6 +23,7 @@ pub(crate) fn answer_to_wire(answer: CommitAnswer) -> wire::CommitReply {
         CommitAnswer::Refused(Refusal::UnknownGtid) => Outcome::Refused(wire::Refused {
             code: RefusedCode::UnknownTransaction.as_str().to_owned(),
             message: "the coordinator does not know the transaction, or not any more".to_owned(),
+            retry_after_ms: None,
         }),
     };
     wire::CommitReply {

@@ -5,9 +5,12 @@
 
 mod coordinator;
 mod link;
+mod operator;
 mod refused;
 mod requests;
 mod site;
+
+use std::time::Duration;
 
 use tonic::{Code, Status};
 
@@ -16,7 +19,9 @@ use crate::protocol::{AbortCause, BeginRefused};
 
 pub(crate) use self::coordinator::*;
 pub(crate) use self::link::*;
+pub(crate) use self::operator::*;
 pub use self::refused::{Refused, RefusedCode};
+pub(crate) use self::refused::{overloaded, retry_after};
 pub(crate) use self::requests::*;
 pub(crate) use self::site::*;
 
@@ -53,10 +58,10 @@ impl From<MalformedWire> for Status {
 }
 
 /// The status that tells a client why it got no new transaction. The one place for it.
-pub(crate) fn begin_refused(refused: BeginRefused) -> Status {
+pub(crate) fn begin_refused(refused: BeginRefused, retry_after: Duration) -> Status {
     let code = match refused {
         BeginRefused::Starting => Code::Unavailable,
-        BeginRefused::Busy { .. } => Code::ResourceExhausted,
+        BeginRefused::Busy { .. } => return overloaded(&refused.to_string(), retry_after),
         BeginRefused::LogFailed | BeginRefused::EpochsExhausted => Code::FailedPrecondition,
     };
     Status::new(code, refused.to_string())

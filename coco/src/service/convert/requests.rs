@@ -10,6 +10,13 @@ use super::{MalformedWire, Refused};
 use crate::service::site::{Range, Row};
 use crate::service::wire;
 
+/// A request with its deadline.
+pub(crate) fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
 pub(crate) fn begin_request(count: u32, priority: Option<Priority>) -> wire::BeginRequest {
     wire::BeginRequest {
         count,

@@ -126,7 +126,16 @@ fn reply() -> impl Strategy<Value = OperationReply> {
 fn refused() -> impl Strategy<Value = Refused> {
     let mut codes = CODES.to_vec();
     codes.push(RefusedCode::Other("from-the-future".to_owned()));
-    (prop::sample::select(codes), ".{0,9}").prop_map(|(code, message)| Refused { code, message })
+    (
+        prop::sample::select(codes),
+        ".{0,9}",
+        prop::option::of(0..9_u64),
+    )
+        .prop_map(|(code, message, after)| Refused {
+            code,
+            message,
+            retry_after: after.map(Duration::from_millis),
+        })
 }
 
 fn depends() -> impl Strategy<Value = Dependencies> {
@@ -347,7 +356,7 @@ fn every_missing_part_is_named() {
 
 #[test]
 fn each_refused_begin_has_its_status() {
-    let code = |refused| begin_refused(refused).code();
+    let code = |refused| begin_refused(refused, Duration::ZERO).code();
     assert_eq!(code(BeginRefused::Starting), Code::Unavailable);
     assert_eq!(code(BeginRefused::LogFailed), Code::FailedPrecondition);
     assert_eq!(

@@ -13,18 +13,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use co_core::{Gtid, Priority};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::checkpoint::Checkpoints;
+use super::metrics::Observation;
+use super::observe::Watched;
 use super::queue::{DownFrames, QUEUE};
-use super::{BeginGrant, CoordinatorOptions, SiteInfo, StartError, Statistics};
+use super::quota::Quota;
+use super::{
+    BeginGrant, CoordinatorOptions, DeadlockInfo, DecisionInfo, SiteInfo, StartError, Statistics,
+    Transactions,
+};
 use crate::log::{Log, LogError, Lsn, Record};
 use crate::protocol::{
     BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, CoordinatorId,
     Incarnation, PeerMessage, SiteName, Time, ToCoordinator, ToParticipant, Token,
+    TransactionState,
 };
+use crate::service::guard::PeerKey;
+use crate::service::limits::{Reason, Refusals};
 
 /// How many inputs are handled before their effects are carried out, so that none waits for ever.
 const MAX_BATCH: usize = 4096;
@@ -40,7 +49,8 @@ pub(super) enum Input {
     Begin {
         count: u32,
         priority: Option<Priority>,
-        reply: oneshot::Sender<Result<BeginGrant, BeginRefused>>,
+        peer: PeerKey,
+        reply: oneshot::Sender<Result<BeginGrant, NotBegun>>,
     },
     Commit {
         gtid: Gtid,
@@ -58,6 +68,26 @@ pub(super) enum Input {
     },
     Statistics {
         reply: oneshot::Sender<Statistics>,
+    },
+    /// All that metrics tell.
+    Observe {
+        reply: oneshot::Sender<Observation>,
+    },
+    Transactions {
+        limit: usize,
+        reply: oneshot::Sender<Transactions>,
+    },
+    History {
+        limit: usize,
+        reply: oneshot::Sender<(Vec<DecisionInfo>, Vec<DeadlockInfo>)>,
+    },
+    StateOf {
+        gtid: Gtid,
+        reply: oneshot::Sender<Option<TransactionState>>,
+    },
+    /// Begin nothing more; the answer comes when nothing runs.
+    Drain {
+        reply: oneshot::Sender<()>,
     },
     /// A site has connected; the first message is its hello.
     Link {
@@ -102,6 +132,13 @@ pub(super) enum PeerInput {
     },
 }
 
+/// Why nothing was begun.
+pub(super) enum NotBegun {
+    Refused(BeginRefused),
+    PeerIsFull,
+    Draining,
+}
+
 /// What became of a forced append; from the log's thread.
 type Written = Result<Durable, LogError>;
 
@@ -117,7 +154,7 @@ struct LinkOut {
 }
 
 pub(super) struct Driver {
-    machine: Coordinator,
+    pub(super) machine: Coordinator,
     lease: Duration,
     log: Arc<dyn Log>,
     on_event: Box<dyn Fn(&str) + Send>,
@@ -125,6 +162,13 @@ pub(super) struct Driver {
     checkpoints: Checkpoints,
     /// Commits on their way to the disk.
     forcing: BTreeMap<Token, Record>,
+    pub(super) quota: Quota,
+    pub(super) watched: Watched,
+    /// Told when nothing runs any more; while there is one nothing begins.
+    drained: Option<oneshot::Sender<()>>,
+    draining: bool,
+    serving: watch::Sender<bool>,
+    refusals: Arc<Refusals>,
     /// Time zero of the machine.
     start: Instant,
     effects: Vec<CoordinatorEffect>,
@@ -153,9 +197,11 @@ impl Driver {
         records: Vec<Record>,
         checkpoints: Checkpoints,
         ready: oneshot::Sender<bool>,
+        serving: watch::Sender<bool>,
     ) -> Result<Self, StartError> {
         let mut effects = Vec::new();
         let lease = options.config.idle_timeout;
+        let limits = &options.front.limits;
         let machine = Coordinator::recover(options.config, options.id, records, &mut effects)?;
         let (writing, written) = mpsc::unbounded_channel();
         Ok(Self {
@@ -166,6 +212,12 @@ impl Driver {
             log_failed: false,
             checkpoints,
             forcing: BTreeMap::new(),
+            quota: Quota::new(limits.transactions_per_peer, lease),
+            watched: Watched::default(),
+            drained: None,
+            draining: false,
+            serving,
+            refusals: Arc::clone(&options.front.refusals),
             start: Instant::now(),
             effects,
             callers: HashMap::new(),
@@ -190,6 +242,8 @@ impl Driver {
             if self.has_ended() {
                 return;
             }
+            self.tell_health();
+            self.tell_drained();
             let deadline = self.next_wake();
             tokio::select! {
                 biased;
@@ -224,6 +278,27 @@ impl Driver {
             } else {
                 return;
             }
+        }
+    }
+
+    /// Says whether transactions can begin, when that changes.
+    fn tell_health(&self) {
+        let is_serving = self.machine.is_serving() && !self.draining && self.end_at.is_none();
+        self.serving.send_if_modified(|serving| {
+            let changed = *serving != is_serving;
+            *serving = is_serving;
+            changed
+        });
+    }
+
+    /// Says that nothing runs any more, to whoever waits for that.
+    fn tell_drained(&mut self) {
+        if self.drained.is_some()
+            && self.callers.is_empty()
+            && self.machine.in_flight() == 0
+            && let Some(drained) = self.drained.take()
+        {
+            answer(drained, ());
         }
     }
 
@@ -279,9 +354,10 @@ impl Driver {
             Input::Begin {
                 count,
                 priority,
+                peer,
                 reply,
             } => {
-                let grant = self.begin(now, count, priority);
+                let grant = self.begin(now, count, priority, &peer);
                 answer(reply, grant);
             }
             Input::Commit {
@@ -312,6 +388,22 @@ impl Driver {
             }
             Input::Sites { reply } => answer(reply, self.site_infos()),
             Input::Statistics { reply } => answer(reply, self.statistics()),
+            Input::Observe { reply } => {
+                self.sweep_waits();
+                let observation = Observation {
+                    statistics: self.statistics(),
+                    gauges: self.gauges(now),
+                    sites: self.site_infos(),
+                };
+                answer(reply, observation);
+            }
+            Input::Transactions { limit, reply } => answer(reply, self.transactions(now, limit)),
+            Input::History { limit, reply } => answer(reply, self.decisions(limit)),
+            Input::StateOf { gtid, reply } => answer(reply, self.state_of(gtid)),
+            Input::Drain { reply } => {
+                self.draining = true;
+                self.drained = Some(reply);
+            }
             Input::Link {
                 site,
                 messages,
@@ -324,6 +416,7 @@ impl Driver {
                 // The messages of a link that was replaced are late repetitions at best.
                 if let Some(site) = self.sites.get(&id).cloned() {
                     for message in messages {
+                        self.watched.heard(now, &site, &message);
                         self.machine
                             .handle_message(now, &site, message, &mut self.effects);
                     }
@@ -375,14 +468,33 @@ impl Driver {
         now: Time,
         count: u32,
         priority: Option<Priority>,
-    ) -> Result<BeginGrant, BeginRefused> {
+        peer: &PeerKey,
+    ) -> Result<BeginGrant, NotBegun> {
+        if self.draining {
+            self.refusals.count(Reason::Draining);
+            return Err(NotBegun::Draining);
+        }
+        let room = self.quota.room(now, peer);
+        if room == 0 {
+            self.refusals.count(Reason::PeerTransactions);
+            return Err(NotBegun::PeerIsFull);
+        }
+        let count = count.min(u32::try_from(room).unwrap_or(u32::MAX));
         let first = self
             .machine
-            .handle_begin(now, priority, &mut self.effects)?;
+            .handle_begin(now, priority, &mut self.effects)
+            .map_err(|refused| {
+                if matches!(refused, BeginRefused::Busy { .. }) {
+                    self.refusals.count(Reason::Transactions);
+                }
+                NotBegun::Refused(refused)
+            })?;
+        self.quota.begun(now, peer, first.gtid);
         let mut begun = 1;
         while begun < count {
             match self.machine.handle_begin(now, priority, &mut self.effects) {
                 Ok(next) => {
+                    self.quota.begun(now, peer, next.gtid);
                     assert_eq!(
                         next.gtid.0,
                         first.gtid.0 + u64::from(begun),
@@ -417,7 +529,7 @@ impl Driver {
             counters: self.machine.stats().clone(),
             in_flight: self.machine.in_flight() as u64,
             epoch: self.machine.epoch().number(),
-            serving: self.machine.is_serving() && self.end_at.is_none(),
+            serving: self.machine.is_serving() && !self.draining && self.end_at.is_none(),
         }
     }
 
@@ -464,6 +576,7 @@ impl Driver {
     /// Does what the machine wants done (D2).
     fn carry_out(&mut self) {
         let mut broken = Vec::new();
+        let now = self.now();
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 CoordinatorEffect::Append { record, token } => self.append(record, token),
@@ -473,6 +586,7 @@ impl Driver {
                     self.log.append_lazy(&bytes);
                 }
                 CoordinatorEffect::Send { to, message } => {
+                    self.watched.sent(&message);
                     if let Some(link) = self.links.get(&to)
                         && link.messages.try_send(message).is_err()
                     {
@@ -487,9 +601,11 @@ impl Driver {
                 }
                 CoordinatorEffect::Answer {
                     caller,
+                    gtid,
                     answer: said,
-                    ..
                 } => {
+                    self.quota.ended(gtid);
+                    self.watched.answered(now, gtid, said);
                     if let Some(reply) = self.callers.remove(&caller) {
                         answer(reply, said);
                     }
@@ -497,7 +613,6 @@ impl Driver {
                 CoordinatorEffect::Note(note) => (self.on_event)(&format!("survived: {note:?}")),
             }
         }
-        let now = self.now();
         for id in broken {
             self.unlink(now, id);
         }

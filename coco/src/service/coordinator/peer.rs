@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
 use super::driver::{Input, PeerInput};
@@ -16,6 +15,7 @@ use super::{AbortOnDrop, HELLO_TIMEOUT};
 use crate::protocol::{CoordinatorId, PeerMessage};
 use crate::service::convert::{MalformedWire, coordinator_of, peer_of, peer_to_wire};
 use crate::service::link::MAX_FRAME;
+use crate::service::security::Credentials;
 use crate::service::transport::{InvalidUri, MAX_MESSAGE_BYTES, endpoint};
 use crate::service::wire::{self, coordinator_client::CoordinatorClient};
 
@@ -43,14 +43,15 @@ pub enum PeerError {
 pub(super) fn open_all(
     own: CoordinatorId,
     peers: &BTreeMap<CoordinatorId, String>,
+    credentials: &Credentials,
     inbox: &mpsc::Sender<Input>,
 ) -> Result<Vec<AbortOnDrop<()>>, PeerError> {
     let open = |(&peer, uri): (&CoordinatorId, &String)| {
         if peer == own {
             return Err(PeerError::Itself(own));
         }
-        let endpoint = endpoint(uri).map_err(|source| PeerError::Address { peer, source })?;
-        let task = keep_open(own, peer, endpoint, inbox.clone());
+        endpoint(uri, credentials).map_err(|source| PeerError::Address { peer, source })?;
+        let task = keep_open(own, peer, uri.clone(), credentials.clone(), inbox.clone());
         Ok(AbortOnDrop(tokio::spawn(task)))
     };
     peers.iter().map(open).collect()
@@ -60,12 +61,17 @@ pub(super) fn open_all(
 async fn keep_open(
     own: CoordinatorId,
     peer: CoordinatorId,
-    endpoint: Endpoint,
+    uri: String,
+    credentials: Credentials,
     inbox: mpsc::Sender<Input>,
 ) {
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Ok(channel) = endpoint.connect().await {
+        let channel = match endpoint(&uri, &credentials) {
+            Ok(endpoint) => endpoint.connect().await.ok(),
+            Err(_) => None,
+        };
+        if let Some(channel) = channel {
             pause = FIRST_PAUSE;
             let (sender, messages) = mpsc::unbounded_channel();
             if inbox
@@ -80,7 +86,7 @@ async fn keep_open(
                 messages,
                 taken: Vec::new(),
             };
-            let mut client = CoordinatorClient::new(channel)
+            let mut client = CoordinatorClient::with_interceptor(channel, credentials.bearer())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES);
             // It ends when the other side does, or refuses: either way the link is down.
