@@ -251,14 +251,11 @@ impl Client {
                 answer => break answer,
             }
         };
-        let answer = answer.and_then(|reply| match reply {
-            Some(reply) => Ok(answer_of(reply)),
-            None => Ok(Ok(CommitAnswer::Aborted {
-                cause: AbortCause::Client,
-            })),
-        });
         let answer = match answer {
-            Ok(answer) => Ok(answer?),
+            Ok(Some(reply)) => Ok(answer_of(reply)?),
+            Ok(None) => Ok(CommitAnswer::Aborted {
+                cause: AbortCause::Client,
+            }),
             Err(status) => Err(status),
         };
         if !matches!(

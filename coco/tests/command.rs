@@ -201,3 +201,97 @@ fn each_refusal_is_one_line_that_says_what_to_do_and_status_2() {
     assert!(help.status.success());
     assert!(String::from_utf8_lossy(&help.stdout).contains("Examples:"));
 }
+
+/// What the process has said on standard error; waits for its end.
+fn complaints(mut server: Process) -> String {
+    server.signal("-KILL");
+    let _killed = server.wait();
+    let mut text = String::new();
+    let errors = server.child.stderr.as_mut().unwrap();
+    errors.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn address(server: &Process) -> String {
+    let address = server.line.strip_prefix("coco: listening on ");
+    address.unwrap().to_owned()
+}
+
+#[test]
+fn whoever_listens_to_everybody_without_asking_who_they_are_is_warned() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = text(folder.path());
+    let open = Process::start(&["serve", "--data", data, "--listen", "0.0.0.0:0"]);
+    let said = complaints(open);
+    assert!(
+        said.contains("WITHOUT ENCRYPTION AND WITHOUT TOKENS"),
+        "{said}"
+    );
+    let json = ["--listen", "0.0.0.0:0", "--log-format", "json"];
+    let arguments: Vec<&str> = ["serve", "--data", data].into_iter().chain(json).collect();
+    let said = complaints(Process::start(&arguments));
+    let line: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!(line["level"], "WARN");
+    let local = Process::start(&["serve", "--data", data]);
+    assert_eq!(complaints(local), "");
+}
+
+#[test]
+fn tokens_are_read_again_on_a_hangup() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let tokens = write("tokens", "operator root old-token-0123456789");
+    let (old, new) = (
+        write("old", "old-token-0123456789\n"),
+        write("new", "new-token-0123456789\n"),
+    );
+    let data = folder.path().join("log");
+    let server = Process::start(&["serve", "--data", text(&data), "--tokens", &tokens]);
+    let at = address(&server);
+    let status = |token: &str| {
+        let arguments = ["status", "--at", &at, "--token-file", token];
+        run(&arguments).status.code()
+    };
+    assert_eq!((status(&old), status(&new)), (Some(0), Some(2)));
+    write("tokens", "king root new-token-0123456789");
+    server.signal("-HUP");
+    assert_eq!(status(&old), Some(0), "what is wrong changes nothing");
+    write("tokens", "operator root new-token-0123456789");
+    server.signal("-HUP");
+    let end = Instant::now() + PATIENCE;
+    while status(&new) != Some(0) {
+        assert!(Instant::now() < end, "the new token is not accepted");
+    }
+    assert_eq!(status(&old), Some(2));
+}
+
+#[test]
+fn a_second_signal_ends_a_drain_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = text(folder.path());
+    let mut server = Process::start(&["serve", "--data", data, "--drain-ms", "600000"]);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let at = address(&server);
+    let client = coco::client::Client::connect(&at);
+    let client = runtime.block_on(client).unwrap();
+    let running = runtime.block_on(client.begin()).unwrap();
+    server.signal("-TERM");
+    let end = Instant::now() + PATIENCE;
+    while runtime.block_on(client.statistics()).unwrap().serving {
+        assert!(Instant::now() < end, "it goes on as before");
+    }
+    assert!(server.child.try_wait().unwrap().is_none(), "one runs");
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(2));
+    std::mem::forget(running);
+}

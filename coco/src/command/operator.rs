@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::options::ClientArgs;
 use super::table::{self, moment, span};
-use crate::client::{Client, ClientOptions};
+use crate::client::{Client, ClientError, ClientOptions};
 use crate::protocol::{CommitAnswer, SiteName, TransactionState};
 use crate::service::coordinator::{
     DecisionInfo, Resolved, SiteInfo, TransactionInfo, Transactions, cause_name,
@@ -71,15 +71,21 @@ pub(super) async fn in_doubt(args: &InDoubt) -> Result<ExitCode, Fatal> {
     let mut not_asked = Vec::new();
     for site in &sites {
         let name = site.name.as_str();
-        let pending = match site.connected {
-            true => client.pending(name).await.map_err(Fatal::new),
-            false => Err(Fatal::because("it is not connected")),
+        let pending = if site.connected {
+            client.pending(name).await.map_err(|error| {
+                if let ClientError::SiteFailed { status, .. } = &error {
+                    return format!("it did not answer ({})", status.message());
+                }
+                error.to_string()
+            })
+        } else {
+            Err("it is not connected".to_owned())
         };
         match pending {
             Ok(pending) => branches.extend(doubts(site, &pending, &all)),
             Err(error) => {
                 branches.extend(undelivered(site, &all));
-                not_asked.push((name.to_owned(), error.to_string()));
+                not_asked.push((name.to_owned(), error));
             }
         }
     }

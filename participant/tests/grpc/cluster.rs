@@ -113,6 +113,10 @@ impl Cluster {
         &self.sites[name]
     }
 
+    pub(crate) fn coordinator(&self) -> &CoordinatorServer {
+        self.coordinator.as_ref().unwrap()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -6,11 +6,13 @@
     reason = "a test that fails to set itself up has failed; figures are printed"
 )]
 
+mod certificates;
 mod chaos;
 mod cluster;
 mod coordinator_log;
 mod coordinators;
 mod failures;
 mod measure;
+mod operations;
 mod processes;
 mod transactions;

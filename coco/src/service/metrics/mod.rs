@@ -10,7 +10,7 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -112,6 +112,9 @@ impl Scrape {
     }
 
     /// The text of a scrape's answer; with the histograms of a log, if there is one.
+    ///
+    /// # Panics
+    /// If a string refused what is written to it.
     #[must_use]
     pub fn render(self, meter: Option<&LogMeter>) -> String {
         let mut registry = Registry::default();
@@ -136,19 +139,25 @@ impl Collector for Scrape {
                 Kind::Gauge => MetricType::Gauge,
             };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
-            for (of_label, value) in &family.points {
-                let labels: Vec<(&str, &str)> = family
-                    .label
-                    .iter()
-                    .map(|&label| (label, of_label.as_str()))
-                    .collect();
-                let metric = metric.encode_family(&labels)?;
-                match family.kind {
-                    Kind::Counter => ConstCounter::new(*value).encode(metric)?,
-                    Kind::Gauge => ConstGauge::new(*value).encode(metric)?,
+            let Some(label) = family.label else {
+                // Without a label there is one value.
+                if let Some((_, value)) = family.points.first() {
+                    encode(family.kind, *value, metric)?;
                 }
+                continue;
+            };
+            for (of_label, value) in &family.points {
+                let labels = [(label, of_label.as_str())];
+                encode(family.kind, *value, metric.encode_family(&labels)?)?;
             }
         }
         Ok(())
+    }
+}
+
+fn encode(kind: Kind, value: f64, metric: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    match kind {
+        Kind::Counter => ConstCounter::new(value).encode(metric),
+        Kind::Gauge => ConstGauge::new(value).encode(metric),
     }
 }
