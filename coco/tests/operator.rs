@@ -14,7 +14,9 @@ use std::time::Duration;
 use co_core::{Gtid, Priority, Stamp};
 use coco::client::{Client, ClientOptions, Unresolved};
 use coco::log::MemoryLog;
-use coco::protocol::{Ballot, Incarnation, SiteName, ToCoordinator, ToParticipant};
+use coco::protocol::{
+    Ballot, CoordinatorId, Dependencies, Incarnation, SiteName, ToCoordinator, ToParticipant,
+};
 use coco::service::audit::Audit;
 use coco::service::coordinator::{CoordinatorOptions, CoordinatorServer};
 use coco::service::link::{Link, LinkEvent, LinkSender};
@@ -45,14 +47,15 @@ async fn server(folder: &Path) -> (CoordinatorServer, Client) {
 struct Site {
     link: Link,
     sender: LinkSender,
-    events: mpsc::Receiver<LinkEvent>,
+    events: mpsc::Receiver<(CoordinatorId, LinkEvent)>,
 }
 
 impl Site {
     async fn link(server: &CoordinatorServer, client: &Client, name: &str) -> Self {
         let uri = server.address().to_string();
-        let (link, mut events) = Link::open(&uri, SiteName::new(name)).unwrap();
-        let Some(LinkEvent::Up(sender)) = events.recv().await else {
+        let (told, mut events) = mpsc::channel(8);
+        let link = Link::open(CoordinatorId(0), &uri, SiteName::new(name), told).unwrap();
+        let Some((_, LinkEvent::Up(sender))) = events.recv().await else {
             panic!()
         };
         sender.send(ToCoordinator::Hello {
@@ -72,7 +75,7 @@ impl Site {
     async fn hears(&mut self, wanted: impl Fn(&ToParticipant) -> bool) {
         let heard = async {
             loop {
-                if let Some(LinkEvent::Messages(messages)) = self.events.recv().await
+                if let Some((_, LinkEvent::Messages(messages))) = self.events.recv().await
                     && messages.iter().any(&wanted)
                 {
                     return;
@@ -87,6 +90,7 @@ impl Site {
             stamp: Stamp(3),
             incarnation: Incarnation(1),
             read_only: false,
+            depends: Dependencies::default(),
         };
         self.sender.send(ToCoordinator::Vote { gtid, ballot });
     }
@@ -216,7 +220,7 @@ async fn a_withheld_vote_is_shown_and_its_transaction_can_be_aborted_by_hand_and
     let b = Site::link(&server, &client, "b").await;
     let (first, second) = (begin(&client).await, begin(&client).await);
     let commit = end(&client, second);
-    a.hears(|message| *message == ToParticipant::Prepare { gtid: second })
+    a.hears(|message| *message == ToParticipant::prepare(second))
         .await;
     b.votes_yes(second);
     a.sender.send(ToCoordinator::Blocked {

@@ -15,11 +15,13 @@ const TOKENS: &str = "\
 # role name token
 client shop      client-token-0123456789
 participant b    berlin-token-0123456789 site=berlin
+coordinator c2   second-token-0123456789
 operator root    operator-token-01234567
 ";
 
 const CLIENT: &str = "client-token-0123456789";
 const PARTICIPANT: &str = "berlin-token-0123456789";
+const COORDINATOR: &str = "second-token-0123456789";
 const OPERATOR: &str = "operator-token-01234567";
 
 fn with_tokens(folder: &Path, text: &str) -> Result<ServerSecurity, SecurityError> {
@@ -32,22 +34,32 @@ fn with_tokens(folder: &Path, text: &str) -> Result<ServerSecurity, SecurityErro
 }
 
 /// Which roles may call which rpc of a coordinator; written down a second time, on purpose.
-const EXPECTED: [(&str, [bool; 3]); 12] = [
-    ("/coco.v1.Coordinator/Begin", [true, false, false]),
-    ("/coco.v1.Coordinator/Commit", [true, false, false]),
-    ("/coco.v1.Coordinator/Rollback", [true, false, false]),
-    ("/coco.v1.Coordinator/Sites", [true, true, true]),
-    ("/coco.v1.Coordinator/Statistics", [true, false, true]),
-    ("/coco.v1.Coordinator/Link", [false, true, false]),
-    ("/coco.v1.Coordinator/Transactions", [false, false, true]),
-    ("/coco.v1.Coordinator/History", [false, false, true]),
-    ("/coco.v1.Coordinator/Resolve", [false, false, true]),
+const EXPECTED: [(&str, [bool; 4]); 13] = [
+    ("/coco.v1.Coordinator/Begin", [true, false, false, false]),
+    ("/coco.v1.Coordinator/Commit", [true, false, false, false]),
+    ("/coco.v1.Coordinator/Rollback", [true, false, false, false]),
+    ("/coco.v1.Coordinator/Sites", [true, true, false, true]),
+    (
+        "/coco.v1.Coordinator/Statistics",
+        [true, false, false, true],
+    ),
+    ("/coco.v1.Coordinator/Link", [false, true, false, false]),
+    ("/coco.v1.Coordinator/Peer", [false, false, true, false]),
+    (
+        "/coco.v1.Coordinator/Transactions",
+        [false, false, false, true],
+    ),
+    ("/coco.v1.Coordinator/History", [false, false, false, true]),
+    ("/coco.v1.Coordinator/Resolve", [false, false, false, true]),
     (
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        [false, false, true],
+        [false, false, false, true],
     ),
-    ("/grpc.health.v1.Health/Check", [true, true, true]),
-    ("/coco.v1.Coordinator/NoSuchThing", [false, false, false]),
+    ("/grpc.health.v1.Health/Check", [true, true, true, true]),
+    (
+        "/coco.v1.Coordinator/NoSuchThing",
+        [false, false, false, false],
+    ),
 ];
 
 #[tokio::test]
@@ -57,7 +69,10 @@ async fn every_rpc_lets_in_its_roles_and_nobody_else() {
     let server = coordinator(Front::new(security, Limits::default())).await;
     let mut raw = connect(server.address()).await;
     for (path, roles) in EXPECTED {
-        for (token, allowed) in [CLIENT, PARTICIPANT, OPERATOR].into_iter().zip(roles) {
+        for (token, allowed) in [CLIENT, PARTICIPANT, COORDINATOR, OPERATOR]
+            .into_iter()
+            .zip(roles)
+        {
             let said = status(&mut raw, request(path, Some(token))).await.unwrap();
             let refused = said == Some(Code::PermissionDenied.into());
             assert_eq!(refused, !allowed, "{path} with {token}: {said:?}");
@@ -110,7 +125,7 @@ async fn a_client_shows_its_token_and_hears_what_it_may_not() {
 
 #[tokio::test]
 async fn a_token_of_one_site_does_not_speak_for_another() {
-    use coco::protocol::{Incarnation, SiteName, ToCoordinator};
+    use coco::protocol::{CoordinatorId, Incarnation, SiteName, ToCoordinator};
     use coco::service::link::{Link, LinkEvent};
     use coco::service::security::Credentials;
     let folder = tempfile::tempdir().unwrap();
@@ -121,9 +136,10 @@ async fn a_token_of_one_site_does_not_speak_for_another() {
     let credentials = Credentials::load(token_file(folder, PARTICIPANT)).unwrap();
     for (name, allowed) in [("madrid", false), ("berlin", true)] {
         let uri = server.address().to_string();
-        let (link, mut events) =
-            Link::open_with(&uri, SiteName::new(name), credentials.clone()).unwrap();
-        let Some(LinkEvent::Up(sender)) = events.recv().await else {
+        let (told, mut events) = tokio::sync::mpsc::channel(8);
+        let (id, site) = (CoordinatorId(0), SiteName::new(name));
+        let link = Link::open_with(id, &uri, site, credentials.clone(), told).unwrap();
+        let Some((_, LinkEvent::Up(sender))) = events.recv().await else {
             panic!()
         };
         sender.send(ToCoordinator::Hello {
@@ -138,7 +154,7 @@ async fn a_token_of_one_site_does_not_speak_for_another() {
                 .unwrap();
         } else {
             let event = events.recv().await;
-            let Some(LinkEvent::Down { reason }) = event else {
+            let Some((_, LinkEvent::Down { reason })) = event else {
                 panic!("{event:?}")
             };
             assert!(reason.contains("speaks for site berlin"), "{reason}");

@@ -103,13 +103,16 @@ async fn health_follows_the_log() {
 
 /// A site that votes YES to everything.
 async fn voter(server: &CoordinatorServer, name: &str) -> coco::service::link::Link {
-    use coco::protocol::{Ballot, Incarnation, SiteName, ToCoordinator, ToParticipant};
+    use coco::protocol::{
+        Ballot, CoordinatorId, Dependencies, Incarnation, SiteName, ToCoordinator, ToParticipant,
+    };
     use coco::service::link::{Link, LinkEvent};
     let uri = server.address().to_string();
-    let (link, mut events) = Link::open(&uri, SiteName::new(name)).unwrap();
+    let (told, mut events) = tokio::sync::mpsc::channel(8);
+    let link = Link::open(CoordinatorId(0), &uri, SiteName::new(name), told).unwrap();
     tokio::spawn(async move {
         let mut sender = None;
-        while let Some(event) = events.recv().await {
+        while let Some((_, event)) = events.recv().await {
             match event {
                 LinkEvent::Up(up) => {
                     up.send(ToCoordinator::Hello {
@@ -121,12 +124,14 @@ async fn voter(server: &CoordinatorServer, name: &str) -> coco::service::link::L
                 }
                 LinkEvent::Messages(messages) => {
                     for message in messages {
-                        if let (ToParticipant::Prepare { gtid }, Some(sender)) = (message, &sender)
+                        if let (ToParticipant::Prepare { gtid, .. }, Some(sender)) =
+                            (message, &sender)
                         {
                             let ballot = Ballot::Yes {
                                 stamp: co_core::Stamp(1),
                                 incarnation: Incarnation(1),
                                 read_only: false,
+                                depends: Dependencies::default(),
                             };
                             sender.send(ToCoordinator::Vote { gtid, ballot });
                         }

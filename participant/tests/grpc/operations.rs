@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::certificates::{Authority, secret};
-use crate::cluster::{Cluster, PATIENCE, until};
+use crate::cluster::{COORDINATOR, Cluster, PATIENCE, until};
 
 const TOKENS: &str = "client shop client-token-0123456789\n\
     participant A site-a-token-0123456789 site=A\n\
@@ -332,7 +332,8 @@ async fn a_site_that_drains_begins_nothing_and_ends_what_runs() {
     let recorder = Recorder::memory("A");
     let cluster = Cluster::start(&[]).await;
     let engine = open(EngineKind::Ss2pl, VoteRule::Withhold, recorder.clone());
-    let options = ParticipantOptions::new("A", &cluster.uri());
+    let mut options = ParticipantOptions::new("A", "");
+    options.coordinators = [(COORDINATOR, cluster.uri())].into();
     let site = ParticipantServer::start(options, engine, Storage::Volatile, listener().await);
     let site = site.unwrap();
     let client = Client::connect(&cluster.uri()).await.unwrap();

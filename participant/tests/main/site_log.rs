@@ -8,14 +8,11 @@ use std::sync::Arc;
 
 use co_core::{Gtid, Stamp};
 use coco::log::{FileLog, MemoryLog, Options, Owner};
-use coco::protocol::{CoordinatorId, Durability, Incarnation, SiteName, Time, VoterConfig};
+use coco::protocol::{Durability, Incarnation, SiteName, Time, VoterConfig};
 use participant::engine::{EngineKind, open_with};
 use participant::site::{Parts, RecoverError, Site, SiteConfig, SiteRecord};
 use participant::storage::{Batch, Cell, Mark, Memory, SimStorage, Storage};
 use participant::{Change, Decision, Key, TxnName, Value};
-
-/// The coordinator whose id is the first byte of the gtids here.
-const C: CoordinatorId = CoordinatorId(0);
 
 /// Small, so that the fixture is.
 const SEGMENT_BYTES: u64 = 8 * 1024;
