@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod faults;
 pub mod program;
 pub mod schedule;
 mod world;

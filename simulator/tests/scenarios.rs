@@ -28,6 +28,14 @@ fn world(engines: [EngineKind; 2], rule: VoteRule) -> World {
     World::new(Options::new(&engines, rule))
 }
 
+const fn policy(detect: bool) -> DeadlockPolicy {
+    if detect {
+        DeadlockPolicy::Search
+    } else {
+        DeadlockPolicy::Timeouts
+    }
+}
+
 fn get(key: &str) -> Operation {
     Operation::Get(key.as_bytes().into())
 }
@@ -189,11 +197,7 @@ fn g1_off_two_serializable_sites_commit_a_cycle() {
 /// A: w1(x), then T2 waits for x; B: w2(y), then T1 waits for y.
 fn global_lock_deadlock(detect: bool) -> (World, Client, Client) {
     let mut options = Options::new(&[Ss2pl, Ss2pl], VoteRule::Withhold);
-    options.coordinator.deadlocks = if detect {
-        DeadlockPolicy::Search
-    } else {
-        DeadlockPolicy::Timeouts
-    };
+    options.coordinator.deadlocks = policy(detect);
     let mut world = World::new(options);
     let mut t1 = Client::global(&mut world, None);
     let mut t2 = Client::global(&mut world, None);
@@ -241,11 +245,7 @@ fn g2_off_without_the_search_both_wait_until_a_client_gives_up() {
 /// A (SCO): r1(x) w2(x), a conflict; B (SS2PL): w2(y) held, w1(y) waits. No conflict cycle, a deadlock.
 fn mixed_cycle(detect: bool) -> (World, Client, Client) {
     let mut options = Options::new(&[Sco, Ss2pl], VoteRule::Withhold);
-    options.coordinator.deadlocks = if detect {
-        DeadlockPolicy::Search
-    } else {
-        DeadlockPolicy::Timeouts
-    };
+    options.coordinator.deadlocks = policy(detect);
     let mut world = World::new(options);
     let mut t1 = Client::global(&mut world, None);
     let mut t2 = Client::global(&mut world, None);
@@ -746,11 +746,7 @@ fn g10_off_a_dirty_read_without_a_cascade_is_found_by_the_checker() {
 /// The older T is withheld at A behind the younger P, which has voted there; P is withheld at B behind T.
 fn older_behind_voted_younger(detect: bool) -> (World, Client, Client) {
     let mut options = Options::new(&[Sco, Sco], VoteRule::Withhold);
-    options.coordinator.deadlocks = if detect {
-        DeadlockPolicy::Search
-    } else {
-        DeadlockPolicy::Timeouts
-    };
+    options.coordinator.deadlocks = policy(detect);
     let mut world = World::new(options);
     let mut t = Client::global(&mut world, None);
     let mut p = Client::global(&mut world, None);

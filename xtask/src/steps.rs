@@ -128,6 +128,25 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "simulate",
+        about: "90 000 seeds of whole systems under faults, a million faults",
+        work: Work::Cargo(
+            &[
+                "run",
+                "--release",
+                "--quiet",
+                "-p",
+                "simulator",
+                "--bin",
+                "simulate",
+                "--",
+                "--seeds",
+                "0..90000",
+            ],
+            &[],
+        ),
+    },
+    Step {
         name: "loom",
         about: "loom models of co-core",
         work: Work::Cargo(&["test", "--release", "-p", "loom-tests"], LOOM_ENV),

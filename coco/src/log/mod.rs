@@ -18,6 +18,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "manual-log")]
+pub use file::ManualLog;
 #[cfg(feature = "file-log")]
 pub use file::{
     DiskFolder, FileLog, FileLogStats, Folder, Media, OpenError, Options, Owner, OwnerKind,

@@ -7,6 +7,8 @@
 
 mod folder;
 mod frame;
+#[cfg(feature = "manual-log")]
+mod manual;
 mod recover;
 mod writer;
 
@@ -20,6 +22,8 @@ use std::thread::{self, JoinHandle};
 
 pub use self::folder::{DiskFolder, Folder, Media};
 use self::frame::{FRAME_BYTES, HEADER_BYTES, NAME_BYTES};
+#[cfg(feature = "manual-log")]
+pub use self::manual::ManualLog;
 use self::writer::{Shared, Writer};
 use super::{Done, Log, LogError, Lsn};
 
@@ -316,6 +320,16 @@ impl FileLog {
         owner: &Owner,
         options: &Options,
     ) -> Result<(Self, Writer, Vec<Vec<u8>>), OpenError> {
+        Self::assemble_with(folder, owner, options, Box::new(new_salt))
+    }
+
+    /// The same, with the salts of its segments from elsewhere.
+    fn assemble_with(
+        folder: Box<dyn Folder>,
+        owner: &Owner,
+        options: &Options,
+        mut new_salt: Box<dyn FnMut() -> u32 + Send>,
+    ) -> Result<(Self, Writer, Vec<Vec<u8>>), OpenError> {
         let &Options {
             segment_bytes,
             queue_bytes,
@@ -336,6 +350,7 @@ impl FileLog {
             next: found.next,
             segment_bytes,
             buffer: Vec::new(),
+            new_salt,
         };
         let room = segment_bytes - (HEADER_BYTES + FRAME_BYTES) as u64;
         let max_record = usize::try_from(room)

@@ -111,6 +111,12 @@ impl Shared {
         queue.forced > 0 || queue.closing || queue.batch.bytes.len() * 2 > self.limit_bytes
     }
 
+    /// Whether somebody waits for the durability of what is queued.
+    #[cfg(feature = "manual-log")]
+    pub(super) fn has_due(&self) -> bool {
+        self.is_due(&self.lock())
+    }
+
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.work.notify_one();
@@ -191,6 +197,8 @@ pub(super) struct Writer {
     pub(super) segment_bytes: u64,
     /// Frames that are not yet handed to the file.
     pub(super) buffer: Vec<u8>,
+    /// Gives each segment its salt.
+    pub(super) new_salt: Box<dyn FnMut() -> u32 + Send>,
 }
 
 impl Writer {
@@ -267,7 +275,7 @@ impl Writer {
             owner: self.current.header.owner.clone(),
             first: self.next,
             segment_bytes: self.segment_bytes,
-            salt: super::new_salt(),
+            salt: (self.new_salt)(),
         };
         self.current = create_segment(&*self.shared.folder, header)?;
         let mut segments = self
