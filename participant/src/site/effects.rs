@@ -11,7 +11,9 @@ use coco::protocol::{
 use super::checkpoint::REMEMBERED_OUTCOMES;
 use super::commits::Doubt;
 use super::inbox::Event;
-use super::{Input, MAX_SITE_RECORD_BYTES, REMEMBERED_ABORTS, Site, SiteRecord, State, cause_of};
+use super::{
+    Aborted, Input, MAX_SITE_RECORD_BYTES, REMEMBERED_ABORTS, Site, SiteRecord, State, cause_of,
+};
 use crate::participant::{Ballot, Blocked, Decision, Participant, Prepared, TxnName};
 
 impl Site {
@@ -56,7 +58,7 @@ impl Site {
         if let Some((gtid, cause)) = told
             && let Some(remembered) = state.aborted.get_mut(&gtid)
         {
-            *remembered = cause;
+            remembered.cause = cause;
         }
     }
 
@@ -124,8 +126,9 @@ impl Site {
                 let cause = if state.priorities.contains_key(&gtid) {
                     cause_of(reason)
                 } else {
-                    let abandoned = state.aborted.get(&gtid).copied();
-                    abandoned.unwrap_or(AbortCause::UnknownTransaction)
+                    // What was aborted without having worked here may have committed in an earlier life.
+                    let ended = state.aborted.get(&gtid).filter(|ended| ended.worked);
+                    ended.map_or(AbortCause::UnknownTransaction, |ended| ended.cause)
                 };
                 return ReleasedVote::No(cause);
             }
@@ -233,7 +236,8 @@ impl Site {
                 self.commit(state, name, decided.unwrap_or(0), stamp);
             }
             Decided::Abort { cause } => {
-                remember_abort(state, gtid, cause);
+                let worked = state.priorities.contains_key(&gtid);
+                remember_abort(state, gtid, Aborted { cause, worked });
                 self.participant
                     .decide(name, Decision::Abort)
                     .expect("S2: nobody else has committed it");
@@ -325,8 +329,8 @@ fn take_prepared(state: &mut State, gtid: Gtid) -> Prepared {
         .expect("S2: what a durable site votes for was taken with the vote")
 }
 
-pub(super) fn remember_abort(state: &mut State, gtid: Gtid, cause: AbortCause) {
-    if state.aborted.insert(gtid, cause).is_none() {
+pub(super) fn remember_abort(state: &mut State, gtid: Gtid, ended: Aborted) {
+    if state.aborted.insert(gtid, ended).is_none() {
         state.aborted_order.push_back(gtid);
     }
     if state.aborted_order.len() > REMEMBERED_ABORTS

@@ -135,9 +135,17 @@ struct State {
     clock: Stamp,
     /// One-phase commits of late.
     outcomes: VecDeque<(Gtid, Stamp)>,
-    /// Why the last global transactions were aborted by decision: their clients may ask later.
-    aborted: BTreeMap<Gtid, AbortCause>,
+    /// The last global transactions that were aborted by decision: their clients may ask later.
+    aborted: BTreeMap<Gtid, Aborted>,
     aborted_order: VecDeque<Gtid>,
+}
+
+/// What is remembered of a transaction that was aborted.
+#[derive(Clone, Copy, Debug)]
+struct Aborted {
+    cause: AbortCause,
+    /// It had begun here in this life.
+    worked: bool,
 }
 
 /// How many aborts by decision are remembered for clients that come late.
@@ -210,7 +218,8 @@ impl Site {
         if let TxnName::Global(gtid) = name
             && state.priorities.remove(&gtid).is_some()
         {
-            effects::remember_abort(&mut state, gtid, cause);
+            let worked = true;
+            effects::remember_abort(&mut state, gtid, Aborted { cause, worked });
         }
         self.participant
             .decide(name, Decision::Abort)
@@ -229,7 +238,8 @@ impl Site {
     /// Why a global transaction was aborted by decision or abandoned here, if it was of late.
     #[must_use]
     pub fn abort_cause(&self, gtid: Gtid) -> Option<AbortCause> {
-        self.state.lock().aborted.get(&gtid).copied()
+        let state = self.state.lock();
+        state.aborted.get(&gtid).map(|ended| ended.cause)
     }
 
     /// The log or the storage has failed: the site takes no more work, and a restart has to read what is on the

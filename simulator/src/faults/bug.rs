@@ -230,6 +230,10 @@ impl Log for SiteLog {
         self.log.append(record, done);
     }
 
+    fn cut_before(&self, lsn: Lsn) -> std::io::Result<()> {
+        self.log.cut_before(lsn)
+    }
+
     fn append_lazy(&self, record: &[u8]) {
         self.log.append_lazy(record);
     }

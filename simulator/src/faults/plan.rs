@@ -449,7 +449,7 @@ impl Timing {
             keepalive: rng.u64(200..2_000) * MS,
             patience: rng.u64(300..3_000) * MS,
             remembered: [2, 8, 1_000][rng.usize(..3)],
-            remembered_by_sites: [64, 1_000][rng.usize(..2)],
+            remembered_by_sites: [2, 8, 1_000][rng.usize(..3)],
             sync: rng.u64(50..5_000),
         }
     }

@@ -2,11 +2,12 @@
 //! a batch is written when the owner says so. Salts come from the owner too, so that a run repeats.
 
 use std::fmt;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use super::writer::Writer;
 use super::{FileLog, Folder, OpenError, Options, Owner};
-use crate::log::{Done, Log};
+use crate::log::{Done, Log, Lsn};
 
 /// A [`FileLog`] whose owner turns its writer by hand.
 #[doc(hidden)]
@@ -74,6 +75,10 @@ impl Log for ManualLog {
 
     fn append_lazy(&self, record: &[u8]) {
         self.log.append_lazy(record);
+    }
+
+    fn cut_before(&self, lsn: Lsn) -> io::Result<()> {
+        self.log.cut_before(lsn)
     }
 }
 
