@@ -79,7 +79,7 @@ fn start(sites: &[Durability], budget: Budget, lie: Lie) -> (State, Gtid) {
     for site in &mut world.sites {
         site.work.insert(gtid, Work::Working);
     }
-    world.commit(1, gtid, &all);
+    world.commit(1, gtid, &all, false);
     (
         State {
             world,

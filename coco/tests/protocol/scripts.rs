@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use co_core::{Gtid, Priority};
-use coco::protocol::{AbortCause, DeadlockPolicy, Durability, TransactionState, Wait};
+use coco::protocol::{
+    AbortCause, DeadlockPolicy, Dependencies, Durability, TransactionState, VoterConfig, Wait,
+};
 
-use crate::world::{Lie, Work, World, coordinator_config};
+use crate::world::{Lie, Work, World, coordinator_config, voter_config};
 
 #[test]
 fn every_script_gives_its_transcript() {
@@ -106,28 +108,15 @@ impl Runner {
                 *world = World::new(config, Lie::None);
                 world.trace = Some(Vec::new());
             }
-            // Sites that are connected and have said hello.
-            ["sites", ref names @ ..] => {
-                for name in names {
-                    world.add_site(name, Durability::Durable);
-                    world.connect(world.sites.len() - 1);
-                }
-                world.deliver_all();
-                world.trace = Some(Vec::new());
-            }
-            ["volatile-site", name] => {
-                world.add_site(name, Durability::Volatile);
-                world.connect(world.sites.len() - 1);
-                world.deliver_all();
-                world.trace = Some(Vec::new());
-            }
+            ["sites" | "dependent-sites" | "volatile-site", ..] => Self::sites(world, words),
             // A transaction that has worked at these sites.
             ["begin", name, ref sites @ ..] => self.begin(name, sites),
-            ["commit", name, ref sites @ ..] => {
+            [how @ ("commit" | "commit-dependent"), name, ref sites @ ..] => {
                 self.callers += 1;
                 let sites = self.indexes(sites);
                 let gtid = self.gtid(name);
-                self.world.commit(self.callers, gtid, &sites);
+                let dependent = how != "commit";
+                self.world.commit(self.callers, gtid, &sites, dependent);
             }
             ["rollback", name, ref sites @ ..] => {
                 self.callers += 1;
@@ -135,17 +124,7 @@ impl Runner {
                 let gtid = self.gtid(name);
                 self.world.rollback(self.callers, gtid, &sites);
             }
-            ["release", site, name, vote] => {
-                let gtid = self.gtid(name);
-                let vote = match vote {
-                    "yes" => Ok(false),
-                    "read-only" => Ok(true),
-                    "no" => Err(AbortCause::WriteConflict),
-                    other => panic!("{other}: no vote"),
-                };
-                let site = self.world.site(site);
-                self.world.release(site, gtid, vote);
-            }
+            ["release", site, name, ref vote @ ..] => self.release(site, name, vote),
             // Who waits for whom at a site, all of them; shown now and again after 10 ms.
             ["waits", site, ref waits @ ..] => self.waits(site, waits),
             ["after", ms, "ms"] => self.pass(ms.parse().unwrap()),
@@ -153,6 +132,46 @@ impl Runner {
             _ => Self::machinery(world, words),
         }
         self.world.trace.as_mut().unwrap().drain(..).collect()
+    }
+
+    /// Sites that are connected and have said hello.
+    fn sites(world: &mut World, words: &[&str]) {
+        let durability = match words[0] {
+            "volatile-site" => Durability::Volatile,
+            _ => Durability::Durable,
+        };
+        let config = VoterConfig {
+            dependent_votes: words[0] == "dependent-sites",
+            ..voter_config(durability)
+        };
+        for name in &words[1..] {
+            world.add_site_with(name, config.clone());
+            world.connect(world.sites.len() - 1);
+        }
+        world.deliver_all();
+        world.trace = Some(Vec::new());
+    }
+
+    /// `yes`, `read-only`, `no`; `yes after T1` and `yes if T1` depend on others.
+    fn release(&mut self, site: &str, name: &str, vote: &[&str]) {
+        let gtid = self.gtid(name);
+        let mut depends = Dependencies::default();
+        let vote = match *vote {
+            ["yes"] => Ok(false),
+            ["read-only"] => Ok(true),
+            ["no"] => Err(AbortCause::WriteConflict),
+            ["yes", "after", ref named @ ..] => {
+                depends.after = named.iter().map(|name| self.gtid(name)).collect();
+                Ok(false)
+            }
+            ["yes", "if", ref named @ ..] => {
+                depends.if_committed = named.iter().map(|name| self.gtid(name)).collect();
+                Ok(false)
+            }
+            _ => panic!("{vote:?}: no vote"),
+        };
+        let site = self.world.site(site);
+        self.world.release_dependent(site, gtid, vote, depends);
     }
 
     /// Links, disks and machines.

@@ -13,6 +13,8 @@
 
 mod text;
 
+pub(crate) use self::text::Text;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -63,7 +65,7 @@ impl<R> Default for SimLog<R> {
 }
 
 impl<R> SimLog<R> {
-    fn append(&mut self, record: R, token: Option<Token>) {
+    pub(crate) fn append(&mut self, record: R, token: Option<Token>) {
         assert!(
             !self.failed || token.is_none(),
             "a machine appends to a log that has failed"
@@ -74,7 +76,7 @@ impl<R> SimLog<R> {
     }
 
     /// The machine stops; the first `survivors` of the pending records were on the disk already.
-    fn crash(&mut self, survivors: usize) {
+    pub(crate) fn crash(&mut self, survivors: usize) {
         let late: Vec<R> = self
             .pending
             .drain(..)
@@ -183,6 +185,10 @@ impl World {
     }
 
     pub(crate) fn add_site(&mut self, name: &str, durability: Durability) {
+        self.add_site_with(name, voter_config(durability));
+    }
+
+    pub(crate) fn add_site_with(&mut self, name: &str, config: VoterConfig) {
         let site = Site {
             name: SiteName::new(name),
             voter: None,
@@ -192,7 +198,7 @@ impl World {
             linked: false,
             to_coordinator: VecDeque::new(),
             to_site: VecDeque::new(),
-            config: voter_config(durability),
+            config,
             incarnation: 0,
             clock: 0,
             committed_ever: BTreeMap::new(),
@@ -255,11 +261,16 @@ impl World {
             .gtid
     }
 
-    pub(crate) fn commit(&mut self, caller: u64, gtid: Gtid, sites: &[usize]) {
+    pub(crate) fn commit(&mut self, caller: u64, gtid: Gtid, sites: &[usize], dependent: bool) {
         let sites = self.names_of(sites);
         let caller = CallerId(caller);
-        let asked =
-            self.on_coordinator(|it, now, out| it.handle_commit(now, caller, gtid, &sites, out));
+        let asked = self.on_coordinator(|it, now, out| {
+            if dependent {
+                it.handle_commit_dependent(now, caller, gtid, &sites, out);
+            } else {
+                it.handle_commit(now, caller, gtid, &sites, out);
+            }
+        });
         if asked.is_some() && !self.answers.contains_key(&caller) {
             self.waiting.insert(caller);
         }

@@ -5,21 +5,26 @@ use std::collections::BTreeMap;
 use co_core::{Gtid, Priority};
 use coco::log::Record;
 use coco::protocol::{
-    Ballot, CommitAnswer, CoordinatorEffect, Decision, GtidParts, Note, SiteName, ToCoordinator,
-    ToParticipant, VoterEffect,
+    Ballot, CommitAnswer, CoordinatorEffect, Decision, Dependencies, GtidParts, Note, PeerMessage,
+    SiteName, ToCoordinator, ToParticipant, VoterEffect,
 };
 
 use super::{SiteRecord, World};
 
 /// Renders with the transactions' names.
 pub(crate) struct Text<'a> {
-    names: &'a BTreeMap<Gtid, String>,
+    pub(crate) names: &'a BTreeMap<Gtid, String>,
+    /// What the coordinator is called.
+    pub(crate) c: &'a str,
 }
 
 impl World {
     pub(crate) fn say(&mut self, line: impl FnOnce(&Text<'_>) -> String) {
         if let Some(trace) = &mut self.trace {
-            trace.push(line(&Text { names: &self.names }));
+            trace.push(line(&Text {
+                names: &self.names,
+                c: "C",
+            }));
         }
     }
 }
@@ -36,6 +41,34 @@ impl Text<'_> {
     fn list(&self, gtids: impl IntoIterator<Item = Gtid>) -> String {
         let names: Vec<String> = gtids.into_iter().map(|gtid| self.name(gtid)).collect();
         format!("[{}]", names.join(" "))
+    }
+
+    fn depends(&self, depends: &Dependencies) -> String {
+        let mut text = String::new();
+        for (word, gtids) in [("after", &depends.after), ("if", &depends.if_committed)] {
+            if !gtids.is_empty() {
+                text += &format!(" {word} {}", self.list(gtids.iter().copied()));
+            }
+        }
+        text
+    }
+
+    fn peer(&self, message: &PeerMessage) -> String {
+        match message {
+            PeerMessage::Waits { waiter, at, .. } => {
+                let waits = at
+                    .iter()
+                    .map(|(site, by)| format!(" at {site} for {}", self.list(by.iter().copied())));
+                let waits: String = waits.collect();
+                let waits = if waits.is_empty() { " nowhere" } else { &waits };
+                format!("{} waits{waits}", self.name(*waiter))
+            }
+            PeerMessage::Wound { gtid, at } => format!("wound {} at {at}", self.name(*gtid)),
+        }
+    }
+
+    pub(crate) fn arrival_at_peer(&self, from: &str, message: &PeerMessage) -> String {
+        format!("{from} => {}  {}", self.c, self.peer(message))
     }
 
     fn decision(decision: Decision) -> String {
@@ -69,12 +102,7 @@ impl Text<'_> {
                 if *read_only {
                     text += " read-only";
                 }
-                for (word, gtids) in [("after", &depends.after), ("if", &depends.if_committed)] {
-                    if !gtids.is_empty() {
-                        text += &format!(" {word} {}", self.list(gtids.iter().copied()));
-                    }
-                }
-                text
+                text + &self.depends(depends)
             }
             ToCoordinator::Vote {
                 gtid,
@@ -116,11 +144,11 @@ impl Text<'_> {
         from: &SiteName,
         message: &ToCoordinator,
     ) -> String {
-        format!("{from} => C  {}", self.to_coordinator(message))
+        format!("{from} => {}  {}", self.c, self.to_coordinator(message))
     }
 
     pub(crate) fn arrival_at_site(&self, to: &SiteName, message: &ToParticipant) -> String {
-        format!("C => {to}  {}", self.to_site(message))
+        format!("{} => {to}  {}", self.c, self.to_site(message))
     }
 
     pub(crate) fn record(&self, record: &Record) -> String {
@@ -138,7 +166,12 @@ impl Text<'_> {
         match record {
             SiteRecord::Prepared(it) => {
                 let kind = if it.read_only { " read-only" } else { "" };
-                format!("prepared {} {}{kind}", self.name(it.gtid), it.stamp)
+                let depends = self.depends(&it.depends);
+                format!(
+                    "prepared {} {}{kind}{depends}",
+                    self.name(it.gtid),
+                    it.stamp
+                )
             }
             SiteRecord::Alone { gtid, stamp } => {
                 format!("committed alone {} {stamp}", self.name(*gtid))
@@ -151,10 +184,14 @@ impl Text<'_> {
 
     pub(crate) fn coordinator_effect(&self, effect: &CoordinatorEffect) -> String {
         match effect {
-            CoordinatorEffect::Append { record, .. } => format!("C  force {}", self.record(record)),
-            CoordinatorEffect::AppendLazy { record } => format!("C  write {}", self.record(record)),
+            CoordinatorEffect::Append { record, .. } => {
+                format!("{}  force {}", self.c, self.record(record))
+            }
+            CoordinatorEffect::AppendLazy { record } => {
+                format!("{}  write {}", self.c, self.record(record))
+            }
             CoordinatorEffect::Send { to, message } => {
-                format!("C -> {to}  {}", self.to_site(message))
+                format!("{} -> {to}  {}", self.c, self.to_site(message))
             }
             CoordinatorEffect::Answer {
                 caller,
@@ -167,32 +204,61 @@ impl Text<'_> {
                     CommitAnswer::Unknown => "unknown".to_owned(),
                     CommitAnswer::Refused(refusal) => format!("refused {refusal:?}"),
                 };
-                format!("C  answer {}: {} {answer}", caller.0, self.name(*gtid))
+                format!(
+                    "{}  answer {}: {} {answer}",
+                    self.c,
+                    caller.0,
+                    self.name(*gtid)
+                )
             }
-            CoordinatorEffect::SendPeer { to, message } => format!("C -> {to}  {message:?}"),
+            CoordinatorEffect::SendPeer { to, message } => {
+                format!("{} -> {to}  {}", self.c, self.peer(message))
+            }
             CoordinatorEffect::Note(note) => match note {
                 Note::ForeignGtid { from, gtid } => {
-                    format!("C  note: {from} names the foreign {}", self.name(*gtid))
+                    format!(
+                        "{}  note: {from} names the foreign {}",
+                        self.c,
+                        self.name(*gtid)
+                    )
                 }
                 Note::UnexpectedVote { from, gtid } => {
-                    format!("C  note: unexpected vote of {from} on {}", self.name(*gtid))
+                    format!(
+                        "{}  note: unexpected vote of {from} on {}",
+                        self.c,
+                        self.name(*gtid)
+                    )
                 }
-                Note::StaleHello { from } => format!("C  note: stale hello of {from}"),
+                Note::StaleHello { from } => format!("{}  note: stale hello of {from}", self.c),
                 Note::VoteLost { from, gtid } => {
-                    format!("C  note: {from} has lost its vote on {}", self.name(*gtid))
+                    format!(
+                        "{}  note: {from} has lost its vote on {}",
+                        self.c,
+                        self.name(*gtid)
+                    )
                 }
-                Note::UnknownToken(token) => format!("C  note: unknown {token:?}"),
+                Note::UnknownToken(token) => format!("{}  note: unknown {token:?}", self.c),
             },
         }
     }
 
     pub(crate) fn voter_effect(&self, site: &SiteName, effect: &VoterEffect) -> String {
         match effect {
-            VoterEffect::RequestVote { gtid, .. } => {
-                format!("{site}  ask engine {}", self.name(*gtid))
+            VoterEffect::RequestVote { gtid, dependent } => {
+                let kind = if *dependent { " dependent" } else { "" };
+                format!("{site}  ask engine {}{kind}", self.name(*gtid))
             }
-            VoterEffect::AppendPrepared { gtid, stamp, .. } => {
-                format!("{site}  force prepared {} {stamp}", self.name(*gtid))
+            VoterEffect::AppendPrepared {
+                gtid,
+                stamp,
+                depends,
+                ..
+            } => {
+                let depends = self.depends(depends);
+                format!(
+                    "{site}  force prepared {} {stamp}{depends}",
+                    self.name(*gtid)
+                )
             }
             VoterEffect::AppendOnePhase { gtid, stamp, .. } => {
                 format!("{site}  force committed alone {} {stamp}", self.name(*gtid))
@@ -219,7 +285,7 @@ impl Text<'_> {
                 )
             }
             VoterEffect::Send { message, .. } => {
-                format!("{site} -> C  {}", self.to_coordinator(message))
+                format!("{site} -> {}  {}", self.c, self.to_coordinator(message))
             }
         }
     }
