@@ -122,7 +122,12 @@ impl Coordinator {
                 } => {
                     self.vote_yes(now, from, gtid, Yes { stamp, depends }, incarnation, out);
                 }
-                Ballot::No { cause } => self.abort(gtid, cause, Some(from), out),
+                // A site that has voted, and whose vote is broken since, waits for the decision: who says
+                // NO for a cascade may be such a one.
+                Ballot::No { cause } => {
+                    let knows = (cause != AbortCause::Cascade).then_some(from);
+                    self.abort(gtid, cause, knows, out);
+                }
             },
             // A repeated YES, or one on what was aborted meanwhile: the site wants the decision.
             Some(Phase::Committed(_) | Phase::Doomed(_)) | None => match ballot {
