@@ -66,4 +66,5 @@ pub(crate) const STATES: &[(&str, usize)] = &[
     ("opposed by data", 3_517),
     ("timeouts: two dependent, a crash", 71_758),
     ("timeouts: three dependent", 37_680),
+    ("three dependent, a crash", 10_376_470),
 ];
