@@ -207,7 +207,7 @@ impl Machines {
             self.coordinator
                 .handle_peer_message(self.now, OTHER, message, &mut effects);
         }
-        if bytes.len() % 7 == 0 {
+        if bytes.len().is_multiple_of(7) {
             self.coordinator.handle_peer_silent(self.now, OTHER);
         }
         self.coordinator
@@ -300,6 +300,10 @@ impl Machines {
 }
 
 /// A vote, a deadlock, a one-phase commit, a restart of a site; and requests.
+#[allow(
+    clippy::too_many_lines,
+    reason = "a list of scripts and what they are made of"
+)]
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let begun = Machines::new().begun;
     let hello = |name: &str| {

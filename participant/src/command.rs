@@ -117,6 +117,15 @@ impl StoreKind {
     const DURABLE: Self = Self::Memory;
 }
 
+impl Ordering {
+    const fn rule(self) -> VoteRule {
+        match self {
+            Self::On => VoteRule::Withhold,
+            Self::Off => VoteRule::LocalOnly,
+        }
+    }
+}
+
 /// Runs the command to its end, on a runtime of its own.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
@@ -149,10 +158,7 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
     let storage = storage(&args)?;
     let recorder = recorder(&args)?;
     let listener = process::listen(args.listen).await?;
-    let rule = match args.ordering {
-        Ordering::On => VoteRule::Withhold,
-        Ordering::Off => VoteRule::LocalOnly,
-    };
+    let rule = args.ordering.rule();
     let options = ParticipantOptions {
         advertise: args.advertise,
         idle_timeout: Duration::from_millis(args.idle_timeout_ms),

@@ -389,12 +389,7 @@ impl Driver {
             Input::Sites { reply } => answer(reply, self.site_infos()),
             Input::Statistics { reply } => answer(reply, self.statistics()),
             Input::Observe { reply } => {
-                self.sweep_waits();
-                let observation = Observation {
-                    statistics: self.statistics(),
-                    gauges: self.gauges(now),
-                    sites: self.site_infos(),
-                };
+                let observation = self.observe(now);
                 answer(reply, observation);
             }
             Input::Transactions { limit, reply } => answer(reply, self.transactions(now, limit)),
@@ -412,19 +407,31 @@ impl Driver {
                 let linked = self.link(now, site, messages);
                 answer(reply, linked);
             }
-            Input::Messages { id, messages } => {
-                // The messages of a link that was replaced are late repetitions at best.
-                if let Some(site) = self.sites.get(&id).cloned() {
-                    for message in messages {
-                        self.watched.heard(now, &site, &message);
-                        self.machine
-                            .handle_message(now, &site, message, &mut self.effects);
-                    }
-                }
-            }
+            Input::Messages { id, messages } => self.hear(now, id, messages),
             Input::LinkEnded { id } => self.unlink(now, id),
             Input::Peer(input) => self.handle_peer(now, input),
             Input::Shutdown { grace } => self.end_at = Some(Instant::now() + grace),
+        }
+    }
+
+    fn observe(&mut self, now: Time) -> Observation {
+        self.sweep_waits();
+        Observation {
+            statistics: self.statistics(),
+            gauges: self.gauges(now),
+            sites: self.site_infos(),
+        }
+    }
+
+    fn hear(&mut self, now: Time, id: LinkId, messages: Vec<ToCoordinator>) {
+        // The messages of a link that was replaced are late repetitions at best.
+        let Some(site) = self.sites.get(&id).cloned() else {
+            return;
+        };
+        for message in messages {
+            self.watched.heard(now, &site, &message);
+            self.machine
+                .handle_message(now, &site, message, &mut self.effects);
         }
     }
 
