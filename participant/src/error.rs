@@ -60,6 +60,12 @@ pub enum OperationError {
         /// The oldest stamp that can be asked for.
         oldest: Stamp,
     },
+    /// A query of a stamp far beyond all that this site has seen.
+    #[error("no commit has such a stamp yet; ask for {} at most, or for one that a commit was given", latest.0)]
+    TooFarAhead {
+        /// The latest stamp that can be asked for.
+        latest: Stamp,
+    },
     /// The site's storage has failed: it answers nothing that depends on committed data.
     #[error("the site's storage has failed; mend its disk and start the site again")]
     StorageFailed,

@@ -236,7 +236,8 @@ pub trait Participant: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`OperationError::Unsupported`] where the engine keeps no old versions,
-    /// [`OperationError::TooOld`] where it has forgotten those of that stamp.
+    /// [`OperationError::TooOld`] where it has forgotten those of that stamp;
+    /// [`OperationError::TooFarAhead`] of a stamp that no commit can have.
     fn query<'a>(
         &'a self,
         stamp: Stamp,

@@ -181,6 +181,7 @@ impl Handler {
                 | OperationError::TooManyRows
                 | OperationError::InvalidRange
                 | OperationError::TooOld { .. }
+                | OperationError::TooFarAhead { .. }
                 | OperationError::NotANumber { .. },
                 _,
             ) => RefusedCode::InvalidOperation,

@@ -127,6 +127,18 @@ pub(crate) fn up_of(
     })
 }
 
+/// A stamp that leaves room for those to come: one beyond would use up the numbers of everybody who hears it.
+pub(crate) fn stamp_of(number: u64, field: &'static str) -> Result<Stamp, MalformedWire> {
+    if number < END_OF_STAMPS {
+        Ok(Stamp(number))
+    } else {
+        Err(MalformedWire::OutOfRange(field))
+    }
+}
+
+/// Stamps grow by one with each vote, and by 2^32 with each restart of a site: they never come here.
+pub(crate) const END_OF_STAMPS: u64 = 1 << 62;
+
 /// Which coordinator a number names.
 pub(crate) fn coordinator_of(
     number: u32,
@@ -250,7 +262,7 @@ fn decision_of(decision: Option<wire::Decision>) -> Result<Decision, MalformedWi
             .ok_or(missing)?
         {
             wire::decision::Outcome::CommitStamp(stamp) => Decision::Commit {
-                stamp: Stamp(stamp),
+                stamp: stamp_of(stamp, "decision.commit_stamp")?,
             },
             wire::decision::Outcome::Abort(cause) => Decision::Abort {
                 cause: cause_of(cause, "decision.abort")?,
@@ -280,7 +292,7 @@ fn ballot_to_wire(ballot: Ballot) -> wire::vote::Ballot {
 fn ballot_of(ballot: Option<wire::vote::Ballot>) -> Result<Ballot, MalformedWire> {
     Ok(match ballot.ok_or(MalformedWire::Missing("vote.ballot"))? {
         wire::vote::Ballot::Yes(yes) => Ballot::Yes {
-            stamp: Stamp(yes.stamp),
+            stamp: stamp_of(yes.stamp, "yes.stamp")?,
             incarnation: Incarnation(yes.incarnation),
             read_only: yes.read_only,
             depends: Dependencies {

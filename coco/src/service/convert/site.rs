@@ -2,7 +2,7 @@
 
 use co_core::{Gtid, Priority, Stamp};
 
-use super::{MalformedWire, cause_of, cause_to_wire};
+use super::{MalformedWire, cause_of, cause_to_wire, stamp_of};
 use crate::service::site::{
     Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply, Range, Row,
     SiteStatistics, SiteTxn,
@@ -183,7 +183,8 @@ pub(crate) fn query_of(request: wire::QueryRequest) -> Result<(Stamp, Range), Ma
     let range = request
         .range
         .ok_or(MalformedWire::Missing("query_request.range"))?;
-    Ok((Stamp(request.stamp), range_of(range)))
+    let stamp = stamp_of(request.stamp, "query_request.stamp")?;
+    Ok((stamp, range_of(range)))
 }
 
 pub(crate) fn site_statistics_to_wire(statistics: SiteStatistics) -> wire::SiteStatisticsReply {

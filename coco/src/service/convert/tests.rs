@@ -39,7 +39,7 @@ fn cause() -> impl Strategy<Value = AbortCause> {
 
 fn decision() -> impl Strategy<Value = Decision> {
     prop_oneof![
-        any::<u64>().prop_map(|stamp| Decision::Commit {
+        (0..END_OF_STAMPS).prop_map(|stamp| Decision::Commit {
             stamp: Stamp(stamp)
         }),
         cause().prop_map(|cause| Decision::Abort { cause }),
@@ -58,17 +58,24 @@ fn up() -> impl Strategy<Value = ToCoordinator> {
                 in_doubt,
             }
         }),
-        (gtid(), any::<u64>(), any::<u64>(), any::<bool>(), depends()).prop_map(
-            |(gtid, stamp, life, read_only, depends)| ToCoordinator::Vote {
-                gtid,
-                ballot: Ballot::Yes {
-                    stamp: Stamp(stamp),
-                    incarnation: Incarnation(life),
-                    read_only,
-                    depends,
-                },
-            }
-        ),
+        (
+            gtid(),
+            0..END_OF_STAMPS,
+            any::<u64>(),
+            any::<bool>(),
+            depends()
+        )
+            .prop_map(
+                |(gtid, stamp, life, read_only, depends)| ToCoordinator::Vote {
+                    gtid,
+                    ballot: Ballot::Yes {
+                        stamp: Stamp(stamp),
+                        incarnation: Incarnation(life),
+                        read_only,
+                        depends,
+                    },
+                }
+            ),
         (gtid(), cause()).prop_map(|(gtid, cause)| ToCoordinator::Vote {
             gtid,
             ballot: Ballot::No { cause }
@@ -371,4 +378,45 @@ fn each_refused_begin_has_its_status() {
         Status::from(MalformedWire::NoHello).code(),
         Code::InvalidArgument
     );
+}
+
+/// Whoever takes over such a stamp could count no further.
+#[test]
+fn a_stamp_at_the_end_of_all_stamps_is_refused() {
+    let yes = |stamp| {
+        let ballot = wire::vote::Ballot::Yes(wire::Yes {
+            stamp,
+            incarnation: 1,
+            read_only: false,
+            after: Vec::new(),
+            if_committed: Vec::new(),
+        });
+        let vote = wire::Vote {
+            gtid: 1,
+            ballot: Some(ballot),
+        };
+        up_of(wire::ToCoordinator {
+            message: Some(wire::to_coordinator::Message::Vote(vote)),
+        })
+    };
+    assert!(yes(END_OF_STAMPS - 1).is_ok());
+    let refused = MalformedWire::OutOfRange("yes.stamp");
+    assert_eq!(yes(END_OF_STAMPS).unwrap_err(), refused);
+    let decide = wire::Decide {
+        gtid: 1,
+        decision: Some(wire::Decision {
+            outcome: Some(wire::decision::Outcome::CommitStamp(u64::MAX)),
+        }),
+    };
+    let decide = down_of(wire::ToParticipant {
+        message: Some(wire::to_participant::Message::Decide(decide)),
+    });
+    let refused = MalformedWire::OutOfRange("decision.commit_stamp");
+    assert_eq!(decide.unwrap_err(), refused);
+    let query = query_of(wire::QueryRequest {
+        stamp: u64::MAX,
+        range: Some(wire::KeyRange::default()),
+    });
+    let refused = MalformedWire::OutOfRange("query_request.stamp");
+    assert_eq!(query.unwrap_err(), refused);
 }

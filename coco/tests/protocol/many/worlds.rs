@@ -111,12 +111,6 @@ fn three_transactions_in_every_order() {
 }
 
 #[test]
-#[ignore = "millions of states"]
-fn three_transactions_in_every_order_with_dependent_votes() {
-    all_orders("every order, dependent", Plan::dependent);
-}
-
-#[test]
 fn three_transactions_and_a_crash() {
     let plan = Plan::of(3)
         .order(0, &[0, 1, 2], Kind::Data)

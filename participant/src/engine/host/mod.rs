@@ -36,6 +36,10 @@ use crate::participant::{
 use crate::registry::{Entry, Handle, Registry};
 use crate::storage::{Memory, Storage, StorageError};
 
+/// How far a query's stamp may lie beyond the site's clock: more than sites' clocks differ after thousands
+/// of restarts of one of them, and too little for one client to use up the stamps there are.
+const MAX_AHEAD: u64 = 1 << 44;
+
 /// What an engine does for its [`Host`].
 ///
 /// Wakers and callbacks of other transactions may run inside the calls an engine makes to its scheduler,
@@ -295,6 +299,10 @@ impl<E: Engine> Participant for Host<E> {
         let shared = &self.shared;
         Box::pin(async move {
             limits::check_range(range)?;
+            let latest = Stamp(shared.clock.now().0.saturating_add(MAX_AHEAD));
+            if stamp > latest {
+                return Err(OperationError::TooFarAhead { latest });
+            }
             // From here on every vote is stamped later than the query.
             shared.clock.raise(stamp);
             shared.engine.query(stamp, range).await

@@ -109,4 +109,8 @@ fn a_query_of_what_is_forgotten_is_told_which_stamps_can_be_read() {
         [40, 49, 50, 60, 99].map(query),
         [Ok(4), Ok(4), Ok(5), Ok(6), Ok(6)]
     );
+    // A stamp that nobody can have been given would use up those to come.
+    let latest = Stamp(99 + (1 << 44));
+    assert_eq!(query(u64::MAX), Err(OperationError::TooFarAhead { latest }));
+    assert_eq!(query(latest.0), Ok(6));
 }
