@@ -99,6 +99,21 @@ impl Client {
         }
     }
 
+    /// Its age.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// What the coordinator has answered to a global transaction's end.
+    #[must_use]
+    pub fn answer(&self, world: &World) -> Option<CommitAnswer> {
+        match &self.end {
+            End::Global(caller) => world.answer(*caller),
+            End::Not | End::Local(_) => None,
+        }
+    }
+
     /// Its name at the sites.
     #[must_use]
     pub fn name(&self) -> TxnName {

@@ -18,6 +18,7 @@
 
 mod client;
 pub mod faults;
+pub mod policy;
 pub mod program;
 pub mod schedule;
 mod world;

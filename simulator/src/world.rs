@@ -33,6 +33,8 @@ pub struct Options {
     pub coordinator: CoordinatorConfig,
     /// Whether sites keep a log and survive a crash.
     pub durable: bool,
+    /// How long a wait must last before a site reports it; `None` for fully autonomous sites.
+    pub report_after: Option<Duration>,
 }
 
 impl Options {
@@ -44,6 +46,7 @@ impl Options {
             rule,
             coordinator: CoordinatorConfig::default(),
             durable: false,
+            report_after: VoterConfig::default().report_after,
         }
     }
 }
@@ -303,6 +306,22 @@ impl World {
         self.run();
     }
 
+    /// One hop of time: every message that is on its way arrives, every record that is being written is
+    /// durable, and everybody looks at their timers and waits. What comes of it is on its way till the next.
+    pub fn round(&mut self, span: Duration) {
+        let ups: Vec<usize> = self.nodes.iter().map(|node| lock(&node.up).len()).collect();
+        let downs: Vec<usize> = self.nodes.iter().map(|node| node.down.len()).collect();
+        self.coordinator_log.sync();
+        for log in self.nodes.iter().filter_map(|node| node.log.as_ref()) {
+            log.sync();
+        }
+        for (index, (ups, downs)) in ups.into_iter().zip(downs).enumerate() {
+            (0..ups).for_each(|_| self.deliver_up(index));
+            (0..downs).for_each(|_| self.deliver_down(index));
+        }
+        self.pass(span);
+    }
+
     /// The two oldest messages to a site change places, as they may when a link breaks and what was on it
     /// is said again.
     pub fn reorder_down(&mut self, site: usize) {
@@ -356,6 +375,7 @@ impl World {
             name: node.name.clone(),
             voter: VoterConfig {
                 durability,
+                report_after: self.options.report_after,
                 ..VoterConfig::default()
             },
             incarnation: coco::protocol::Incarnation(node.lives),
