@@ -61,6 +61,8 @@ pub struct Load {
     pub rounds: u32,
     /// How long the youngest may wait for its votes, and an operation for its lock.
     pub timeout: Duration,
+    /// How long a wait must last before it is reported to the search. The other policies look at every wait.
+    pub report_after: Duration,
 }
 
 /// What came of it.
@@ -106,8 +108,7 @@ pub fn run(seed: u64, resolver: Resolver, engine: EngineKind, load: &Load) -> Re
     let mut options = Options::new(&[engine, engine], VoteRule::Withhold);
     options.coordinator.vote_timeout = load.timeout;
     (options.coordinator.deadlocks, options.report_after) = match resolver {
-        Resolver::Policy(policy @ DeadlockPolicy::Search) => (policy, options.report_after),
-        // These look at every wait.
+        Resolver::Policy(policy @ DeadlockPolicy::Search) => (policy, Some(load.report_after)),
         Resolver::Policy(policy) => (policy, Some(Duration::ZERO)),
         Resolver::Autonomy => (DeadlockPolicy::Timeouts, None),
     };

@@ -10,6 +10,7 @@ const LOAD: Load = Load {
     keys: 3,
     rounds: 1_000,
     timeout: Duration::from_millis(50),
+    report_after: Duration::from_millis(5),
 };
 
 fn of(resolver: Resolver, engine: EngineKind) -> Report {

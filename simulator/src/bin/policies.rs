@@ -17,6 +17,7 @@ use simulator::policy::{HOP, Load, Report, Resolver, run};
 #[command(after_help = "Examples:
   policies                       two sites that lock, and two that validate
   policies --clients 64 --keys 8
+  policies --report-after-ms 0   the search is told of every wait
   policies --json")]
 struct Arguments {
     /// Clients that work at once.
@@ -34,6 +35,9 @@ struct Arguments {
     /// How long the youngest may wait for its votes, and an operation for its lock.
     #[arg(long, value_name = "MS", default_value_t = 100)]
     timeout_ms: u64,
+    /// How long a wait must last before it is reported to the search.
+    #[arg(long, value_name = "MS", default_value_t = 5)]
+    report_after_ms: u64,
     /// Print JSON, a line for each row.
     #[arg(long)]
     json: bool,
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         keys: arguments.keys,
         rounds: arguments.seconds * 1000,
         timeout: Duration::from_millis(arguments.timeout_ms),
+        report_after: Duration::from_millis(arguments.report_after_ms),
     };
     let seconds = f64::from(arguments.seconds) * to_float(arguments.seeds);
     if !arguments.json {
