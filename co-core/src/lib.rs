@@ -134,7 +134,7 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | order commits | [`Scheduler`], [`VoteRule`], [`Txn`], [`Kind`], [`EdgeKind`] |
+//! | order commits | [`Scheduler`], [`VoteRule`], [`Txn`], [`Kind`], [`EdgeKind`], [`Predecessor`] |
 //! | wait for a vote | [`VoteFuture`], [`Vote`] |
 //! | find conflicts by locking: SS2PL, SCO, ordered sharing | [`LockTable`], [`LockPolicy`], [`LockSet`], [`LockMode`], [`LockFuture`], [`Grant`] |
 //! | say which operations commute | [`Commutativity`], [`Effect`], [`Operation`], [`TooManyOperations`] |
@@ -164,7 +164,7 @@ pub use lock::{
     Commutativity, Effect, LockFuture, LockMode, LockPolicy, LockSet, LockTable, Operation,
     TooManyOperations,
 };
-pub use order::{Clock, Scheduler, Statistics, Txn, VoteFuture, VoteRule};
+pub use order::{Clock, Predecessor, Scheduler, Statistics, Txn, VoteFuture, VoteRule};
 pub use outcome::{AbortReason, Grant, Misuse, State, Vote};
 pub use validate::{Footprint, Validator, WriteKind};
 pub use versions::{

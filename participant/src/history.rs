@@ -15,6 +15,9 @@
 //! written with what the log says of them, local ones under numbers counted down from the largest, so that every
 //! version that later reads name has its installer.
 
+mod undecided;
+
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::fmt::Write as _;
@@ -26,6 +29,9 @@ use co_core::{AbortReason, Stamp};
 use crate::error::HistoryError;
 use crate::participant::{Change, Key, KeyRange, TxnName};
 use crate::sync::Mutex;
+
+use self::undecided::Writers;
+pub(crate) use self::undecided::{Dirty, Record};
 
 /// One operation as it goes into a history.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,7 +77,7 @@ impl From<&Change> for Op {
 /// ```
 #[derive(Clone, Default)]
 pub struct Recorder {
-    shared: Option<Arc<Mutex<Record>>>,
+    shared: Option<Arc<Mutex<Written>>>,
 }
 
 enum Sink {
@@ -79,14 +85,18 @@ enum Sink {
     Writer(Box<dyn Write + Send>),
 }
 
-struct Record {
+struct Written {
     sink: Sink,
     failure: Option<Arc<io::Error>>,
     finished: bool,
     records: u64,
     newest: u64,
     /// With the stamps of their votes.
-    in_doubt: BTreeMap<TxnName, (Stamp, Vec<Op>)>,
+    in_doubt: BTreeMap<TxnName, (Stamp, Record)>,
+    /// Those that were undecided when others read what they wrote.
+    writers: Writers,
+    /// Commits that changed nothing, and that wait for the lines of their writers.
+    late: Vec<(TxnName, Stamp, Record)>,
     /// Whose commit is restored next.
     restoring: Option<TxnName>,
     life: Option<Life>,
@@ -109,7 +119,7 @@ struct Held {
     name: TxnName,
     stamp: Stamp,
     sequence: u64,
-    ops: Vec<Op>,
+    record: Record,
 }
 
 /// How many commits that changed nothing are remembered: more than one sync of the log writes.
@@ -136,13 +146,15 @@ impl Recorder {
     }
 
     fn begin(site: &str, sink: Sink) -> Self {
-        let mut record = Record {
+        let mut record = Written {
             sink,
             failure: None,
             finished: false,
             records: 0,
             newest: 0,
             in_doubt: BTreeMap::new(),
+            writers: Writers::default(),
+            late: Vec::new(),
             restoring: None,
             life: None,
             line: String::new(),
@@ -162,32 +174,43 @@ impl Recorder {
     }
 
     /// A transaction voted YES: `operations` returns what it did here. Asked only when the recorder is on.
-    pub(crate) fn voted(&self, name: TxnName, stamp: Stamp, operations: impl FnOnce() -> Vec<Op>) {
-        self.with(|record| {
+    pub(crate) fn voted(&self, name: TxnName, stamp: Stamp, operations: impl FnOnce() -> Record) {
+        self.with(|written| {
             // A recorder that outlived a restart knows the operations better than the recovered marks.
-            let voted = record.in_doubt.entry(name);
-            voted.or_insert_with(|| (stamp, operations()));
+            if let Entry::Vacant(voted) = written.in_doubt.entry(name) {
+                let (_, record) = voted.insert((stamp, operations()));
+                written.writers.enter(record);
+            }
         });
     }
 
     /// A voted transaction committed; `sequence` numbers its versions, if it installed any.
     pub(crate) fn committed(&self, name: TxnName, stamp: Stamp, sequence: Option<u64>) {
-        self.with(|record| {
-            let (_, ops) = record.in_doubt.remove(&name).unwrap_or_default();
-            let Some(life) = &mut record.life else {
-                record.commit(name, stamp, sequence, &ops);
-                return;
-            };
-            match sequence {
-                Some(sequence) if sequence > life.settled => life.held.push_back(Held {
-                    name,
-                    stamp,
-                    sequence,
-                    ops,
-                }),
-                None if !life.is_news(name) => {}
-                Some(_) | None => record.commit(name, stamp, sequence, &ops),
+        self.with(|written| {
+            let (_, record) = written.in_doubt.remove(&name).unwrap_or_default();
+            if let Some(life) = &mut written.life {
+                match sequence {
+                    Some(sequence) if sequence > life.settled => {
+                        life.held.push_back(Held {
+                            name,
+                            stamp,
+                            sequence,
+                            record,
+                        });
+                        return;
+                    }
+                    None if !life.is_news(name) => {
+                        written.writers.leave(&record);
+                        return;
+                    }
+                    Some(_) | None => {}
+                }
             }
+            if sequence.is_none() && !written.writers.are_written(&record) {
+                written.late.push((name, stamp, record));
+                return;
+            }
+            written.commit(name, stamp, sequence, record);
         });
     }
 
@@ -195,17 +218,23 @@ impl Recorder {
     /// these transactions in doubt. What was held and is not in the log is in doubt again; what had voted and
     /// is not, is gone.
     pub(crate) fn begin_life(&self, settled: u64, in_doubt: &BTreeSet<TxnName>) {
-        self.with(|record| {
-            let before = record.life.take().unwrap_or_default();
-            for held in before.held {
-                record.in_doubt.insert(held.name, (held.stamp, held.ops));
+        self.with(|written| {
+            let mut before = written.life.take().unwrap_or_default();
+            for held in before.held.drain(..) {
+                let doubt = (held.stamp, held.record);
+                written.in_doubt.insert(held.name, doubt);
             }
-            record.in_doubt.retain(|name, _| in_doubt.contains(name));
-            record.life = Some(Life {
-                settled,
-                held: VecDeque::new(),
-                ..before
-            });
+            for (name, stamp, record) in std::mem::take(&mut written.late) {
+                before.unchanging.remove(&name);
+                written.in_doubt.insert(name, (stamp, record));
+            }
+            let gone = written
+                .in_doubt
+                .extract_if(.., |name, _| !in_doubt.contains(name));
+            for (_, (_, record)) in gone {
+                written.writers.leave(&record);
+            }
+            written.life = Some(Life { settled, ..before });
         });
     }
 
@@ -227,7 +256,10 @@ impl Recorder {
     /// A transaction aborted.
     pub(crate) fn aborted(&self, name: TxnName, reason: AbortReason) {
         self.with(|record| {
-            record.in_doubt.remove(&name);
+            if let Some((_, doubt)) = record.in_doubt.remove(&name) {
+                record.writers.leave(&doubt);
+            }
+            record.writers.written(name, None);
             record.line.push_str("a ");
             push_name(&mut record.line, name);
             record.line.push(' ');
@@ -255,9 +287,10 @@ impl Recorder {
                 .find(|(name, (vote, _))| matches!(name, TxnName::Local(_)) && *vote == stamp);
             let name = named.or_else(|| alone.map(|(name, _)| *name));
             let known = name.and_then(|name| record.in_doubt.remove(&name));
-            let ops = known.map_or_else(|| changes.iter().map(Op::from).collect(), |(_, ops)| ops);
+            let replayed = || changes.iter().map(Op::from).collect::<Vec<_>>().into();
+            let known = known.map_or_else(replayed, |(_, known)| known);
             let name = name.unwrap_or(TxnName::Local(u64::MAX - sequence));
-            record.commit(name, stamp, Some(sequence), &ops);
+            record.commit(name, stamp, Some(sequence), known);
         });
     }
 
@@ -277,7 +310,8 @@ impl Recorder {
         let mut record = shared.lock();
         if !record.finished {
             record.write_held(u64::MAX);
-            for (name, (_, ops)) in std::mem::take(&mut record.in_doubt) {
+            for (name, (_, doubt)) in std::mem::take(&mut record.in_doubt) {
+                let ops = record.writers.known(doubt);
                 record.line.push_str("u ");
                 push_name(&mut record.line, name);
                 push_ops(&mut record.line, &ops);
@@ -306,7 +340,7 @@ impl Recorder {
         }
     }
 
-    fn with(&self, change: impl FnOnce(&mut Record)) {
+    fn with(&self, change: impl FnOnce(&mut Written)) {
         if let Some(shared) = &self.shared {
             let mut record = shared.lock();
             if !record.finished {
@@ -316,8 +350,23 @@ impl Recorder {
     }
 }
 
-impl Record {
-    fn commit(&mut self, name: TxnName, stamp: Stamp, sequence: Option<u64>, ops: &[Op]) {
+impl Written {
+    fn commit(&mut self, name: TxnName, stamp: Stamp, sequence: Option<u64>, record: Record) {
+        let ops = self.writers.resolve(record);
+        self.write_commit(name, stamp, sequence, &ops);
+        self.writers.written(name, sequence);
+        if sequence.is_some() && !self.late.is_empty() {
+            let writers = &self.writers;
+            let ready = |(_, _, record): &mut (_, _, Record)| writers.are_written(record);
+            let ready: Vec<_> = self.late.extract_if(.., ready).collect();
+            for (name, stamp, record) in ready {
+                let ops = self.writers.resolve(record);
+                self.write_commit(name, stamp, None, &ops);
+            }
+        }
+    }
+
+    fn write_commit(&mut self, name: TxnName, stamp: Stamp, sequence: Option<u64>, ops: &[Op]) {
         self.newest = self.newest.max(sequence.unwrap_or(0));
         self.line.push_str("c ");
         push_name(&mut self.line, name);
@@ -335,7 +384,7 @@ impl Record {
         while let Some(life) = &mut self.life
             && let Some(held) = life.held.pop_front_if(|held| held.sequence <= through)
         {
-            self.commit(held.name, held.stamp, Some(held.sequence), &held.ops);
+            self.commit(held.name, held.stamp, Some(held.sequence), held.record);
         }
     }
 
@@ -479,7 +528,7 @@ mod tests {
             high: None,
         };
         recorder.voted(one, Stamp(8), || {
-            vec![
+            let ops = vec![
                 Op::Read(key("x.y"), 0),
                 Op::Scan {
                     range,
@@ -489,12 +538,13 @@ mod tests {
                 Op::Write(key("w")),
                 Op::Delete(key("d")),
                 Op::Increment(key("n")),
-            ]
+            ];
+            ops.into()
         });
         recorder.committed(one, Stamp(9), Some(5));
         recorder.aborted(TxnName::Local(2), AbortReason::Cycle);
         recorder.voted(TxnName::Global(Gtid(3)), Stamp(10), || {
-            vec![Op::Read(key("q"), 5)]
+            vec![Op::Read(key("q"), 5)].into()
         });
         recorder.finish().unwrap();
         let expected = "co-history 1 a%20b\n\

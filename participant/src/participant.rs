@@ -6,11 +6,16 @@
 //! the decisions; it never decides a voted transaction itself.
 //!
 //! Invariants every implementation keeps (the conformance suite checks them):
-//! - P1 Reads return committed data or the transaction's own, never another's undecided write.
+//! - P1 Reads return committed data or the transaction's own; where the engine says so
+//!   ([`Participant::reads_undecided`]), also what a predecessor has written that is not decided: the reader then
+//!   depends on it, gives no ordinary YES before it has committed, and falls with it.
 //! - P2 Between the YES and the decision nothing ends the transaction but the decision.
 //! - P3 When [`Participant::decide`] returns, the effects are visible to later operations, locks and
 //!   marks are gone, and whoever waited for them may go on.
 //! - P4 A transaction the scheduler dooms is undone at once, whether or not its client is there.
+//! - P6 What a YES depends on has given its own YES here before, and its `if_committed` are those whose undecided
+//!   writes were read. After that YES nothing comes to precede the transaction any more, and only the abort of one
+//!   of those ends it without a decision.
 //! - P5 When every transaction is decided the engine holds nothing: [`Participant::in_flight`] is zero.
 
 use std::future::Future;
@@ -19,6 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use co_core::{AbortReason, Gtid, Priority, Stamp, Statistics};
+pub use coco::protocol::Dependencies;
 
 use crate::engine::Stored;
 use crate::error::OperationError;
@@ -117,7 +123,7 @@ pub enum Reply {
 }
 
 /// What a vote says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ballot {
     /// The order permits the commit.
     Yes {
@@ -125,6 +131,9 @@ pub enum Ballot {
         stamp: Stamp,
         /// It wrote nothing at this site.
         read_only: bool,
+        /// Who has to be decided first (P6): nobody, unless the vote was asked for by
+        /// [`Participant::prepare_dependent`].
+        depends: Dependencies,
     },
     /// It has aborted here.
     No(AbortReason),
@@ -219,7 +228,21 @@ pub trait Participant: Send + Sync + 'static {
     /// (or unknown). A NO has undone the transaction already.
     fn prepare(&self, name: TxnName, on_ballot: OnBallot);
 
-    /// What to write to the log before a YES leaves the site; `None` unless the transaction has voted.
+    /// [`Participant::prepare`] of a global transaction whose YES may come before its predecessors are decided, and
+    /// then names them: as soon as each of them is a global transaction that has given its own YES here. Engines
+    /// that cannot do that vote as ever.
+    fn prepare_dependent(&self, name: TxnName, on_ballot: OnBallot) {
+        self.prepare(name, on_ballot);
+    }
+
+    /// Whether a read may see what a predecessor has written that is not decided (P1), and a YES may depend on
+    /// such predecessors (P6).
+    fn reads_undecided(&self) -> bool {
+        false
+    }
+
+    /// What to write to the log before a YES leaves the site; `None` unless the transaction has voted, and is not
+    /// undone since because it depended on one that was aborted.
     fn prepared(&self, name: TxnName) -> Option<Prepared>;
 
     /// The decision: the coordinator's, or the site's own for a local transaction. An abort is possible
@@ -250,6 +273,23 @@ pub trait Participant: Send + Sync + 'static {
     /// Re-creates a transaction in doubt after a restart, with its locks and read marks. Call it before
     /// the first [`Participant::begin`], and after [`Participant::restore`] of all that committed earlier.
     fn recover(&self, gtid: Gtid, priority: Priority, stamp: Stamp, prepared: Prepared);
+
+    /// [`Participant::recover`] of a transaction whose YES depends on others, all of them recovered before. Called
+    /// of engines only that read undecided data.
+    fn recover_dependent(
+        &self,
+        gtid: Gtid,
+        priority: Priority,
+        stamp: Stamp,
+        prepared: Prepared,
+        depends: &Dependencies,
+    ) {
+        assert!(
+            depends.is_empty(),
+            "P6: this engine gives no votes that depend on others"
+        );
+        self.recover(gtid, priority, stamp, prepared);
+    }
 
     /// Applies the changes of a transaction that had committed before a restart and is not in the storage. If
     /// that fails, [`Stored::failure`] says so.

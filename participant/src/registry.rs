@@ -12,6 +12,8 @@
 //! | `phase`    | everybody                                        | the entry's mutex           |
 //! | `work`     | the transaction's operation; who ends it         | the entry's mutex, or after claiming it |
 //! | `vote`     | written once by the vote's callback, read by all | nothing                     |
+//! | `told`     | set once when the YES has been answered          | nothing                     |
+//! | `version`  | set once when the changes are visible            | nothing                     |
 //!
 //! Lock order: an entry's mutex comes before every lock of an engine, and no two entries' mutexes are held
 //! together. No entry's mutex is held across [`Scheduler::decided`](co_core::Scheduler::decided) or a
@@ -27,14 +29,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
 use co_core::{AbortReason, Stamp, Txn, TxnId};
 
 use crate::engine::Workspace;
 use crate::error::OperationError;
-use crate::participant::{OnBallot, TxnName};
+use crate::participant::{Dependencies, OnBallot, TxnName};
 use crate::sync::{Condvar, Mutex};
 
 /// What everybody may know about a transaction.
@@ -44,6 +46,10 @@ pub struct Handle {
     txn: Txn,
     /// The stamp of the YES, zero before it.
     vote: AtomicU64,
+    /// Whether whoever asked has got the YES.
+    told: AtomicBool,
+    /// The version of its changes, zero before they are visible.
+    version: AtomicU64,
 }
 
 impl Handle {
@@ -66,6 +72,27 @@ impl Handle {
             0 => None,
             stamp => Some(Stamp(stamp)),
         }
+    }
+
+    /// Whether its YES has been given to whoever asked for it: others may name it from now on (P6).
+    pub(crate) fn has_told(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_told(&self) {
+        self.told.store(true, Ordering::Release);
+    }
+
+    /// The version of its changes, once they are visible.
+    pub(crate) fn version(&self) -> Option<u64> {
+        match self.version.load(Ordering::Acquire) {
+            0 => None,
+            version => Some(version),
+        }
+    }
+
+    pub(crate) fn set_version(&self, version: u64) {
+        self.version.store(version, Ordering::Release);
     }
 
     pub(crate) fn set_vote_stamp(&self, stamp: Stamp) {
@@ -91,6 +118,10 @@ pub(crate) enum Phase {
 pub(crate) struct Inner<P> {
     pub(crate) phase: Phase,
     pub(crate) work: Workspace<P>,
+    /// Whether all who asked for the vote take one that depends on others.
+    pub(crate) dependent: bool,
+    /// What the YES depends on.
+    pub(crate) depends: Dependencies,
 }
 
 /// One transaction at a site, with its workspace.
@@ -116,6 +147,7 @@ impl<P: Default> Entry<P> {
     pub(crate) fn recovered(name: TxnName, txn: Txn, stamp: Stamp) -> Self {
         let entry = Self::with(name, txn, Phase::Voted(stamp), Workspace::default());
         entry.handle.set_vote_stamp(stamp);
+        entry.handle.set_told();
         entry
     }
 
@@ -124,10 +156,17 @@ impl<P: Default> Entry<P> {
             name,
             txn,
             vote: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+            version: AtomicU64::new(0),
         };
         Self {
             handle: Arc::new(handle),
-            inner: Mutex::new(Inner { phase, work }),
+            inner: Mutex::new(Inner {
+                phase,
+                work,
+                dependent: false,
+                depends: Dependencies::default(),
+            }),
             ended: Condvar::default(),
         }
     }
@@ -174,6 +213,12 @@ impl<P: Default> Entry<P> {
             return None;
         }
         let reason = self.handle.txn.doomed().unwrap_or(AbortReason::Requested);
+        let voted = matches!(inner.phase, Phase::Voted(_));
+        assert!(
+            !voted || matches!(reason, AbortReason::Requested | AbortReason::Cascade),
+            "P6: {:?} has voted, and is doomed: {reason:?}",
+            self.handle.name
+        );
         let phase = std::mem::replace(&mut inner.phase, Phase::Ending(Fate::Aborted(reason)));
         let ballots = match phase {
             Phase::Preparing(ballots) => ballots,

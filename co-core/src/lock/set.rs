@@ -1,6 +1,9 @@
 //! The locks of one transaction.
 
+use std::hash::Hash;
+
 use crate::id::TxnId;
+use crate::lock::LockTable;
 use crate::order::Txn;
 
 /// The locks of one transaction in one [`LockTable`](crate::LockTable), kept by the engine next to the
@@ -36,5 +39,20 @@ impl LockSet {
     #[must_use]
     pub fn txn(&self) -> &Txn {
         &self.txn
+    }
+}
+
+impl<K: Ord + Clone + Hash> LockTable<K> {
+    /// Under ordered sharing: `txn` has made the access that its last request was for, if that had to wait. Those
+    /// behind it are ordered after it now, and not only when it asks for something else or ends. For engines
+    /// that keep no [`LockSet`].
+    pub fn accessed(&self, txn: &Txn) {
+        let undone = {
+            let mut sets = self.sets(txn.id()).lock();
+            sets.get_mut(&txn.id()).and_then(|set| set.undone.take())
+        };
+        if let Some(hash) = undone {
+            self.done(txn, hash);
+        }
     }
 }

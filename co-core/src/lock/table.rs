@@ -244,14 +244,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     }
 
     fn with_set(&self, txn: &Txn, ask: impl FnOnce(&mut LockSet) -> Asked) -> LockFuture {
-        let undone = {
-            let mut sets = self.sets(txn.id()).lock();
-            let set = sets.get_mut(&txn.id());
-            set.and_then(|set| set.undone.take())
-        };
-        if let Some(hash) = undone {
-            self.done(txn, hash);
-        }
+        self.accessed(txn);
         let asked = {
             let mut sets = self.sets(txn.id()).lock();
             // Under the lock: a release that came first has taken the set of a decided transaction away.
@@ -380,7 +373,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
     /// `txn` asks for something else: what it waited for on a key of this hash it has done by now, so those who
     /// wait behind it are ordered after it instead, as far as that can be done.
     #[cold]
-    fn done(&self, txn: &Txn, hash: u64) {
+    pub(super) fn done(&self, txn: &Txn, hash: u64) {
         let mut released = Released::default();
         let mut closing = Vec::new();
         {
@@ -763,7 +756,7 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
         &self.stripes[index(hash >> 32, self.stripes.len())].0
     }
 
-    fn sets(&self, owner: TxnId) -> &Mutex<BTreeMap<TxnId, LockSet>> {
+    pub(super) fn sets(&self, owner: TxnId) -> &Mutex<BTreeMap<TxnId, LockSet>> {
         &self.sets[index(owner.0, SET_SHARDS)].0
     }
 }

@@ -1,5 +1,6 @@
 //! The order of commits: who may vote, and who has to wait, by which rule.
 
+mod ahead;
 mod cell;
 mod clock;
 mod registry;
@@ -7,6 +8,7 @@ mod scheduler;
 mod tally;
 mod vote;
 
+pub use ahead::Predecessor;
 pub(crate) use cell::Cell;
 pub use clock::Clock;
 pub(crate) use scheduler::Dependence;

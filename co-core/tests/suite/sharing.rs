@@ -274,3 +274,44 @@ fn an_observation_is_overtaken_under_sco_by_an_operation_of_ones_own() {
     shop.end(1, Outcome::Commit);
     assert_eq!(vote.peek(), Some(Vote::Yes));
 }
+
+#[test]
+fn who_stands_ahead_is_told_once_and_by_what() {
+    let shop = Shop::new(8);
+    shop.granted(1, 7, Write);
+    shop.granted(2, 8, Read);
+    shop.granted(4, 9, Write);
+    shop.granted(3, 7, Read);
+    shop.granted(3, 7, Write);
+    shop.granted(3, 8, Write);
+    shop.granted(3, 9, Write);
+    let ahead = || {
+        let found = shop.scheduler.predecessors(shop.txn(3));
+        let found = found.iter().map(|it| (it.txn.clone(), it.is_read));
+        found.collect::<Vec<_>>()
+    };
+    let [one, two, four] = [1, 2, 4].map(|number| shop.txn(number).clone());
+    assert_eq!(
+        ahead(),
+        [(one.clone(), true), (two, false), (four.clone(), false)]
+    );
+    shop.end(2, Outcome::Commit);
+    assert_eq!(ahead(), [(one, true), (four, false)]);
+    shop.end(4, Outcome::Abort);
+    shop.end(1, Outcome::Commit);
+    assert_eq!(ahead(), []);
+}
+
+/// A request that has waited holds up those behind it only until its access is made.
+#[test]
+fn who_says_that_the_access_is_made_lets_those_behind_go_on() {
+    let shop = Shop::new(1);
+    shop.granted(1, 7, Write);
+    let read = shop.waits(2, 7, Read);
+    let behind = shop.waits(3, 7, Write);
+    shop.end(1, Outcome::Commit);
+    assert_eq!(read.peek(), Some(Grant::Granted));
+    assert_eq!(behind.peek(), None);
+    shop.table.accessed(shop.txn(2));
+    assert_eq!(behind.peek(), Some(Grant::Granted));
+}

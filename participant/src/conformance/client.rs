@@ -84,7 +84,7 @@ impl Ballots {
     pub fn cast(&self) -> Option<Ballot> {
         let ballots = self.0.lock();
         assert!(ballots.len() <= 1, "one request, two ballots: {ballots:?}");
-        ballots.first().copied()
+        ballots.first().cloned()
     }
 
     /// The stamp of the YES, if it is one.
@@ -157,6 +157,16 @@ impl Client {
         let sink = ballots.clone();
         let on_ballot = Box::new(move |ballot| sink.0.lock().push(ballot));
         self.site.prepare(self.name, on_ballot);
+        ballots
+    }
+
+    /// Asks for a vote that may depend on others.
+    #[must_use]
+    pub fn prepare_dependent(&self) -> Ballots {
+        let ballots = Ballots::default();
+        let sink = ballots.clone();
+        let on_ballot = Box::new(move |ballot| sink.0.lock().push(ballot));
+        self.site.prepare_dependent(self.name, on_ballot);
         ballots
     }
 

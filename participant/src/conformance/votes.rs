@@ -3,11 +3,13 @@
 use co_core::{AbortReason, Gtid, Priority, Stamp};
 
 use super::{
-    Case, Client, Suite, absent, add, assert_reads, commit_alone, delete, found, get, put, rows,
-    scan,
+    Ballots, Case, Client, Suite, absent, add, assert_reads, commit_alone, delete, found, get, key,
+    put, rows, scan, value,
 };
 use crate::error::OperationError;
-use crate::participant::{Ballot, Blocked, Decision, Operation, Reply};
+use crate::participant::{
+    Ballot, Blocked, Change, Decision, Dependencies, Operation, Prepared, Reply,
+};
 
 pub(super) const CASES: &[Case] = &[
     ("a voted reader orders later writers", voted_reader),
@@ -26,7 +28,162 @@ pub(super) const CASES: &[Case] = &[
     ("a waiting operation can be aborted", waiting_abort),
     ("who waits is told by name", blocked_reports),
     ("an aborted transaction keeps its reason", tombstones),
+    ("a vote names whom it depends on", named_dependencies),
+    ("a vote waits for those that are silent", silent_predecessors),
+    ("an abort takes along who has read, voted or not", cascades),
+    ("a dependent vote is recovered", recovered_dependents),
 ];
+
+fn gtids(numbers: &[u64]) -> std::collections::BTreeSet<Gtid> {
+    numbers.iter().map(|number| Gtid(*number)).collect()
+}
+
+/// What a YES says that it depends on.
+fn depends(ballots: &Ballots) -> Dependencies {
+    match ballots.cast() {
+        Some(Ballot::Yes { depends, .. }) => depends,
+        cast => panic!("no YES: {cast:?}"),
+    }
+}
+
+fn named_dependencies(suite: &Suite<'_>) {
+    suite.run("a vote names whom it depends on", |site| {
+        commit_alone(site, 1, [put("x", "old"), put("y", "old")]);
+        let [two, three, four] = [2, 3, 4].map(|number| Client::begin(site, number));
+        assert!(two.run(put("x", "2")).is_ok() && two.run(get("y")).is_ok());
+        if !site.reads_undecided() {
+            // Asked for such a vote, others give the ordinary one.
+            let ballots = two.prepare_dependent();
+            assert!(depends(&ballots).is_empty());
+            assert!(two.conclude(&ballots).is_ok());
+            three.abort();
+            four.abort();
+            return;
+        }
+        assert_eq!(three.run(get("x")), Ok(found("2")));
+        assert!(three.run(put("y", "3")).is_ok());
+        assert!(four.run(put("x", "4")).is_ok() && four.run(scan("y", "z")).is_ok());
+        let all = [&two, &three, &four].map(Client::prepare_dependent);
+        let expected: [(&[u64], &[u64]); 3] = [(&[], &[]), (&[], &[2]), (&[2], &[3])];
+        for (ballots, (after, if_committed)) in all.iter().zip(expected) {
+            let (after, if_committed) = (gtids(after), gtids(if_committed));
+            let expected = Dependencies {
+                after,
+                if_committed,
+            };
+            assert_eq!(depends(ballots), expected);
+        }
+        assert!(site.blocked().is_empty(), "who has voted does not wait");
+        let prepared = site.prepared(four.name()).unwrap_or_default();
+        assert_eq!(prepared.changes.len(), 1);
+        for (number, client) in (10..).zip([&two, &three, &four]) {
+            assert_eq!(client.decide(Decision::Commit(Stamp(number))), Ok(()));
+        }
+        assert_reads(site, 9, scan("x", "z"), &rows(&[("x", "4"), ("y", "3")]));
+    });
+}
+
+fn silent_predecessors(suite: &Suite<'_>) {
+    suite.run("a vote waits for those that are silent", |site| {
+        let [one, two, three] = [1, 2, 3].map(|number| Client::begin(site, number));
+        if !site.reads_undecided() {
+            [&one, &two, &three].into_iter().for_each(Client::abort);
+            return;
+        }
+        for client in [&one, &two, &three] {
+            assert!(client.run(put("x", "new")).is_ok());
+        }
+        // The last asks first, and an ordinary vote waits for decisions.
+        let third = three.prepare_dependent();
+        let second = two.prepare_dependent();
+        let plain = Client::begin(site, 4);
+        assert!(plain.run(put("x", "plain")).is_ok());
+        let fourth = plain.prepare();
+        assert_eq!((third.cast(), second.cast()), (None, None));
+        let first = one.prepare();
+        assert!(first.yes().is_some());
+        assert_eq!(depends(&second).after, gtids(&[1]));
+        assert_eq!(depends(&third).after, gtids(&[1, 2]));
+        assert_eq!(fourth.cast(), None);
+        two.abort();
+        assert!(one.conclude(&first).is_ok());
+        assert_eq!(three.decide(Decision::Commit(Stamp(50))), Ok(()));
+        assert!(depends(&fourth).is_empty());
+        assert!(plain.conclude(&fourth).is_ok_and(|stamp| stamp > Stamp(50)));
+    });
+}
+
+fn cascades(suite: &Suite<'_>) {
+    let name = "an abort takes along who has read, voted or not";
+    suite.run(name, |site| {
+        commit_alone(site, 1, [put("x", "old")]);
+        let [two, three, four, five] = [2, 3, 4, 5].map(|number| Client::begin(site, number));
+        assert!(two.run(put("x", "2")).is_ok());
+        if !site.reads_undecided() {
+            [&two, &three, &four, &five]
+                .into_iter()
+                .for_each(Client::abort);
+            return;
+        }
+        assert_eq!(three.run(get("x")), Ok(found("2")));
+        assert!(three.run(put("y", "3")).is_ok());
+        assert_eq!(four.run(get("y")), Ok(found("3")));
+        assert!(five.run(put("x", "5")).is_ok());
+        let ballots = [&two, &three, &five].map(Client::prepare_dependent);
+        assert!(ballots.iter().all(|ballots| ballots.yes().is_some()));
+        two.abort();
+        assert_eq!(site.prepared(three.name()), None, "it is undone at once");
+        let fell = Err(OperationError::Aborted(AbortReason::Cascade));
+        assert_eq!(four.run(get("z")), fell);
+        assert_eq!(site.in_flight(), 1, "and who has only overwritten stays");
+        for client in [&three, &four] {
+            client.abort();
+        }
+        assert_eq!(five.decide(Decision::Commit(Stamp(50))), Ok(()));
+        assert_reads(site, 9, scan("x", "z"), &rows(&[("x", "5")]));
+    });
+}
+
+/// Two in doubt on one key, and a third that falls with the second.
+fn recovered_dependents(suite: &Suite<'_>) {
+    suite.run("a dependent vote is recovered", |site| {
+        if !site.reads_undecided() {
+            return;
+        }
+        site.restore(Stamp(3), vec![Change::Put(key("x"), value("old"))]);
+        let write = |text: &str| Prepared {
+            changes: vec![Change::Put(key("x"), value(text))],
+            ..Prepared::default()
+        };
+        let reader = Prepared {
+            changes: vec![Change::Put(key("y"), value("read"))],
+            reads: vec![key("x")],
+            ..Prepared::default()
+        };
+        let after = |number, read| Dependencies {
+            after: if read { gtids(&[]) } else { gtids(&[number]) },
+            if_committed: if read { gtids(&[number]) } else { gtids(&[]) },
+        };
+        let recover = |number, prepared, depends: &Dependencies| {
+            let priority = Priority(number);
+            site.recover_dependent(Gtid(number), priority, Stamp(number), prepared, depends);
+            Client::of(site, crate::TxnName::Global(Gtid(number)))
+        };
+        let first = recover(10, write("first"), &Dependencies::default());
+        let second = recover(11, write("second"), &after(10, false));
+        let third = recover(12, reader, &after(11, true));
+        let later = Client::begin(site, 13);
+        assert_eq!(later.run(get("x")), Ok(found("second")));
+        let ballots = later.prepare_dependent();
+        assert_eq!(depends(&ballots).if_committed, gtids(&[11]));
+        assert_eq!(first.decide(Decision::Commit(Stamp(20))), Ok(()));
+        second.abort();
+        assert_eq!(site.in_flight(), 0, "both readers fall with it");
+        third.abort();
+        later.abort();
+        assert_reads(site, 14, scan("x", "z"), &rows(&[("x", "first")]));
+    });
+}
 
 /// A later transaction does `operation` and asks for its vote: it must get no YES before `earlier`, which
 /// has voted, is decided. `commits` says whether it must get one afterwards.
@@ -133,9 +290,11 @@ fn voted_writer(suite: &Suite<'_>) {
             suite,
             "a voted writer orders later readers",
             |commits, outcome| {
-                // It may have read the version before, and is then overtaken by the commit.
+                // It may have read the version before, and is then overtaken by the commit; or the new one, and
+                // falls with the abort.
+                let fell = outcome == Err(AbortReason::Cascade);
                 assert!(
-                    commits || outcome.is_ok(),
+                    commits || outcome.is_ok() || fell,
                     "the writer aborted: {outcome:?}"
                 );
             },
@@ -159,8 +318,12 @@ fn voted_write_write(suite: &Suite<'_>) {
         },
     ];
     for pair in pairs {
-        pair.check(suite, "a voted write orders later writes", |_, outcome| {
-            assert_eq!(outcome, Ok(()), "it was delayed, not more");
+        let name = "a voted write orders later writes";
+        pair.check(suite, name, |commits, outcome| {
+            // Who adds to what is undecided depends on it.
+            let adds = matches!((pair.later)(), Operation::Increment(..));
+            let fell = adds && !commits && outcome == Err(AbortReason::Cascade);
+            assert!(outcome == Ok(()) || fell, "it was delayed: {outcome:?}");
         });
     }
 }

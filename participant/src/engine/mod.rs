@@ -1,4 +1,4 @@
-//! The engines: three ways to run transactions, one way to end them.
+//! The engines: four ways to run transactions, one way to end them.
 //!
 //! | engine                   | reads                | writes conflict with | what its votes wait for            |
 //! |--------------------------|----------------------|----------------------|------------------------------------|
@@ -6,6 +6,7 @@
 //! | [`ss2pl`] (`sco`)        | under read locks     | writers              | readers of what they overwrite     |
 //! | [`optimistic`]           | without locks        | nobody until prepare | whom validation puts before them   |
 //! | [`mvcc`]                 | from a snapshot      | writers              | readers of what they overwrite     |
+//! | [`shared`]               | what is not committed | nobody              | whoever came before at a key; or for nobody: dependent votes name them |
 //!
 //! They share the [`Host`]: names, phases, votes, decisions and undoing are the same for all of them. An
 //! engine of your own needs an [`Engine`] only; [`conformance`](crate::conformance) then checks it.
@@ -15,6 +16,7 @@ mod host;
 pub mod mvcc;
 mod number;
 pub mod optimistic;
+pub mod shared;
 pub mod ss2pl;
 mod store;
 mod workspace;
@@ -34,6 +36,7 @@ pub(crate) use backing::each as each_row;
 pub use host::{Engine, Host, Options, SiteParts};
 pub use mvcc::Mvcc;
 pub use optimistic::Optimistic;
+pub use shared::Shared;
 pub use ss2pl::Ss2pl;
 pub use workspace::{Pending, Row, Scanned, Workspace};
 
@@ -48,11 +51,19 @@ pub enum EngineKind {
     Optimistic,
     /// Multi-version: snapshot reads, and queries as of a stamp.
     Mvcc,
+    /// Ordered sharing: nobody waits for a lock, and reads see what is not committed.
+    Shared,
 }
 
 impl EngineKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ss2pl, Self::Sco, Self::Optimistic, Self::Mvcc];
+    pub const ALL: [Self; 5] = [
+        Self::Ss2pl,
+        Self::Sco,
+        Self::Optimistic,
+        Self::Mvcc,
+        Self::Shared,
+    ];
 
     /// Its name, as [`Participant::engine`] says it.
     #[must_use]
@@ -62,6 +73,7 @@ impl EngineKind {
             Self::Sco => "sco",
             Self::Optimistic => "optimistic",
             Self::Mvcc => "mvcc",
+            Self::Shared => "shared",
         }
     }
 }
@@ -74,7 +86,7 @@ impl fmt::Display for EngineKind {
 
 /// A name that no engine has.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("there is no engine `{name}`; use ss2pl, sco, optimistic or mvcc")]
+#[error("there is no engine `{name}`; use ss2pl, sco, optimistic, mvcc or shared")]
 pub struct UnknownEngine {
     name: String,
 }
@@ -124,6 +136,7 @@ pub fn open_with(kind: EngineKind, options: Options) -> Arc<dyn Participant> {
         EngineKind::Sco => Arc::new(Ss2pl::strict_commit_order(options)),
         EngineKind::Optimistic => Arc::new(Optimistic::new(options)),
         EngineKind::Mvcc => Arc::new(Mvcc::new(options)),
+        EngineKind::Shared => Arc::new(Shared::new(options)),
     }
 }
 

@@ -1,14 +1,16 @@
 //! What one transaction has done so far: its private changes, what it read, and the record of both.
 //!
-//! Changes are applied at commit, so nobody sees another's undecided write (P1) and undoing is dropping.
+//! Changes are applied at commit, so nobody sees another's undecided write (P1) and undoing is dropping; an engine
+//! that shows them keeps them elsewhere besides.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::number;
 use crate::error::OperationError;
-use crate::history::Op;
+use crate::history::{Dirty, Op, Record};
 use crate::participant::{Change, Key, KeyRange, MAX_SCAN_ROWS, Prepared, Value};
+use crate::registry::Handle;
 
 /// The net change of one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +30,21 @@ pub struct Scanned {
     pub range: KeyRange,
     /// The newest version.
     pub position: u64,
+}
+
+/// An undecided change that the last operation of the record has seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Of which row of a scan; `None` for a read, or where the change left no row.
+    pub(crate) row: Option<usize>,
+    /// Whose it is.
+    pub(crate) writer: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Sight {
+    op: usize,
+    seen: Seen,
 }
 
 /// A committed row and the number of its version.
@@ -50,6 +67,8 @@ pub struct Workspace<P> {
     reads: BTreeMap<Key, u64>,
     scans: Vec<Scanned>,
     record: Vec<Op>,
+    /// What of the record was written by transactions that were undecided when it was read.
+    undecided: Vec<Sight>,
     recording: bool,
     /// What the engine keeps besides.
     pub private: P,
@@ -130,6 +149,16 @@ impl<P: Default> Workspace<P> {
             });
         }
         self.scans.push(Scanned { range, position });
+    }
+
+    /// What was just noted was read with these undecided changes on top.
+    pub(crate) fn note_undecided(&mut self, seen: impl IntoIterator<Item = Seen>) {
+        if self.recording
+            && let Some(op) = self.record.len().checked_sub(1)
+        {
+            let sights = seen.into_iter().map(|seen| Sight { op, seen });
+            self.undecided.extend(sights);
+        }
     }
 
     /// Whether it has read the key, alone or in a range.
@@ -262,9 +291,20 @@ impl<P: Default> Workspace<P> {
 
     /// What the history says of it: its reads in order, then its net changes, which take effect together
     /// at commit.
-    pub(crate) fn take_record(&mut self) -> Vec<Op> {
-        let mut record = std::mem::take(&mut self.record);
-        record.extend(self.changes().iter().map(Op::from));
+    pub(crate) fn take_record(&mut self) -> Record {
+        let mut record = Record::from(std::mem::take(&mut self.record));
+        for Sight { op, seen } in std::mem::take(&mut self.undecided) {
+            let dirty = Dirty {
+                op,
+                row: seen.row,
+                writer: seen.writer.name(),
+            };
+            match seen.writer.version() {
+                Some(version) => record.settle(&dirty, version),
+                None => record.dirty.push(dirty),
+            }
+        }
+        record.ops.extend(self.changes().iter().map(Op::from));
         record
     }
 }

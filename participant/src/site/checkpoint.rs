@@ -76,18 +76,24 @@ impl Site {
             return;
         }
         let mut records = vec![self.summary(state)];
-        let doubts = state.doubts.iter();
-        for (gtid, doubt) in doubts.filter(|(_, doubt)| doubt.decided.is_none()) {
-            let prepared = self.participant.prepared(TxnName::Global(*gtid));
-            let priority = state.priorities.get(gtid).copied();
+        let doubts = state.doubts.in_order().into_iter();
+        for doubt in doubts.filter(|doubt| doubt.decided.is_none()) {
+            let gtid = doubt.vote.gtid;
+            let prepared = self.participant.prepared(TxnName::Global(gtid));
+            assert!(
+                prepared.is_some() || doubt.has_depended,
+                "S2: who is in doubt has voted, and is not undone but with what it depended on"
+            );
+            let priority = state.priorities.get(&gtid).copied();
+            let depends = doubt.depends();
             let record = SiteRecord::Prepared {
-                gtid: *gtid,
+                gtid,
                 priority: priority.expect("S2: who voted has begun here and not ended"),
-                stamp: doubt.stamp,
-                read_only: doubt.read_only,
-                prepared: prepared.expect("S2: who is in doubt has voted and is not decided"),
-                after: doubt.after.clone(),
-                if_committed: doubt.if_committed.clone(),
+                stamp: doubt.vote.stamp,
+                read_only: doubt.vote.read_only,
+                prepared: prepared.unwrap_or_default(),
+                after: depends.after.into_iter().collect(),
+                if_committed: depends.if_committed.into_iter().collect(),
             };
             records.push(record.encode());
         }
@@ -117,7 +123,7 @@ impl Site {
     }
 
     fn summary(&self, state: &State) -> Vec<u8> {
-        let doubts = state.doubts.values();
+        let doubts = state.doubts.all.values();
         let in_doubt = doubts.filter(|doubt| doubt.decided.is_none()).count();
         let record = SiteRecord::Checkpoint {
             incarnation: state.incarnation,

@@ -54,9 +54,9 @@ pub enum SiteRecord {
         read_only: bool,
         /// Its changes and read marks.
         prepared: Prepared,
-        /// Whose decisions have to come before its own: none yet.
+        /// Whose decisions have to come before its own.
         after: Vec<Gtid>,
-        /// Whose commits have to come before its own, or it aborts: none yet.
+        /// Whose commits have to come before its own, or it aborts.
         if_committed: Vec<Gtid>,
     },
     /// The decision on a prepared transaction.

@@ -9,11 +9,12 @@
 //! decided first then. Nobody must have seen it: what writes has its own record behind, and the vote of what
 //! only reads is held back until the log has caught up ([`State::is_ahead`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use co_core::{Gtid, Stamp};
+use coco::protocol::{Dependencies, InDoubt};
 
 use super::inbox::Event;
 use super::{Site, State};
@@ -35,6 +36,8 @@ pub(super) struct Commits {
     turns: VecDeque<Turn>,
     /// Votes that are held back until the log has these commits.
     held_back: VecDeque<(u64, Event)>,
+    /// The global ones among them, until the voter hears of them: votes that depend on them come behind.
+    unheard: BTreeSet<Gtid>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,16 +91,32 @@ impl Commits {
 }
 
 impl State {
+    /// Whether the vote of a transaction depended on others: it is applied behind them, even if it changes nothing.
+    fn has_depended(&self, name: TxnName) -> bool {
+        let TxnName::Global(gtid) = name else {
+            return false;
+        };
+        let doubt = self.doubts.all.get(&gtid);
+        doubt.is_some_and(|doubt| doubt.has_depended)
+    }
+
     /// Whether something is applied that the log does not hold.
     pub(super) fn is_ahead(&self) -> bool {
         self.durable && !self.log_failed && self.commits.logged() < self.commits.applied
     }
 
-    /// Holds the vote of a transaction that only reads back while it may have read what is not in the log.
+    /// Holds the vote of a transaction that only reads back while it may have read what is not in the log, and every
+    /// vote that depends on one that is held back.
     pub(super) fn hold_back(&mut self, event: Event) -> Option<Event> {
-        let ballot = match event {
-            Event::HeldBack(event) => return Some(*event),
-            Event::Released(_, ballot) | Event::LocalReleased(_, ballot, _) => ballot,
+        let (name, ballot) = match event {
+            Event::HeldBack(event) => {
+                if let Event::Released(gtid, _) = *event {
+                    self.commits.unheard.remove(&gtid);
+                }
+                return Some(*event);
+            }
+            Event::Released(gtid, ref ballot) => (Some(gtid), ballot),
+            Event::LocalReleased(_, ref ballot, _) => (None, ballot),
             Event::Durable(_)
             | Event::Alive
             | Event::LocalDurable(..)
@@ -105,19 +124,22 @@ impl State {
             | Event::Checkpointed(..)
             | Event::LogFailed => return Some(event),
         };
-        let read_only = matches!(
-            ballot,
-            Ballot::Yes {
-                read_only: true,
-                ..
-            }
-        );
-        if read_only && self.is_ahead() {
-            let ordinal = self.commits.applied;
-            self.commits.held_back.push_back((ordinal, event));
-            return None;
-        }
-        Some(event)
+        let Ballot::Yes {
+            read_only, depends, ..
+        } = ballot
+        else {
+            return Some(event);
+        };
+        let until = if *read_only && self.is_ahead() {
+            self.commits.applied
+        } else if depends.iter().any(|it| self.commits.unheard.contains(&it)) {
+            0
+        } else {
+            return Some(event);
+        };
+        self.commits.unheard.extend(name);
+        self.commits.held_back.push_back((until, event));
+        None
     }
 }
 
@@ -128,7 +150,7 @@ impl Site {
         let mut turns = state.commits.turns.iter_mut();
         if let Some(own) = turns.find(|turn| turn.name == name) {
             own.stamp = Some(stamp);
-        } else if state.commits.turns.is_empty() || ordinal == 0 {
+        } else if state.commits.turns.is_empty() || (ordinal == 0 && !state.has_depended(name)) {
             self.apply_commit(state, name, ordinal, stamp);
             return;
         } else {
@@ -214,12 +236,106 @@ impl Site {
 /// A prepared transaction whose decision is not applied.
 #[derive(Clone, Debug)]
 pub(super) struct Doubt {
-    pub(super) stamp: Stamp,
-    pub(super) read_only: bool,
+    /// What it has voted, and depends on as far as the log has not settled that.
+    pub(super) vote: InDoubt,
+    /// Its place among the votes: what it depends on comes before it.
+    pub(super) order: u64,
     /// Whether its commit gets an ordinal.
     pub(super) changes: bool,
-    pub(super) after: Vec<Gtid>,
-    pub(super) if_committed: Vec<Gtid>,
+    /// Whether its vote depended on others when it was given.
+    pub(super) has_depended: bool,
+    /// Whose abort has made its commit impossible.
+    pub(super) broken_by: Option<Gtid>,
     /// The ordinal of its commit, when its decision has been appended.
     pub(super) decided: Option<u64>,
+}
+
+impl Doubt {
+    pub(super) fn new(vote: InDoubt, order: u64, changes: bool) -> Self {
+        Self {
+            has_depended: !vote.depends.is_empty(),
+            vote,
+            order,
+            changes,
+            broken_by: None,
+            decided: None,
+        }
+    }
+
+    /// The log says what was decided on a transaction that it may depend on.
+    pub(super) fn settle(&mut self, gtid: Gtid, outcome: Option<Stamp>) {
+        let before = self.vote.broken;
+        self.vote.settle(gtid, outcome);
+        if self.vote.broken && !before {
+            self.broken_by = Some(gtid);
+        }
+    }
+
+    /// What its record says that it depends on: whoever has broken it is still named, and not found when the record
+    /// is read.
+    pub(super) fn depends(&self) -> Dependencies {
+        let mut depends = self.vote.depends.clone();
+        depends.if_committed.extend(self.broken_by);
+        depends
+    }
+}
+
+/// The transactions in doubt, and who depends on whom.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    pub(super) all: BTreeMap<Gtid, Doubt>,
+    dependents: BTreeMap<Gtid, Vec<Gtid>>,
+    last: u64,
+}
+
+impl Doubts {
+    /// A vote is appended to the log, or read from it.
+    pub(super) fn enter(&mut self, vote: InDoubt, changes: bool) {
+        self.last += 1;
+        for named in vote.depends.iter() {
+            self.dependents.entry(named).or_default().push(vote.gtid);
+        }
+        let doubt = Doubt::new(vote, self.last, changes);
+        self.all.insert(doubt.vote.gtid, doubt);
+    }
+
+    /// A decision is appended to the log, or read from it: what depended on it is settled.
+    pub(super) fn settle(&mut self, gtid: Gtid, outcome: Option<Stamp>) {
+        for dependent in self.dependents.remove(&gtid).unwrap_or_default() {
+            if let Some(doubt) = self.all.get_mut(&dependent) {
+                doubt.settle(gtid, outcome);
+            }
+        }
+    }
+
+    /// In the order of the votes.
+    pub(super) fn in_order(&self) -> Vec<&Doubt> {
+        let mut doubts: Vec<&Doubt> = self.all.values().collect();
+        doubts.sort_unstable_by_key(|doubt| doubt.order);
+        doubts
+    }
+
+    /// What is named and is not in doubt was never voted here, or was aborted before the log begins.
+    pub(super) fn settle_unknown(&mut self) {
+        let named = self.dependents.keys();
+        let unknown: Vec<Gtid> = named
+            .copied()
+            .filter(|gtid| !self.all.contains_key(gtid))
+            .collect();
+        for gtid in unknown {
+            self.settle(gtid, None);
+        }
+    }
+
+    /// Those that cannot be committed, because of an abort in the log, near or far: nothing of them is re-created.
+    pub(super) fn undone(&self) -> BTreeSet<Gtid> {
+        let mut undone = BTreeSet::new();
+        for doubt in self.in_order() {
+            let mut read = doubt.vote.depends.if_committed.iter();
+            if doubt.vote.broken || read.any(|gtid| undone.contains(gtid)) {
+                undone.insert(doubt.vote.gtid);
+            }
+        }
+        undone
+    }
 }

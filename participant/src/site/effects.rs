@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use co_core::{Gtid, Stamp};
 use coco::protocol::{
-    AbortCause, Decision as Decided, Dependencies, GtidParts, ReleasedVote, Time, ToParticipant,
+    AbortCause, Decision as Decided, Dependencies, GtidParts, InDoubt, ReleasedVote, Time, ToParticipant,
     Token, VoterEffect, Wait,
 };
 
 use super::checkpoint::REMEMBERED_OUTCOMES;
-use super::commits::Doubt;
 use super::inbox::Event;
 use super::{
     Aborted, Input, MAX_SITE_RECORD_BYTES, REMEMBERED_ABORTS, Site, SiteRecord, State, cause_of,
@@ -120,8 +119,12 @@ impl Site {
         gtid: Gtid,
         ballot: Ballot,
     ) -> ReleasedVote {
-        let (stamp, read_only) = match ballot {
-            Ballot::Yes { stamp, read_only } => (stamp, read_only),
+        let (stamp, read_only, depends) = match ballot {
+            Ballot::Yes {
+                stamp,
+                read_only,
+                depends,
+            } => (stamp, read_only, depends),
             Ballot::No(reason) => {
                 let cause = if state.priorities.contains_key(&gtid) {
                     cause_of(reason)
@@ -145,14 +148,16 @@ impl Site {
         ReleasedVote::Yes {
             stamp,
             read_only,
-            depends: Dependencies::default(),
+            depends,
         }
     }
 
     fn perform(&self, state: &mut State, effects: Vec<VoterEffect>) {
         for effect in effects {
             match effect {
-                VoterEffect::RequestVote { gtid, .. } => self.request_vote(state, gtid),
+                VoterEffect::RequestVote { gtid, dependent } => {
+                    self.request_vote(state, gtid, dependent);
+                }
                 VoterEffect::AppendPrepared {
                     gtid,
                     stamp,
@@ -186,14 +191,16 @@ impl Site {
         }
     }
 
-    fn request_vote(&self, state: &mut State, gtid: Gtid) {
+    fn request_vote(&self, state: &mut State, gtid: Gtid, dependent: bool) {
         let name = TxnName::Global(gtid);
         state.ending.insert(name);
         let inbox = Arc::clone(&self.inbox);
-        self.participant.prepare(
-            name,
-            Box::new(move |ballot| inbox.push(Event::Released(gtid, ballot))),
-        );
+        let on_ballot = Box::new(move |ballot| inbox.push(Event::Released(gtid, ballot)));
+        if dependent {
+            self.participant.prepare_dependent(name, on_ballot);
+        } else {
+            self.participant.prepare(name, on_ballot);
+        }
     }
 
     fn append(&self, state: &mut State, record: &SiteRecord, token: Token) {
@@ -232,7 +239,7 @@ impl Site {
         match decision {
             Decided::Commit { stamp } => {
                 state.clock = state.clock.max(stamp);
-                let decided = state.doubts.get(&gtid).and_then(|doubt| doubt.decided);
+                let decided = state.doubts.all.get(&gtid).and_then(|doubt| doubt.decided);
                 self.commit(state, name, decided.unwrap_or(0), stamp);
             }
             Decided::Abort { cause } => {
@@ -256,26 +263,41 @@ fn prepared_record(
 ) -> SiteRecord {
     let priority = state.priorities.get(&gtid).copied();
     let prepared = take_prepared(state, gtid);
-    let doubt = Doubt {
+    let changes = !prepared.changes.is_empty();
+    let mut vote = InDoubt {
+        gtid,
         stamp,
         read_only,
-        changes: !prepared.changes.is_empty(),
-        after: depends.after.into_iter().collect(),
-        if_committed: depends.if_committed.into_iter().collect(),
-        decided: None,
+        depends,
+        broken: false,
     };
-    state.clock = state.clock.max(stamp);
+    settle_one_phase(state, &mut vote);
     let record = SiteRecord::Prepared {
         gtid,
         priority: priority.expect("S2: who voted has begun here and not ended"),
-        stamp,
+        stamp: vote.stamp,
         read_only,
         prepared,
-        after: doubt.after.clone(),
-        if_committed: doubt.if_committed.clone(),
+        after: vote.depends.after.iter().copied().collect(),
+        if_committed: vote.depends.if_committed.iter().copied().collect(),
     };
-    state.doubts.insert(gtid, doubt);
+    state.clock = state.clock.max(vote.stamp);
+    state.doubts.enter(vote, changes);
     record
+}
+
+/// What a vote depends on and is not in doubt decides alone, and its commit is in the log before this vote.
+fn settle_one_phase(state: &State, vote: &mut InDoubt) {
+    let named: Vec<Gtid> = vote.depends.iter().collect();
+    for gtid in named {
+        if state.doubts.all.contains_key(&gtid) {
+            continue;
+        }
+        let mut outcomes = state.outcomes.iter().rev();
+        if let Some((_, stamp)) = outcomes.find(|(alone, _)| *alone == gtid) {
+            vote.settle(gtid, Some(*stamp));
+        }
+    }
 }
 
 fn one_phase_record(state: &mut State, gtid: Gtid, stamp: Stamp) -> SiteRecord {
@@ -295,16 +317,18 @@ fn one_phase_record(state: &mut State, gtid: Gtid, stamp: Stamp) -> SiteRecord {
 /// From here on the transaction is not in doubt.
 fn decision_record(state: &mut State, gtid: Gtid, decision: Decided) -> SiteRecord {
     let mut ordinal = 0;
-    match (decision, state.doubts.get_mut(&gtid)) {
-        (Decided::Commit { .. }, doubt) => {
+    match (decision, state.doubts.all.get_mut(&gtid)) {
+        (Decided::Commit { stamp }, doubt) => {
             let doubt = doubt.expect("S2: a commit is logged of what was prepared here");
             if doubt.changes {
                 ordinal = state.commits.give();
             }
             doubt.decided = Some(ordinal);
+            state.doubts.settle(gtid, Some(stamp));
         }
         (Decided::Abort { .. }, _) => {
-            state.doubts.remove(&gtid);
+            state.doubts.all.remove(&gtid);
+            state.doubts.settle(gtid, None);
         }
     }
     SiteRecord::Decision {

@@ -59,7 +59,9 @@ impl Site {
         done: OnLocal,
     ) {
         let (stamp, read_only) = match ballot {
-            Ballot::Yes { stamp, read_only } => (stamp, read_only),
+            Ballot::Yes {
+                stamp, read_only, ..
+            } => (stamp, read_only),
             Ballot::No(reason) => {
                 self.abort_local(state, name);
                 done(LocalOutcome::Aborted {

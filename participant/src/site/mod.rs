@@ -17,6 +17,7 @@
 //! - S5 A local transaction is visible only after its record is durable.
 //! - S6 A durable storage has no commit that the log does not hold, and the log loses none that the storage has
 //!   not made durable (`checkpoint`).
+//! - S8 A vote that depends on others is in the log behind theirs, and so is its decision behind theirs.
 //! - S7 When log or storage has failed, nothing new is taken or promised before a restart.
 //!
 //! Lock order: the site's own lock, then the engine's, then the inbox. The callbacks that a site hands to
@@ -44,7 +45,7 @@ use coco::protocol::{
 };
 
 use self::checkpoint::Checkpoints;
-use self::commits::{Commits, Doubt};
+use self::commits::{Commits, Doubts};
 use self::inbox::Inbox;
 use crate::error::OperationError;
 use crate::participant::{Begin, Decision, Participant, Prepared, TxnName};
@@ -128,7 +129,7 @@ struct State {
     /// What voted transactions have to log, between the vote and the append.
     prepared: BTreeMap<Gtid, Prepared>,
     /// Transactions with a `Prepared` record, until their decisions are applied.
-    doubts: BTreeMap<Gtid, Doubt>,
+    doubts: Doubts,
     commits: Commits,
     checkpoints: Checkpoints,
     /// The largest stamp in the log, or given up to now.
@@ -312,7 +313,7 @@ impl State {
         if let TxnName::Global(gtid) = name {
             self.priorities.remove(&gtid);
             self.prepared.remove(&gtid);
-            self.doubts.remove(&gtid);
+            self.doubts.all.remove(&gtid);
         }
     }
 }

@@ -15,7 +15,7 @@ use co_core::{Gtid, Priority, Stamp};
 use coco::protocol::{Decision, Dependencies, Durability, InDoubt, Incarnation, Time, Voter};
 
 use super::checkpoint::{Checkpoints, REMEMBERED_OUTCOMES};
-use super::commits::{Commits, Doubt};
+use super::commits::{Commits, Doubts};
 use super::inbox::{Event, Inbox};
 use super::{Parts, Site, SiteConfig, SiteRecord, SiteRecordError, State};
 use crate::engine::each_row;
@@ -93,6 +93,17 @@ pub enum RecoverError {
         /// The last commit in the log.
         logged: u64,
     },
+    /// A vote depends on others that are in doubt, and the engine cannot take both up.
+    #[error(
+        "the site's log holds the vote on {gtid}, which depends on others in doubt, and the engine {engine} gives no \
+         such votes: open the site with the engine that wrote the log until they are decided"
+    )]
+    DependentVote {
+        /// Whose vote.
+        gtid: Gtid,
+        /// The engine.
+        engine: &'static str,
+    },
     /// The storage has failed.
     #[error(transparent)]
     Storage(StorageError),
@@ -103,18 +114,7 @@ type Waiting = (Option<Gtid>, Stamp, Vec<Change>);
 
 struct InLog {
     priority: Priority,
-    doubt: Doubt,
     prepared: Prepared,
-}
-
-impl InLog {
-    const fn new(priority: Priority, doubt: Doubt, prepared: Prepared) -> Self {
-        Self {
-            priority,
-            doubt,
-            prepared,
-        }
-    }
 }
 
 /// How far the clock jumps with each life.
@@ -133,6 +133,7 @@ struct Replayed<'a> {
     lives: Incarnation,
     clock: Stamp,
     in_doubt: BTreeMap<Gtid, InLog>,
+    doubts: Doubts,
     outcomes: VecDeque<(Gtid, Stamp)>,
     /// Commits of version 1 whose marker has not come, by their place among those of the log.
     waiting: BTreeMap<u64, Waiting>,
@@ -157,13 +158,19 @@ pub(super) fn open(
         (config.incarnation, replayed.clock)
     };
     participant.restore(clock, Vec::new());
-    let names = replayed.in_doubt.keys().map(|gtid| TxnName::Global(*gtid));
+    let mut doubts = replayed.doubts;
+    doubts.settle_unknown();
+    let undone = doubts.undone();
+    let names = doubts.all.keys().map(|gtid| TxnName::Global(*gtid));
     let ending: BTreeSet<TxnName> = names.collect();
     if durable {
-        let recorder = participant.recorder();
-        recorder.begin_life(replayed.ordinal, &ending);
+        let undone = undone.iter().map(|gtid| TxnName::Global(*gtid)).collect();
+        let there = ending.difference(&undone).copied().collect();
+        participant.recorder().begin_life(replayed.ordinal, &there);
     }
-    let (priorities, doubts, in_doubt) = recover(&*participant, replayed.in_doubt)?;
+    let priorities = recover(&*participant, replayed.in_doubt, &doubts, &undone)?;
+    let in_doubt = doubts.in_order().into_iter().map(|doubt| doubt.vote.clone());
+    let in_doubt: Vec<InDoubt> = in_doubt.collect();
     let outcomes = replayed.outcomes;
     let one_phase: Vec<_> = outcomes.iter().copied().collect();
     let voter = Voter::recover(config.voter, incarnation, now, in_doubt, one_phase);
@@ -200,39 +207,40 @@ pub(super) fn open(
     Ok(site)
 }
 
-type Recovered = (
-    BTreeMap<Gtid, Priority>,
-    BTreeMap<Gtid, Doubt>,
-    Vec<InDoubt>,
-);
-
-/// Re-creates the transactions in doubt.
+/// Re-creates the transactions in doubt, in the order of their votes, but for those that cannot be committed any
+/// more.
 fn recover(
     participant: &dyn Participant,
-    in_log: BTreeMap<Gtid, InLog>,
-) -> Result<Recovered, RecoverError> {
-    let (mut priorities, mut doubts, mut in_doubt) = Recovered::default();
-    for (gtid, in_log) in in_log {
-        let Doubt {
-            stamp, read_only, ..
-        } = in_log.doubt;
-        let depends = Dependencies {
-            after: in_log.doubt.after.iter().copied().collect(),
-            if_committed: in_log.doubt.if_committed.iter().copied().collect(),
-        };
-        participant.recover(gtid, in_log.priority, stamp, in_log.prepared);
-        priorities.insert(gtid, in_log.priority);
-        doubts.insert(gtid, in_log.doubt);
-        in_doubt.push(InDoubt {
+    mut in_log: BTreeMap<Gtid, InLog>,
+    doubts: &Doubts,
+    undone: &BTreeSet<Gtid>,
+) -> Result<BTreeMap<Gtid, Priority>, RecoverError> {
+    let mut priorities = BTreeMap::new();
+    for doubt in doubts.in_order() {
+        let InDoubt {
             gtid,
             stamp,
-            read_only,
-            depends,
-            broken: false,
-        });
+            ref depends,
+            ..
+        } = doubt.vote;
+        let Some(InLog { priority, prepared }) = in_log.remove(&gtid) else {
+            unreachable!("both are taken from one record");
+        };
+        priorities.insert(gtid, priority);
+        if undone.contains(&gtid) {
+            continue;
+        }
+        if depends.is_empty() {
+            participant.recover(gtid, priority, stamp, prepared);
+        } else if participant.reads_undecided() {
+            participant.recover_dependent(gtid, priority, stamp, prepared, depends);
+        } else {
+            let engine = participant.engine();
+            return Err(RecoverError::DependentVote { gtid, engine });
+        }
     }
     check_storage(participant)?;
-    Ok((priorities, doubts, in_doubt))
+    Ok(priorities)
 }
 
 /// Has the record of this life written; the site says nothing before it is durable (S3).
@@ -337,6 +345,7 @@ fn replay<'a>(
         lives: Incarnation::default(),
         clock: Stamp::default(),
         in_doubt: BTreeMap::new(),
+        doubts: Doubts::default(),
         outcomes: VecDeque::new(),
         waiting: BTreeMap::new(),
         places: 0,
@@ -375,16 +384,19 @@ impl Replayed<'_> {
                 if_committed,
             } => {
                 self.clock = self.clock.max(stamp);
-                let doubt = Doubt {
+                let depends = Dependencies {
+                    after: after.into_iter().collect(),
+                    if_committed: if_committed.into_iter().collect(),
+                };
+                let vote = InDoubt {
+                    gtid,
                     stamp,
                     read_only,
-                    changes: !prepared.changes.is_empty(),
-                    after,
-                    if_committed,
-                    decided: None,
+                    depends,
+                    broken: false,
                 };
-                let in_log = InLog::new(priority, doubt, prepared);
-                self.in_doubt.insert(gtid, in_log);
+                self.doubts.enter(vote, !prepared.changes.is_empty());
+                self.in_doubt.insert(gtid, InLog { priority, prepared });
             }
             SiteRecord::Decision {
                 gtid,
@@ -449,6 +461,12 @@ impl Replayed<'_> {
         ordinal: u64,
     ) -> Result<(), RecoverError> {
         let in_log = self.in_doubt.remove(&gtid);
+        self.doubts.all.remove(&gtid);
+        let outcome = match decision {
+            Decision::Commit { stamp } => Some(stamp),
+            Decision::Abort { .. } => None,
+        };
+        self.doubts.settle(gtid, outcome);
         match (decision, in_log) {
             (Decision::Commit { stamp }, Some(in_log)) => {
                 let changes = in_log.prepared.changes;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use checker::Level;
 use participant::conformance::{Subject, Suite};
-use participant::engine::{Engine, Host, Mvcc, Optimistic, Options, Ss2pl};
+use participant::engine::{Engine, Host, Mvcc, Optimistic, Options, Shared, Ss2pl};
 use participant::storage::{
     Batch, Cell, FjallStore, Mark, Memory, SimStorage, Storage, StorageError, Visit,
 };
@@ -122,4 +122,9 @@ fn optimistic_conforms() {
 #[test]
 fn mvcc_conforms() {
     check(Mvcc::new);
+}
+
+#[test]
+fn shared_conforms() {
+    check(Shared::new);
 }

@@ -8,6 +8,7 @@
 )]
 
 mod conformance;
+mod dependent;
 mod durable;
 mod judge;
 mod restart;

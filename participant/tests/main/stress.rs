@@ -7,7 +7,7 @@ use std::thread;
 use checker::Level;
 use co_core::{AbortReason, Priority, Stamp, VoteRule};
 use participant::conformance::{block_on, key, number, range, value};
-use participant::engine::{Engine, Host, Mvcc, Optimistic, Options, Ss2pl};
+use participant::engine::{Engine, Host, Mvcc, Optimistic, Options, Shared, Ss2pl};
 use participant::{
     Ballot, Begin, Change, Decision, Operation, OperationError, Participant, Recorder, Reply,
     TxnName,
@@ -19,7 +19,7 @@ const THREADS: u64 = 4;
 const COMMITS: u64 = 1000;
 
 /// SplitMix64.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -30,12 +30,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
 
-fn operation(random: &mut Random, name: u64) -> Operation {
+pub(crate) fn operation(random: &mut Random, name: u64) -> Operation {
     let hot = ["a", "b", "c", "d", "e"][random.below(5) as usize];
     let sum = ["m", "n"][random.below(2) as usize];
     match random.below(12) {
@@ -254,7 +254,7 @@ fn queries_see_every_transfer_whole() {
 }
 
 /// The sum of both counters, read by one more transaction.
-fn total(site: &dyn Participant, number_of_reader: u64) -> i64 {
+pub(crate) fn total(site: &dyn Participant, number_of_reader: u64) -> i64 {
     let name = TxnName::Local(number_of_reader);
     let priority = Priority(number_of_reader);
     site.begin(Begin { name, priority }).unwrap();
@@ -300,4 +300,10 @@ fn optimistic_withstands_threads() {
 fn mvcc_withstands_threads() {
     check(VoteRule::Withhold, Level::CommitmentOrdering, Mvcc::new);
     check(VoteRule::LocalOnly, Level::Serializability, Mvcc::new);
+}
+
+#[test]
+fn shared_withstands_threads() {
+    check(VoteRule::Withhold, Level::CommitmentOrdering, Shared::new);
+    check(VoteRule::LocalOnly, Level::Serializability, Shared::new);
 }

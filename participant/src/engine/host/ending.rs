@@ -61,13 +61,14 @@ impl<E: Engine> Shared<E> {
         self.engine.release(handle, &claim.work);
         self.recorder.aborted(handle.name(), claim.reason);
         self.end(entry);
-        answer(claim.ballots, Ballot::No(claim.reason));
+        answer(claim.ballots, &Ballot::No(claim.reason));
     }
 
     fn end(&self, entry: &Entry<E::Private>) {
         self.registry.bury(entry.handle().txn().id());
         entry.finish();
         self.engine.progressed();
+        self.look_after(entry.handle().txn().id());
     }
 
     /// Undoes all transactions that the scheduler doomed, and those that this dooms in turn (P4). Says

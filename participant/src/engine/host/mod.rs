@@ -11,7 +11,10 @@
 //!   or is being undone by another thread: nobody waits for a victim whose client is idle (P4).
 //! - H4 A ballot is answered once: YES by the callback of the vote, NO by whoever claims the transaction.
 //!   The callback of a refused vote does nothing, since it may run under an engine's lock.
+//! - H5 A YES that depends on others is given when each of them has given its own; whoever gives or ends one looks
+//!   at those who wait for that (`dependent`).
 
+mod dependent;
 mod ending;
 mod limits;
 mod voting;
@@ -30,10 +33,11 @@ use crate::engine::backing::Stored;
 use crate::error::OperationError;
 use crate::history::Recorder;
 use crate::participant::{
-    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Key, KeyRange, OnBallot, Operation,
+    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Key, KeyRange, OnBallot, Operation,
     Participant, Prepared, Reply, TxnName, Value,
 };
 use crate::registry::{Entry, Handle, Registry};
+use self::dependent::Watchers;
 use crate::storage::{Memory, Storage, StorageError};
 
 /// How far a query's stamp may lie beyond the site's clock: more than sites' clocks differ after thousands
@@ -110,7 +114,14 @@ pub trait Engine: Send + Sync + 'static {
     /// The transaction is decided, and the scheduler knows: its locks and marks go.
     fn release(&self, handle: &Handle, work: &Workspace<Self::Private>);
 
-    /// Restores the locks and marks of a transaction in doubt, and its workspace.
+    /// As [`Participant::reads_undecided`]. Such an engine finds all conflicts by locking: nothing comes to precede a
+    /// transaction whose operations are done.
+    fn reads_undecided(&self) -> bool {
+        false
+    }
+
+    /// Restores the locks and marks of a transaction in doubt, and its workspace. Those whose votes came earlier are
+    /// restored already.
     fn recover(&self, handle: &Arc<Handle>, prepared: Prepared) -> Workspace<Self::Private>;
 
     /// Applies changes that had committed before a restart; the version, `None` if there are no changes.
@@ -156,6 +167,7 @@ struct Shared<E: Engine> {
     scheduler: Scheduler,
     clock: Clock,
     registry: Registry<E::Private>,
+    watchers: Watchers<E::Private>,
     recorder: Recorder,
 }
 
@@ -207,6 +219,7 @@ impl<E: Engine> Host<E> {
             scheduler,
             clock: Clock::new(),
             registry: Registry::new(),
+            watchers: Watchers::default(),
             recorder: options.recorder,
         };
         Self {
@@ -219,6 +232,7 @@ impl<E: Engine> Host<E> {
     pub fn is_idle(&self) -> bool {
         self.shared.registry.live_count() == 0
             && self.shared.scheduler.undecided() == 0
+            && self.shared.watchers.is_empty()
             && self.shared.engine.is_idle()
     }
 }
@@ -277,8 +291,18 @@ impl<E: Engine> Participant for Host<E> {
     }
 
     fn prepare(&self, name: TxnName, on_ballot: OnBallot) {
-        Shared::prepare(&self.shared, name, on_ballot);
+        Shared::prepare(&self.shared, name, false, on_ballot);
         self.shared.reap();
+    }
+
+    fn prepare_dependent(&self, name: TxnName, on_ballot: OnBallot) {
+        let dependent = self.reads_undecided() && matches!(name, TxnName::Global(_));
+        Shared::prepare(&self.shared, name, dependent, on_ballot);
+        self.shared.reap();
+    }
+
+    fn reads_undecided(&self) -> bool {
+        self.shared.engine.reads_undecided()
     }
 
     fn prepared(&self, name: TxnName) -> Option<Prepared> {
@@ -311,7 +335,10 @@ impl<E: Engine> Participant for Host<E> {
 
     fn blocked(&self) -> Vec<Blocked> {
         let live = self.shared.registry.live();
-        let waiting = live.iter().filter(|handle| handle.txn().is_waiting());
+        // Who has given a YES that depends on others is told of by that.
+        let waiting = live
+            .iter()
+            .filter(|handle| handle.txn().is_waiting() && handle.vote_stamp().is_none());
         waiting
             .filter_map(|handle| {
                 let TxnName::Global(gtid) = handle.name() else {
@@ -325,7 +352,23 @@ impl<E: Engine> Participant for Host<E> {
     }
 
     fn recover(&self, gtid: Gtid, priority: Priority, stamp: Stamp, prepared: Prepared) {
-        self.shared.recover(gtid, priority, stamp, prepared);
+        let depends = Dependencies::default();
+        Shared::recover(&self.shared, (gtid, priority, stamp), prepared, &depends);
+    }
+
+    fn recover_dependent(
+        &self,
+        gtid: Gtid,
+        priority: Priority,
+        stamp: Stamp,
+        prepared: Prepared,
+        depends: &Dependencies,
+    ) {
+        assert!(
+            depends.is_empty() || self.reads_undecided(),
+            "P6: this engine gives no votes that depend on others"
+        );
+        Shared::recover(&self.shared, (gtid, priority, stamp), prepared, depends);
     }
 
     fn restore(&self, stamp: Stamp, changes: Vec<Change>) {
@@ -378,8 +421,8 @@ async fn run<E: Engine>(
 }
 
 /// Answers everybody who asked for the vote.
-fn answer(ballots: Vec<OnBallot>, ballot: Ballot) {
+fn answer(ballots: Vec<OnBallot>, ballot: &Ballot) {
     for on_ballot in ballots {
-        on_ballot(ballot);
+        on_ballot(ballot.clone());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use co_core::{AbortReason, Gtid, Priority, Stamp, Vote};
 
 use super::{Engine, Shared, answer};
-use crate::participant::{Ballot, OnBallot, Prepared, TxnName};
+use crate::participant::{Ballot, Dependencies, OnBallot, Prepared, TxnName};
 use crate::registry::{Entry, Fate, Phase};
 
 /// What a request for the vote finds.
@@ -23,21 +23,25 @@ enum Found {
 }
 
 impl<E: Engine> Shared<E> {
-    pub(super) fn prepare(self: &Arc<Self>, name: TxnName, on_ballot: OnBallot) {
+    pub(super) fn prepare(self: &Arc<Self>, name: TxnName, dependent: bool, on_ballot: OnBallot) {
         let Some(entry) = self.registry.get(name) else {
             on_ballot(Ballot::No(AbortReason::Requested));
             return;
         };
-        match self.begin_preparing(&entry, on_ballot) {
+        match self.begin_preparing(&entry, dependent, on_ballot) {
             Found::Working => {
                 let shared = Arc::clone(self);
                 let txn = entry.handle().txn().clone();
+                let waiting = Arc::clone(&entry);
                 self.scheduler
                     .request_vote_with(&txn, move |vote| match vote {
                         Vote::Yes => shared.voted(&entry),
                         // Whoever doomed it undoes it and answers (H4).
                         Vote::No(_) => {}
                     });
+                if dependent {
+                    self.try_dependent(waiting);
+                }
             }
             Found::Refused(reason) => {
                 self.scheduler.doom(entry.handle().txn(), reason);
@@ -53,22 +57,35 @@ impl<E: Engine> Shared<E> {
         }
     }
 
-    fn begin_preparing(&self, entry: &Entry<E::Private>, on_ballot: OnBallot) -> Found {
+    fn begin_preparing(
+        &self,
+        entry: &Entry<E::Private>,
+        dependent: bool,
+        on_ballot: OnBallot,
+    ) -> Found {
         let mut inner = entry.lock();
         match &mut inner.phase {
             Phase::Active => {}
             Phase::Preparing(ballots) => {
                 ballots.push(on_ballot);
+                inner.dependent &= dependent;
                 return Found::Asked;
             }
             Phase::Voted(stamp) => {
                 let stamp = *stamp;
                 let read_only = inner.work.is_read_only();
-                return Found::Known(Ballot::Yes { stamp, read_only }, on_ballot);
+                let depends = inner.depends.clone();
+                let ballot = Ballot::Yes {
+                    stamp,
+                    read_only,
+                    depends,
+                };
+                return Found::Known(ballot, on_ballot);
             }
             Phase::Ending(_) | Phase::Ended(_) => return Found::Ending(on_ballot),
         }
         inner.phase = Phase::Preparing(vec![on_ballot]);
+        inner.dependent = dependent;
         let txn = entry.handle().txn();
         match txn.doomed() {
             Some(reason) => Found::Refused(reason),
@@ -79,27 +96,38 @@ impl<E: Engine> Shared<E> {
         }
     }
 
-    /// The scheduler cast a YES. The stamp is taken after that, so it is later than every decision that
+    /// The scheduler cast a YES; one that depended on others may be given already. The stamp is taken after that, so it is later than every decision that
     /// released the vote (H1).
-    fn voted(&self, entry: &Entry<E::Private>) {
-        let stamp = self.clock.tick();
-        entry.handle().set_vote_stamp(stamp);
+    fn voted(self: &Arc<Self>, entry: &Entry<E::Private>) {
+        self.cast(entry, Dependencies::default());
+        self.look_after(entry.handle().txn().id());
+    }
+
+    /// Gives the YES, unless it is given, or the coordinator's abort has come between the vote and this call and
+    /// answers the ballot.
+    pub(super) fn cast(&self, entry: &Entry<E::Private>, depends: Dependencies) {
+        let handle = entry.handle();
         let mut inner = entry.lock();
-        if !matches!(inner.phase, Phase::Preparing(_)) {
-            // The coordinator's abort came between the vote and this call, and answers the ballot.
+        let Phase::Preparing(ballots) = &mut inner.phase else {
             return;
-        }
-        let phase = std::mem::replace(&mut inner.phase, Phase::Voted(stamp));
-        let Phase::Preparing(ballots) = phase else {
-            unreachable!("checked above, under the same lock");
         };
+        let ballots = std::mem::take(ballots);
+        let stamp = self.clock.tick();
+        handle.set_vote_stamp(stamp);
+        inner.phase = Phase::Voted(stamp);
+        inner.depends.clone_from(&depends);
         let read_only = inner.work.is_read_only();
-        let name = entry.handle().name();
         self.recorder
-            .voted(name, stamp, || inner.work.take_record());
+            .voted(handle.name(), stamp, || inner.work.take_record());
         drop(inner);
         self.engine.progressed();
-        answer(ballots, Ballot::Yes { stamp, read_only });
+        let ballot = Ballot::Yes {
+            stamp,
+            read_only,
+            depends,
+        };
+        answer(ballots, &ballot);
+        handle.set_told();
     }
 
     pub(super) fn prepared(&self, name: TxnName) -> Option<Prepared> {
@@ -111,16 +139,24 @@ impl<E: Engine> Shared<E> {
         }
     }
 
-    /// Nothing precedes a transaction in doubt: it had voted, and voted transactions are an antichain.
-    pub(super) fn recover(&self, gtid: Gtid, priority: Priority, stamp: Stamp, prepared: Prepared) {
+    /// Nothing precedes a transaction in doubt but what its vote depends on, which has been recovered: voted
+    /// transactions are an antichain otherwise.
+    pub(super) fn recover(
+        self: &Arc<Self>,
+        (gtid, priority, stamp): (Gtid, Priority, Stamp),
+        prepared: Prepared,
+        depends: &Dependencies,
+    ) {
         let name = TxnName::Global(gtid);
         if self.registry.get(name).is_some() {
             return;
         }
         self.clock.raise(stamp);
-        let entry = Entry::recovered(name, self.scheduler.recover(gtid, priority), stamp);
+        let txn = self.recover_order(gtid, priority, depends);
+        let entry = Entry::recovered(name, txn, stamp);
         {
             let mut inner = entry.lock();
+            inner.depends = depends.clone();
             inner.work = self.engine.recover(entry.handle(), prepared);
             self.recorder
                 .voted(name, stamp, || inner.work.take_record());
