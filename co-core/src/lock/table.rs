@@ -323,7 +323,12 @@ impl<K: Ord + Clone + Hash> LockTable<K> {
             Some(entry) => entry.requests_mut(),
             None => &mut no_requests,
         };
-        if self.is_covered(requests, scanned, owner, mode) {
+        // Who has scanned what is changed once more has to be asked, too: its scan is not among the requests.
+        let after_scan = |scan: &Scan<K>| !scan.is_of(owner) && scan.contains(key);
+        let again = self.policy.is_dirty() && self.operations.effect(mode).changes();
+        if !(again && scans.iter().any(after_scan))
+            && self.is_covered(requests, scanned, owner, mode)
+        {
             return Asked::Granted;
         }
         let holds = |request: &Request| request.owner == owner && request.is_granted();

@@ -8,9 +8,9 @@
 
 use crate::graph::Tie;
 use crate::order::{Scheduler, Txn};
-use crate::outcome::State;
+use crate::sync::Arc;
 
-/// A transaction that precedes another and is not out of its way.
+/// A transaction that precedes another.
 #[derive(Clone, Debug)]
 pub struct Predecessor {
     /// Who.
@@ -20,28 +20,21 @@ pub struct Predecessor {
 }
 
 impl Scheduler {
-    /// Whom the vote of `txn` waits for, each once: the undecided ones, and those that aborted and are about to
-    /// take `txn` with them.
+    /// Whom the vote of `txn` waits for, or has waited for, each once.
+    ///
+    /// Those that are decided are among them: the vote waits until [`Scheduler::decided`] has returned, and not only
+    /// until [`Txn::state`] says so. Only the engine knows who is past that.
     #[must_use]
     pub fn predecessors(&self, txn: &Txn) -> Vec<Predecessor> {
         let mut found: Vec<Predecessor> = Vec::new();
         let predecessors = txn.0.links().predecessors.lock();
         for (node, tie) in predecessors.iter() {
             let is_read = *tie == Tie::Data;
-            let ahead = match node.state() {
-                State::Committed => false,
-                State::Aborted => is_read,
-                State::Active | State::Ready | State::Withheld | State::Voted | State::Doomed => {
-                    *tie != Tie::Observed
-                }
-            };
-            if !ahead {
-                continue;
-            }
             match found.iter_mut().find(|known| known.txn.id() == node.id) {
+                _ if *tie == Tie::Observed => {}
                 Some(known) => known.is_read |= is_read,
                 None => found.push(Predecessor {
-                    txn: Txn(crate::sync::Arc::clone(node)),
+                    txn: Txn(Arc::clone(node)),
                     is_read,
                 }),
             }

@@ -29,7 +29,10 @@ pub(super) const CASES: &[Case] = &[
     ("who waits is told by name", blocked_reports),
     ("an aborted transaction keeps its reason", tombstones),
     ("a vote names whom it depends on", named_dependencies),
-    ("a vote waits for those that are silent", silent_predecessors),
+    (
+        "a vote waits for those that are silent",
+        silent_predecessors,
+    ),
     ("an abort takes along who has read, voted or not", cascades),
     ("a dependent vote is recovered", recovered_dependents),
 ];

@@ -137,7 +137,11 @@ impl<P: Default> Workspace<P> {
 
     /// Records that the transaction scanned a range when `position` was the newest version it could see.
     pub fn note_scan(&mut self, range: &KeyRange, position: u64, rows: &[Row]) {
-        let range = range.clone();
+        self.record_scan(range, position, rows);
+        self.cover_range(range, position);
+    }
+
+    pub(crate) fn record_scan(&mut self, range: &KeyRange, position: u64, rows: &[Row]) {
         if self.recording {
             let rows = rows.iter();
             self.record.push(Op::Scan {
@@ -148,7 +152,33 @@ impl<P: Default> Workspace<P> {
                     .collect(),
             });
         }
+    }
+
+    pub(crate) fn cover_range(&mut self, range: &KeyRange, position: u64) {
+        let range = range.clone();
         self.scans.push(Scanned { range, position });
+    }
+
+    /// The range without the keys that the transaction has put or deleted.
+    pub(crate) fn not_replaced(&self, range: &KeyRange) -> Vec<KeyRange> {
+        let mut parts = Vec::new();
+        let mut low = Arc::clone(&range.low);
+        for (key, pending) in self.writes.range(range.bounds()) {
+            if matches!(pending, Pending::Increment(_)) {
+                continue;
+            }
+            if low < *key {
+                let high = Some(Arc::clone(key));
+                parts.push(KeyRange { low, high });
+            }
+            // The first key after it.
+            low = [&**key, &[0]].concat().into();
+        }
+        let high = range.high.clone();
+        if high.as_ref().is_none_or(|high| low < *high) {
+            parts.push(KeyRange { low, high });
+        }
+        parts
     }
 
     /// What was just noted was read with these undecided changes on top.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use co_core::{Gtid, Stamp};
 use coco::protocol::{
-    AbortCause, Decision as Decided, Dependencies, GtidParts, InDoubt, ReleasedVote, Time, ToParticipant,
-    Token, VoterEffect, Wait,
+    AbortCause, Decision as Decided, Dependencies, GtidParts, InDoubt, ReleasedVote, Time,
+    ToParticipant, Token, VoterEffect, Wait,
 };
 
 use super::checkpoint::REMEMBERED_OUTCOMES;

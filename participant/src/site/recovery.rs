@@ -169,7 +169,10 @@ pub(super) fn open(
         participant.recorder().begin_life(replayed.ordinal, &there);
     }
     let priorities = recover(&*participant, replayed.in_doubt, &doubts, &undone)?;
-    let in_doubt = doubts.in_order().into_iter().map(|doubt| doubt.vote.clone());
+    let in_doubt = doubts
+        .in_order()
+        .into_iter()
+        .map(|doubt| doubt.vote.clone());
     let in_doubt: Vec<InDoubt> = in_doubt.collect();
     let outcomes = replayed.outcomes;
     let one_phase: Vec<_> = outcomes.iter().copied().collect();

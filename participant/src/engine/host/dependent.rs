@@ -106,6 +106,10 @@ impl<E: Engine> Shared<E> {
     fn ahead(&self, txn: &Txn) -> Ahead {
         let mut depends = Dependencies::default();
         for predecessor in self.scheduler.predecessors(txn) {
+            let state = predecessor.txn.state();
+            if !state.is_undecided() && self.registry.by_txn(predecessor.txn.id()).is_none() {
+                continue; // and has released this one, or doomed it
+            }
             let named = match predecessor.txn.kind().gtid() {
                 Some(gtid) if self.has_told(&predecessor.txn) => gtid,
                 Some(_) | None => return Ahead::Silent(predecessor.txn),

@@ -28,16 +28,16 @@ use co_core::{
     AbortReason, Clock, Gtid, Kind, Priority, Scheduler, Stamp, Statistics, Txn, VoteRule,
 };
 
+use self::dependent::Watchers;
 use crate::engine::Workspace;
 use crate::engine::backing::Stored;
 use crate::error::OperationError;
 use crate::history::Recorder;
 use crate::participant::{
-    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Key, KeyRange, OnBallot, Operation,
-    Participant, Prepared, Reply, TxnName, Value,
+    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Key, KeyRange, OnBallot,
+    Operation, Participant, Prepared, Reply, TxnName, Value,
 };
 use crate::registry::{Entry, Handle, Registry};
-use self::dependent::Watchers;
 use crate::storage::{Memory, Storage, StorageError};
 
 /// How far a query's stamp may lie beyond the site's clock: more than sites' clocks differ after thousands

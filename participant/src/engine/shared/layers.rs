@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::number;
-use crate::engine::workspace::{Pending, Row, Seen};
+use crate::engine::workspace::{Pending, Row};
 use crate::participant::{Key, KeyRange, Value};
 use crate::registry::Handle;
 use crate::storage::Cell;
@@ -87,45 +87,38 @@ impl Layers {
         }
     }
 
-    /// What `reader` sees of a range, and the undecided changes in that.
-    pub(super) fn rows(
+    /// What `reader` sees of a range: present rows, and absent ones where that is undecided.
+    pub(super) fn range(
         &self,
         range: &KeyRange,
         committed: Vec<Row>,
         version: impl Fn(&Key) -> u64,
         reader: &Handle,
-    ) -> (Vec<Row>, Vec<Seen>) {
-        let mut rows: BTreeMap<Key, (u64, Value, Vec<Arc<Handle>>)> = BTreeMap::new();
+    ) -> BTreeMap<Key, Visible> {
+        let mut found: BTreeMap<Key, Visible> = BTreeMap::new();
         for (key, version, value) in committed {
-            rows.insert(key, (version, value, Vec::new()));
+            let visible = Visible {
+                value: Some(value),
+                version,
+                writers: Vec::new(),
+            };
+            found.insert(key, visible);
         }
-        let mut seen = Vec::new();
         for (key, _) in self.keys.range(range.bounds()) {
-            let before = rows.remove(key);
+            let before = found.remove(key);
             let committed = Cell {
-                version: before.as_ref().map_or_else(|| version(key), |row| row.0),
-                value: before.map(|row| row.1),
+                version: before
+                    .as_ref()
+                    .map_or_else(|| version(key), |it| it.version),
+                value: before.and_then(|it| it.value),
                 ..Cell::default()
             };
             let visible = self.visible(key, committed, reader);
-            match visible.value {
-                Some(value) => {
-                    let row = (visible.version, value, visible.writers);
-                    rows.insert(Arc::clone(key), row);
-                }
-                None => seen.extend(visible.writers.into_iter().map(|writer| Seen {
-                    row: None,
-                    writer,
-                })),
+            if visible.value.is_some() || !visible.writers.is_empty() {
+                found.insert(Arc::clone(key), visible);
             }
         }
-        let mut found = Vec::with_capacity(rows.len());
-        for (key, (version, value, writers)) in rows {
-            let row = Some(found.len());
-            seen.extend(writers.into_iter().map(|writer| Seen { row, writer }));
-            found.push((key, version, value));
-        }
-        (found, seen)
+        found
     }
 
     pub(super) fn is_empty(&self) -> bool {

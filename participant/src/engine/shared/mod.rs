@@ -12,6 +12,7 @@
 //!   the key after it.
 //! - O3 What is added to is a number: an increment on top of an undecided write reads that write first, and so
 //!   falls with it.
+//! - O5 What the transaction has replaced itself it does not read: neither in a range, nor in the record of one.
 //! - O4 A commit becomes visible under the latch, in one step with the end of its layers.
 //!
 //! What is deliberately not here: any rule about order, as in [`ss2pl`](crate::engine::ss2pl). The latch is one for
@@ -23,9 +24,9 @@ mod lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
-use co_core::{LockMode, LockPolicy, LockTable, Scheduler, Stamp};
+use co_core::{AbortReason, LockMode, LockPolicy, LockTable, Scheduler, Stamp};
 
-use self::layers::Layers;
+use self::layers::{Layers, Visible};
 use crate::engine::backing::Stored;
 use crate::engine::host::{Engine, Host, Options, SiteParts};
 use crate::engine::number;
@@ -120,15 +121,16 @@ impl Sharing {
             return Err(OperationError::TooManyRows);
         }
         let version = |key: &Key| self.store.version(key);
-        let (rows, seen) = layers.rows(range, committed, version, reader);
-        if rows.len() > MAX_SCAN_ROWS {
+        let found = layers.range(range, committed, version, reader);
+        if found.len() > MAX_SCAN_ROWS {
             return Err(OperationError::TooManyRows);
         }
-        work.note_scan(range, position, &rows);
-        work.note_undecided(seen);
-        for (key, _, value) in rows {
-            let value = Some(value);
-            work.private.0.entry(key).or_insert(value);
+        work.cover_range(range, position);
+        for part in work.not_replaced(range) {
+            note_part(work, &part, position, &found);
+        }
+        for (key, visible) in found {
+            work.private.0.entry(key).or_insert(visible.value);
         }
         remembered_rows(work, range)
     }
@@ -153,6 +155,20 @@ impl Sharing {
         layers.lay(&key, owner, pending.expect("it was just changed"));
         Ok(())
     }
+}
+
+/// Records what was found in a part of a range.
+fn note_part(work: &mut Work, part: &KeyRange, position: u64, found: &BTreeMap<Key, Visible>) {
+    let (mut rows, mut seen) = (Vec::new(), Vec::new());
+    for (key, visible) in found.range(part.bounds()) {
+        let row = visible.value.is_some().then_some(rows.len());
+        let value = visible.value.iter();
+        rows.extend(value.map(|value| (Arc::clone(key), visible.version, Arc::clone(value))));
+        let writers = visible.writers.iter().map(Arc::clone);
+        seen.extend(writers.map(|writer| Seen { row, writer }));
+    }
+    work.record_scan(part, position, &rows);
+    work.note_undecided(seen);
 }
 
 /// What the transaction has read of a key (O2); `None` if it has not.
@@ -270,7 +286,8 @@ impl Engine for Sharing {
                         let mut work = entry.active()?;
                         let layers = self.layers.lock();
                         if adds_to_undecided(&work, &layers, &change, owner) {
-                            continue;
+                            // To ask for the read now would say that the increment is made (O1).
+                            return Err(OperationError::Aborted(AbortReason::Conflict));
                         }
                         self.lay(&mut work, layers, change, owner)
                     };
@@ -328,13 +345,16 @@ impl Engine for Sharing {
         for key in &prepared.reads {
             drop(self.see(&mut work, &layers, key, handle));
         }
+        let mut changed = Vec::with_capacity(prepared.changes.len());
+        for change in prepared.changes {
+            changed.push(Arc::clone(change.key()));
+            let done = work.change(change);
+            assert!(done.is_ok(), "a log record holds one change of each key");
+        }
         for range in &prepared.scans {
             drop(self.see_range(&mut work, &layers, range, handle));
         }
-        for change in prepared.changes {
-            let key = Arc::clone(change.key());
-            let changed = work.change(change);
-            assert!(changed.is_ok(), "a log record holds one change of each key");
+        for key in changed {
             if let Some(pending) = work.pending(&key) {
                 layers.lay(&key, handle, pending.clone());
             }
