@@ -9,6 +9,7 @@
 
 mod conformance;
 mod dependent;
+mod dependent_site;
 mod durable;
 mod judge;
 mod restart;
