@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cost;
+pub mod hotspot;
 pub mod lean;
 pub mod optimistic;
 pub mod store;
