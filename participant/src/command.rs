@@ -46,7 +46,7 @@ struct Serve {
     /// The site's name, unique among the sites of its coordinator.
     #[arg(long)]
     name: String,
-    /// The engine: ss2pl, sco, optimistic or mvcc.
+    /// The engine: ss2pl, sco, optimistic, mvcc or shared.
     #[arg(long)]
     engine: EngineKind,
     /// The coordinator's address; as ID=URI if its id is not 0, and more than once if the site works for

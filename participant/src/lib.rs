@@ -1,4 +1,4 @@
-//! Resource managers that vote in commit order: strict two-phase locking, optimistic and multi-version.
+//! Resource managers that vote in commit order: strict two-phase locking, optimistic, multi-version and ordered sharing.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "grpc")]
