@@ -19,9 +19,8 @@ use std::task::{Context, Poll, Waker};
 use co_core::{Gtid, Priority, Statistics, VoteRule};
 use coco::log::{Log as _, MemoryLog};
 use coco::protocol::{
-    CallerId, CommitAnswer, Coordinator, CoordinatorConfig, CoordinatorEffect,
-    CoordinatorId, DeadlockPolicy, Incarnation, SiteName, Time, ToCoordinator, ToParticipant,
-    VoterConfig,
+    CallerId, CommitAnswer, Coordinator, CoordinatorConfig, CoordinatorEffect, CoordinatorId,
+    DeadlockPolicy, Incarnation, SiteName, Time, ToCoordinator, ToParticipant, VoterConfig,
 };
 use participant::engine::{EngineKind, open};
 use participant::site::{Input, Parts, Site, SiteConfig};

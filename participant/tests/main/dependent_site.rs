@@ -111,12 +111,14 @@ impl Rig {
     fn votes(&self, number: u64) -> Vec<Ballot> {
         let mut said = self.said.lock().unwrap();
         let mut votes = Vec::new();
-        said.retain(|message| match message {
-            ToCoordinator::Vote { gtid, ballot } if gtid.0 == number => {
+        said.retain(|message| {
+            if let ToCoordinator::Vote { gtid, ballot } = message
+                && gtid.0 == number
+            {
                 votes.push(ballot.clone());
-                false
+                return false;
             }
-            _ => true,
+            true
         });
         votes
     }
@@ -171,7 +173,7 @@ impl Rig {
         let text = |reply: &Reply| match reply {
             Reply::Value(Some(value)) => String::from_utf8(value.to_vec()).unwrap(),
             Reply::Value(None) => String::new(),
-            other => panic!("{other:?}"),
+            Reply::Rows(_) | Reply::Done => panic!("{reply:?}"),
         };
         assert_eq!([text(&replies[0]), text(&replies[1])], [x, y]);
         self.abort(number);
