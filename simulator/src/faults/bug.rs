@@ -310,7 +310,10 @@ impl Participant for Tap {
         let forgets = self.bug == Some(Bug::ReadOnlyForgotten);
         let ends_early = forgets.then(|| Arc::clone(&self.ends_early));
         let on_ballot: OnBallot = Box::new(move |ballot| {
-            if let Ballot::Yes { stamp, read_only } = ballot {
+            if let &Ballot::Yes {
+                stamp, read_only, ..
+            } = &ballot
+            {
                 let mut known = stamps.lock().unwrap_or_else(PoisonError::into_inner);
                 known.insert(name, stamp);
                 if let (Some(ends_early), true, TxnName::Global(_)) = (ends_early, read_only, name)

@@ -15,7 +15,7 @@ use coco::protocol::{
     AbortCause, CommitAnswer, CoordinatorId, Durability, Incarnation, ToCoordinator, ToParticipant,
     VoterConfig,
 };
-use participant::engine::{EngineKind, Mvcc, Optimistic, Options, Ss2pl};
+use participant::engine::{EngineKind, Mvcc, Optimistic, Options, Shared, Ss2pl};
 use participant::site::{Input, LocalOutcome, Parts, Site, SiteConfig};
 use participant::{
     Begin, Decision, Operation, OperationError, Participant, Recorder, Reply, TxnName,
@@ -165,6 +165,7 @@ fn engine(kind: EngineKind, recorder: Recorder) -> (Arc<dyn Participant>, Box<dy
         EngineKind::Sco => opened!(Ss2pl::strict_commit_order(options)),
         EngineKind::Optimistic => opened!(Optimistic::new(options)),
         EngineKind::Mvcc => opened!(Mvcc::new(options)),
+        EngineKind::Shared => opened!(Shared::new(options)),
     }
 }
 
