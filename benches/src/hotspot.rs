@@ -2,7 +2,7 @@
 //! by two-phase commit, and every message takes a while.
 //!
 //! Everything but the network and the clock is the real thing: one `Coordinator`, two `Site`s with their engines,
-//! voters and logs. Time is virtual, so the figures are exact and repeat: a message takes [`DELAY`], an append is
+//! voters and logs. Time is virtual, so the figures are exact and repeat: a message takes [`DELAY_MICROS`], an append is
 //! durable at once, computing takes no time. What is measured is therefore the protocol and nothing of the machine.
 //!
 //! A client works at site A first, then at site B, and asks for the commit when both have answered. Three of four

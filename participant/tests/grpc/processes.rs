@@ -268,7 +268,8 @@ fn each_refusal_is_one_line_that_says_what_to_do_and_status_2() {
     ]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(
-        String::from_utf8_lossy(&unknown.stderr).contains("use ss2pl, sco, optimistic or mvcc")
+        String::from_utf8_lossy(&unknown.stderr)
+            .contains("use ss2pl, sco, optimistic, mvcc or shared")
     );
     let help = run(&["serve", "--help"]);
     assert!(help.status.success());

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A1 Without tokens everybody who can connect may do everything; with tokens only what
-//!   [the table](access::permits) gives to the token's role. What is not in the table is refused.
+//!   the table in `access` gives to the token's role. What is not in the table is refused.
 //! - A2 A reload is all or nothing: what cannot be read leaves what was in force.
 //! - A3 No token and no key is ever part of an error, a `Debug` text or a log line.
 //! - A4 Connections that exist outlive a reload; only new ones see the new certificates. A token that is

@@ -1,7 +1,7 @@
 //! Locks with ordered sharing (§2.4): nobody waits for a lock, reads see what predecessors have not committed yet,
 //! and votes come in the order of the requests, or name whom they depend on.
 //!
-//! Undecided changes lie in [`layers`] on top of the committed data, and in the workspaces of their transactions. A
+//! Undecided changes lie in `layers` on top of the committed data, and in the workspaces of their transactions. A
 //! read sees the newest layers of those before it; an abort takes its layer out, and everybody who saw it falls with
 //! it (co-core dooms them); a commit installs its own.
 //!
