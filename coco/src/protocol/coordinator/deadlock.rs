@@ -64,13 +64,28 @@ impl Coordinator {
         let new = self
             .waits
             .replace(gtid, from, blockers.into_iter().collect());
+        let priority = |it: Gtid| by.iter().find(|(blocker, _)| *blocker == it).map(|by| by.1);
+        let new: Vec<_> = new.into_iter().map(|it| (it, priority(it))).collect();
+        self.follow_policy(now, gtid, from, &new, out);
+    }
+
+    /// The transaction waits for these at a site, and did not before. Where ages matter, those whose age is
+    /// not known are left to the timeouts.
+    pub(super) fn follow_policy(
+        &mut self,
+        now: Time,
+        waiter: Gtid,
+        at: &SiteName,
+        new: &[(Gtid, Option<Priority>)],
+        out: &mut Vec<CoordinatorEffect>,
+    ) {
         match self.config.deadlocks {
-            DeadlockPolicy::Search if !new.is_empty() => self.break_cycles(now, gtid, out),
+            DeadlockPolicy::Search if !new.is_empty() => self.break_cycles(now, waiter, out),
             DeadlockPolicy::WoundWait | DeadlockPolicy::WaitDie => {
-                for blocker in new {
-                    let known = by.iter().find(|(it, _)| *it == blocker);
-                    let priority = known.map_or(Priority(0), |&(_, priority)| priority);
-                    self.outrank(now, gtid, from, (priority, blocker), out);
+                for &(blocker, priority) in new {
+                    if let Some(priority) = priority {
+                        self.outrank(now, waiter, at, (priority, blocker), out);
+                    }
                 }
             }
             DeadlockPolicy::Search | DeadlockPolicy::Timeouts => {}
@@ -167,7 +182,7 @@ impl Coordinator {
 
     /// Wound-wait and wait-die: of a waiter and the one it waits for at a site, one has to go if the
     /// wait points the wrong way.
-    pub(super) fn outrank(
+    fn outrank(
         &mut self,
         now: Time,
         waiter: Gtid,

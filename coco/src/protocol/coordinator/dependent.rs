@@ -9,13 +9,11 @@
 //! A vote that depends on somebody is a wait like any other: it is in the graph of waits, and cycles of
 //! such votes are found there at once.
 
-use co_core::{Gtid, Priority, Stamp};
+use co_core::{Gtid, Stamp};
 
 use super::{Coordinator, Ended, Phase};
 use crate::protocol::depends::next_stamp;
-use crate::protocol::{
-    AbortCause, CoordinatorEffect, DeadlockPolicy, Dependencies, SiteName, Time, ToParticipant,
-};
+use crate::protocol::{AbortCause, CoordinatorEffect, Dependencies, SiteName, Time, ToParticipant};
 
 /// What is known of a transaction that a vote depends on.
 enum Turn {
@@ -69,19 +67,10 @@ impl Coordinator {
         out: &mut Vec<CoordinatorEffect>,
     ) {
         let new = self.waits.replace(gtid, site, depends.iter().collect());
-        match self.config.deadlocks {
-            DeadlockPolicy::Search if !new.is_empty() => self.break_cycles(now, gtid, out),
-            DeadlockPolicy::WoundWait | DeadlockPolicy::WaitDie => {
-                for blocker in new {
-                    // The age of a foreign one is not known here.
-                    if let Some(known) = self.transactions.get(&blocker) {
-                        let priority: Priority = known.priority;
-                        self.outrank(now, gtid, site, (priority, blocker), out);
-                    }
-                }
-            }
-            DeadlockPolicy::Search | DeadlockPolicy::Timeouts => {}
-        }
+        // The age of a foreign one is not known here.
+        let priority = |it: Gtid| self.transactions.get(&it).map(|known| known.priority);
+        let new: Vec<_> = new.into_iter().map(|it| (it, priority(it))).collect();
+        self.follow_policy(now, gtid, site, &new, out);
     }
 
     /// Decides the transaction if all have voted and its turn has come, or never will.
