@@ -231,6 +231,27 @@ mod tests {
     }
 
     #[test]
+    fn records_that_belong_together_are_reported_once_and_fail_together() {
+        let (told, hears) = mpsc::channel();
+        let append_all = |log: &MemoryLog| {
+            let told = told.clone();
+            log.append_all(
+                &[b"a".to_vec(), b"b".to_vec()],
+                Box::new(move |result| told.send(result.is_ok()).unwrap()),
+            );
+        };
+        let log = MemoryLog::manual();
+        append_all(&log);
+        assert!(hears.try_recv().is_err());
+        log.sync();
+        assert_eq!(hears.try_iter().collect::<Vec<_>>(), [true]);
+        append_all(&log);
+        log.fail_next_sync();
+        log.sync();
+        assert_eq!(hears.try_iter().collect::<Vec<_>>(), [false]);
+    }
+
+    #[test]
     fn a_failed_sync_fails_this_and_every_later_append() {
         let (told, hears) = mpsc::channel();
         let log = MemoryLog::automatic();

@@ -16,7 +16,7 @@ mod record;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(feature = "manual-log")]
 pub use file::ManualLog;
@@ -49,6 +49,39 @@ pub trait Log: Send + Sync {
     /// To be told once of several records, append all but the last with
     /// [`append_lazy`](Self::append_lazy): they are durable when the last one is.
     fn append(&self, record: &[u8], done: Done);
+
+    /// Appends records that belong together. `done` is called exactly once, when all of them are durable or one of
+    /// them cannot be; with the place of the last. They share one sync where the log can do that, and their
+    /// completions cost one.
+    fn append_all(&self, records: &[Vec<u8>], done: Done) {
+        let Some((last, first)) = records.split_last() else {
+            // Nothing is durable already.
+            done(Ok(Lsn(0)));
+            return;
+        };
+        let failure = Arc::new(Mutex::new(None));
+        for record in first {
+            let failure = Arc::clone(&failure);
+            self.append(
+                record,
+                Box::new(move |written| {
+                    if let Err(error) = written {
+                        let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                        failure.get_or_insert(error);
+                    }
+                }),
+            );
+        }
+        self.append(
+            last,
+            Box::new(move |written| {
+                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                let failed = failure.take();
+                drop(failure);
+                done(failed.map_or(written, Err));
+            }),
+        );
+    }
 
     /// Appends a record without asking for durability: it becomes durable with a later append, or
     /// is lost in a crash. Lost silently, too, if the log has failed or the record is too large.

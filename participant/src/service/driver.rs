@@ -165,11 +165,10 @@ impl Driver {
                 }
             }
             LinkEvent::Messages(messages) => {
-                for message in messages {
-                    trace(&message);
-                    let input = Input::Message(coordinator, message);
-                    self.site.handle(input, self.now());
-                }
+                messages.iter().for_each(trace);
+                let messages = messages.into_iter();
+                let inputs = messages.map(|message| Input::Message(coordinator, message));
+                self.site.handle_all(inputs, self.now());
             }
         }
     }

@@ -66,7 +66,8 @@ impl Site {
     pub(super) fn drain(&self, state: &mut State, now: Time) {
         loop {
             self.handle_events(state, now);
-            if !self.settle(state) {
+            let appended = self.append_batch(state);
+            if !self.settle(state) && !appended {
                 break;
             }
         }
@@ -183,7 +184,7 @@ impl Site {
                 VoterEffect::AppendDecisionLazy { gtid, decision } => {
                     let record = decision_record(state, gtid, decision).encode();
                     state.checkpoints.count(&record);
-                    self.log.append_lazy(&record);
+                    state.batch.add_lazy(record);
                 }
                 VoterEffect::Apply { gtid, decision } => self.apply(state, gtid, decision),
                 VoterEffect::Send { to, message } => (self.outbox)(to, message),
@@ -210,7 +211,7 @@ impl Site {
         });
     }
 
-    /// Appends a record; `then` says what it means that it is durable, or is not.
+    /// Has a record appended with the present batch; `then` says what it means that it is durable, or is not.
     pub(super) fn force(
         &self,
         state: &mut State,
@@ -219,19 +220,7 @@ impl Site {
     ) {
         let record = record.encode();
         state.checkpoints.count(&record);
-        let (logged, inbox) = (state.commits.on_logged(), Arc::clone(&self.inbox));
-        self.log.append(
-            &record,
-            Box::new(move |written| {
-                let written = written.map_or(Err(()), |_lsn| {
-                    logged();
-                    Ok(())
-                });
-                for event in then(written).into_iter().flatten() {
-                    inbox.push(event);
-                }
-            }),
-        );
+        state.batch.force(record, then);
     }
 
     fn apply(&self, state: &mut State, gtid: Gtid, decision: Decided) {

@@ -53,9 +53,14 @@ impl Inbox {
     }
 
     pub(super) fn push(&self, event: Event) {
+        self.push_all(std::iter::once(event));
+    }
+
+    /// With one wake for all.
+    pub(super) fn push_all(&self, events: impl IntoIterator<Item = Event>) {
         let mut queue = self.queue.lock();
-        queue.events.push_back(event);
-        let draining = queue.draining;
+        queue.events.extend(events);
+        let draining = queue.draining || queue.events.is_empty();
         drop(queue);
         if !draining {
             (self.wake)();

@@ -23,6 +23,7 @@
 //! Lock order: the site's own lock, then the engine's, then the inbox. The callbacks that a site hands to
 //! engine and log take the inbox alone.
 
+mod batch;
 mod checkpoint;
 mod codec;
 mod commits;
@@ -44,6 +45,7 @@ use coco::protocol::{
     VoterConfig, VoterStats,
 };
 
+use self::batch::Batch;
 use self::checkpoint::Checkpoints;
 use self::commits::{Commits, Doubts};
 use self::inbox::Inbox;
@@ -131,6 +133,7 @@ struct State {
     /// Transactions with a `Prepared` record, until their decisions are applied.
     doubts: Doubts,
     commits: Commits,
+    batch: Batch,
     checkpoints: Checkpoints,
     /// The largest stamp in the log, or given up to now.
     clock: Stamp,
@@ -169,8 +172,15 @@ impl Site {
 
     /// Something has arrived. Does at once what follows from it.
     pub fn handle(&self, input: Input, now: Time) {
+        self.handle_all(std::iter::once(input), now);
+    }
+
+    /// Several things have arrived together: what they have to log goes to the disk together.
+    pub fn handle_all(&self, inputs: impl IntoIterator<Item = Input>, now: Time) {
         let mut state = self.state.lock();
-        self.take(&mut state, input, now);
+        for input in inputs {
+            self.take(&mut state, input, now);
+        }
         self.drain(&mut state, now);
     }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use co_core::{Gtid, Priority, Stamp};
 use coco::protocol::{Decision, Dependencies, Durability, InDoubt, Incarnation, Time, Voter};
 
+use super::batch::Batch;
 use super::checkpoint::{Checkpoints, REMEMBERED_OUTCOMES};
 use super::commits::{Commits, Doubts};
 use super::inbox::{Event, Inbox};
@@ -190,6 +191,7 @@ pub(super) fn open(
         prepared: BTreeMap::new(),
         doubts,
         commits: Commits::replayed(replayed.ordinal),
+        batch: Batch::default(),
         checkpoints: Checkpoints::new(bytes),
         clock,
         outcomes,

@@ -73,6 +73,10 @@ impl Log for ManualLog {
         self.log.append(record, done);
     }
 
+    fn append_all(&self, records: &[Vec<u8>], done: Done) {
+        self.log.append_all(records, done);
+    }
+
     fn append_lazy(&self, record: &[u8]) {
         self.log.append_lazy(record);
     }

@@ -422,16 +422,16 @@ impl FileLog {
     }
 
     fn push(&self, record: &[u8], done: Option<Done>) {
-        if record.len() > self.max_record {
-            if let Some(done) = done {
-                done(Err(LogError::TooLarge {
-                    len: record.len(),
-                    max: self.max_record,
-                }));
-            }
-            return;
+        match (self.too_large(record), done) {
+            (None, done) => self.shared.push(&[record], done),
+            (Some(error), Some(done)) => done(Err(error)),
+            (Some(_), None) => {}
         }
-        self.shared.push(record, done);
+    }
+
+    fn too_large(&self, record: &[u8]) -> Option<LogError> {
+        let (len, max) = (record.len(), self.max_record);
+        (len > max).then_some(LogError::TooLarge { len, max })
     }
 }
 
@@ -439,6 +439,20 @@ impl Log for FileLog {
     /// Waits for room if too much is queued, but never on the log's own thread.
     fn append(&self, record: &[u8], done: Done) {
         self.push(record, Some(done));
+    }
+
+    /// None of them is appended if one is too large.
+    fn append_all(&self, records: &[Vec<u8>], done: Done) {
+        if records.is_empty() {
+            // Nothing is durable already.
+            done(Ok(Lsn(0)));
+            return;
+        }
+        let mut refused = records.iter().filter_map(|record| self.too_large(record));
+        match refused.next() {
+            Some(error) => done(Err(error)),
+            None => self.shared.push(records, Some(done)),
+        }
     }
 
     fn append_lazy(&self, record: &[u8]) {

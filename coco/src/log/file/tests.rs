@@ -480,6 +480,34 @@ fn a_path_that_is_a_file_is_an_error_that_names_it() {
 }
 
 #[test]
+fn records_that_belong_together_share_a_sync_and_a_completion() {
+    let folder = SimFolder::default();
+    let (log, _) = open(&folder).unwrap();
+    assert_eq!(append_now(&log, &record(0)).unwrap(), Lsn(1));
+    let syncs = log.stats().syncs;
+    let (told, hears) = mpsc::channel();
+    let tell = |told: &Sender<Result<Lsn, LogError>>| -> Done {
+        let told = told.clone();
+        Box::new(move |result| drop(told.send(result)))
+    };
+    log.append_all(&records(1..10), tell(&told));
+    assert_eq!(hears.recv().unwrap().unwrap(), Lsn(10));
+    assert_eq!(log.stats().syncs, syncs + 1);
+    // One that is too large takes the others with it, and the log goes on.
+    let mut with_a_giant = records(10..12);
+    with_a_giant.insert(1, vec![0; log.max_record() + 1]);
+    log.append_all(&with_a_giant, tell(&told));
+    assert!(matches!(
+        hears.recv().unwrap(),
+        Err(LogError::TooLarge { .. })
+    ));
+    log.append_all(&[], tell(&told));
+    assert_eq!(hears.recv().unwrap().unwrap(), Lsn(0));
+    drop(log);
+    assert_eq!(open(&folder).unwrap().1, records(0..10));
+}
+
+#[test]
 fn a_record_too_large_is_refused_and_the_largest_is_not() {
     let folder = SimFolder::default();
     let (log, _) = open(&folder).unwrap();

@@ -68,8 +68,10 @@ impl Shared {
         }
     }
 
-    /// Queues a record, waiting for room if need be; a refused one is completed at once.
-    pub(super) fn push(&self, record: &[u8], done: Option<Done>) {
+    /// Queues records for one batch, waiting for room if need be; refused ones are completed at once. What is to be
+    /// done is done with the last of them.
+    pub(super) fn push(&self, records: &[impl AsRef<[u8]>], done: Option<Done>) {
+        let bytes: usize = records.iter().map(|record| record.as_ref().len()).sum();
         let mut queue = self.lock();
         loop {
             let refusal = match &queue.failure {
@@ -85,7 +87,7 @@ impl Shared {
                 return;
             }
             let queued = queue.batch.bytes.len();
-            let fits = queued == 0 || queued + record.len() <= self.limit_bytes;
+            let fits = queued == 0 || queued + bytes <= self.limit_bytes;
             if fits || queue.writer == Some(thread::current().id()) {
                 break;
             }
@@ -95,11 +97,17 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         queue.forced += usize::from(done.is_some());
-        queue.batch.bytes.extend_from_slice(record);
-        queue.batch.entries.push(Entry {
-            len: record.len(),
-            done,
-        });
+        for record in records {
+            let record = record.as_ref();
+            queue.batch.bytes.extend_from_slice(record);
+            let (len, done) = (record.len(), None);
+            queue.batch.entries.push(Entry { len, done });
+        }
+        match (queue.batch.entries.last_mut(), done) {
+            (Some(last), Some(done)) => last.done = Some(done),
+            (_, None) => {}
+            (None, Some(_)) => unreachable!("whoever waits, waits for a record"),
+        }
         if self.is_due(&queue) {
             self.work.notify_one();
         }

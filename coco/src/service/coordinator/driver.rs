@@ -143,7 +143,7 @@ pub(super) enum NotBegun {
 type Written = Result<Durable, LogError>;
 
 enum Durable {
-    Record(Token),
+    Records(Vec<Token>),
     /// A checkpoint that begins here.
     Checkpoint(Lsn),
 }
@@ -325,9 +325,11 @@ impl Driver {
     fn handle_written(&mut self, written: Written) {
         let now = self.now();
         match written {
-            Ok(Durable::Record(token)) => {
-                self.forcing.remove(&token);
-                self.machine.handle_durable(now, token, &mut self.effects);
+            Ok(Durable::Records(tokens)) => {
+                for token in tokens {
+                    self.forcing.remove(&token);
+                    self.machine.handle_durable(now, token, &mut self.effects);
+                }
             }
             Ok(Durable::Checkpoint(first)) => {
                 self.checkpoints.ended();
@@ -582,15 +584,19 @@ impl Driver {
 
     /// Does what the machine wants done (D2).
     fn carry_out(&mut self) {
-        let mut broken = Vec::new();
+        let (mut broken, mut batch) = (Vec::new(), Batch::default());
         let now = self.now();
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                CoordinatorEffect::Append { record, token } => self.append(record, token),
+                CoordinatorEffect::Append { record, token } => {
+                    batch.add(&mut self.checkpoints, &record);
+                    batch.tokens.push(token);
+                    if matches!(record, Record::Commit { .. }) {
+                        self.forcing.insert(token, record);
+                    }
+                }
                 CoordinatorEffect::AppendLazy { record } => {
-                    let bytes = record.encode();
-                    self.checkpoints.count(&bytes);
-                    self.log.append_lazy(&bytes);
+                    batch.add(&mut self.checkpoints, &record);
                 }
                 CoordinatorEffect::Send { to, message } => {
                     self.watched.sent(&message);
@@ -620,6 +626,7 @@ impl Driver {
                 CoordinatorEffect::Note(note) => (self.on_event)(&format!("survived: {note:?}")),
             }
         }
+        self.append(batch);
         for id in broken {
             self.unlink(now, id);
         }
@@ -628,18 +635,21 @@ impl Driver {
         }
     }
 
-    fn append(&mut self, record: Record, token: Token) {
-        let bytes = record.encode();
-        self.checkpoints.count(&bytes);
-        if matches!(record, Record::Commit { .. }) {
-            self.forcing.insert(token, record);
+    /// Hands the records of a batch to the log in one piece (D1).
+    fn append(&self, batch: Batch) {
+        let Batch { records, tokens } = batch;
+        if tokens.is_empty() {
+            for record in records {
+                self.log.append_lazy(&record);
+            }
+            return;
         }
         let writing = self.writing.clone();
-        self.log.append(
-            &bytes,
+        self.log.append_all(
+            &records,
             Box::new(move |written| {
                 // An error means that the driver has ended: nobody wants to know.
-                let _ended = writing.send(written.map(|_lsn| Durable::Record(token)));
+                let _ended = writing.send(written.map(|_lsn| Durable::Records(tokens)));
             }),
         );
     }
@@ -655,6 +665,21 @@ impl Driver {
                 // As above.
                 let _ended = writing.send(written.map(Durable::Checkpoint));
             });
+    }
+}
+
+/// Records that are appended together, and the tokens of those that are waited for.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Vec<u8>>,
+    tokens: Vec<Token>,
+}
+
+impl Batch {
+    fn add(&mut self, checkpoints: &mut Checkpoints, record: &Record) {
+        let bytes = record.encode();
+        checkpoints.count(&bytes);
+        self.records.push(bytes);
     }
 }
 

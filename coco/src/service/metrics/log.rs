@@ -53,8 +53,10 @@ impl LogMeter {
         &self.registry
     }
 
-    fn durable(&self, since: Instant) {
-        self.force_seconds.observe(since.elapsed().as_secs_f64());
+    fn durable(&self, since: Instant, count: u32) {
+        for _ in 0..count {
+            self.force_seconds.observe(since.elapsed().as_secs_f64());
+        }
         // The completions of one sync come before the next sync begins: a new count is a new batch.
         let sync = (self.syncs)();
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +66,7 @@ impl LogMeter {
             }
             *present = (sync, 0);
         }
-        present.1 += 1;
+        present.1 = present.1.saturating_add(count);
     }
 }
 
@@ -101,7 +103,21 @@ impl Log for MeteredLog {
             record,
             Box::new(move |written| {
                 if written.is_ok() {
-                    meter.durable(since);
+                    meter.durable(since, 1);
+                }
+                done(written);
+            }),
+        );
+    }
+
+    fn append_all(&self, records: &[Vec<u8>], done: Done) {
+        let (meter, since) = (Arc::clone(&self.meter), Instant::now());
+        let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        self.log.append_all(
+            records,
+            Box::new(move |written| {
+                if written.is_ok() {
+                    meter.durable(since, count);
                 }
                 done(written);
             }),
