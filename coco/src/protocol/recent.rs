@@ -3,24 +3,26 @@
 //! Invariant (M1): at most `limit` entries; the oldest goes first. Nothing may *depend* on an entry
 //! being there: whoever finds none falls back to what is right for every unknown transaction.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use co_core::Gtid;
+use foldhash::fast::FixedState;
 
-/// The last `limit` values, by transaction.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// The last `limit` values, by transaction. Nobody walks through them, so their order is nobody's concern.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Recent<V> {
     limit: usize,
     order: VecDeque<Gtid>,
-    values: BTreeMap<Gtid, V>,
+    values: HashMap<Gtid, V, FixedState>,
 }
 
 impl<V> Recent<V> {
-    pub(super) const fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
             order: VecDeque::new(),
-            values: BTreeMap::new(),
+            values: HashMap::default(),
         }
     }
 
@@ -42,6 +44,15 @@ impl<V> Recent<V> {
 
     pub(super) fn get(&self, gtid: Gtid) -> Option<&V> {
         self.values.get(&gtid)
+    }
+}
+
+impl<V: Hash> Hash for Recent<V> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.limit.hash(state);
+        for gtid in &self.order {
+            (gtid, self.values.get(gtid)).hash(state);
+        }
     }
 }
 
