@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod driver;
+mod embedded;
 mod metrics;
 mod observe;
 mod peer;
@@ -26,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use self::driver::{Driver, Input, LinkId, NotBegun};
+pub use self::embedded::{Embedded, EmbeddedError};
 pub use self::metrics::{CoordinatorMetrics, cause_name};
 
 use self::checkpoint::Checkpoints;
