@@ -5,4 +5,5 @@ pub mod cost;
 pub mod hotspot;
 pub mod lean;
 pub mod optimistic;
+pub mod realtime;
 pub mod store;
