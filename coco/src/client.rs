@@ -43,6 +43,7 @@ use self::lease::Leases;
 use self::sites::Directory;
 use crate::protocol::{AbortCause, CommitAnswer};
 use crate::service::coordinator::{SiteInfo, Statistics};
+use crate::service::net::Connector;
 use crate::service::security::Credentials;
 use crate::service::site::{Range, Row, SiteStatistics};
 use crate::service::{
@@ -86,6 +87,8 @@ pub struct ClientOptions {
     pub overload_patience: Duration,
     /// What is shown to the coordinator and the sites.
     pub credentials: Credentials,
+    /// How the coordinator and the sites are connected to.
+    pub connector: Connector,
 }
 
 impl Default for ClientOptions {
@@ -96,6 +99,7 @@ impl Default for ClientOptions {
             lease: 64,
             overload_patience: Duration::from_secs(10),
             credentials: Credentials::none(),
+            connector: Connector::tcp(),
         }
     }
 }
@@ -114,8 +118,8 @@ impl Client {
     /// # Errors
     /// If `uri` is no address, or nobody listens there.
     pub async fn connect_with(uri: &str, options: ClientOptions) -> Result<Self, ClientError> {
-        let endpoint = endpoint(uri, &options.credentials)?;
-        let channel = endpoint
+        let target = endpoint(uri, &options.credentials, &options.connector)?;
+        let channel = target
             .connect()
             .await
             .map_err(|source| ClientError::Connect {

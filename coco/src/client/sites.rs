@@ -1,6 +1,6 @@
 //! Where the sites are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tonic::{Request, Status};
 use super::backoff::Backoff;
 use super::{ClientError, ClientOptions, error};
 use crate::service::coordinator::SiteInfo;
+use crate::service::net::Connector;
 use crate::service::security::Credentials;
 use crate::service::site::{
     Execute, ExecuteAnswer, ExecuteOutcome, Pending, Range, Row, SiteStatistics,
@@ -25,8 +26,10 @@ use crate::service::{
 #[derive(Debug)]
 pub(super) struct Directory {
     coordinator: CoordinatorClient<Transport>,
-    known: Mutex<HashMap<String, SiteServiceClient<Transport>>>,
+    /// In order, so that a client which ends closes its connections in the same order each time.
+    known: Mutex<BTreeMap<String, SiteServiceClient<Transport>>>,
     credentials: Credentials,
+    connector: Connector,
     timeout: Duration,
     patience: Duration,
 }
@@ -40,6 +43,7 @@ impl Directory {
             coordinator,
             known: Mutex::default(),
             credentials: options.credentials.clone(),
+            connector: options.connector.clone(),
             timeout: options.operation_timeout,
             patience: options.overload_patience,
         }
@@ -168,7 +172,8 @@ impl Directory {
                 site: site.to_owned(),
             });
         };
-        let channel = endpoint(&found.address, &self.credentials)?.connect_lazy();
+        let target = endpoint(&found.address, &self.credentials, &self.connector)?;
+        let channel = target.connect_lazy();
         let client = SiteServiceClient::with_interceptor(channel, self.credentials.bearer())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);

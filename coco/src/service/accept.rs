@@ -15,7 +15,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +24,7 @@ use tonic::transport::server::Connected;
 
 use super::guard::Front;
 use super::limits::Reason;
+use super::net::Listener;
 
 /// Length of what every HTTP/2 connection begins with.
 const PREFACE: usize = 24;
@@ -65,16 +65,16 @@ impl Drop for Place {
 }
 
 /// The connections of a listener.
-pub(crate) struct Incoming {
-    listener: TcpListener,
+pub(crate) struct Incoming<L: Listener> {
+    listener: L,
     front: Front,
     open: Arc<Mutex<Open>>,
-    handshakes: JoinSet<Option<Connection>>,
+    handshakes: JoinSet<Option<Connection<L::Stream>>>,
     rest: Option<Pin<Box<Sleep>>>,
 }
 
-impl Incoming {
-    pub(crate) fn new(listener: TcpListener, front: Front) -> Self {
+impl<L: Listener> Incoming<L> {
+    pub(crate) fn new(listener: L, front: Front) -> Self {
         Self {
             listener,
             front,
@@ -104,7 +104,7 @@ impl Incoming {
 
     /// A connection whose handshake has ended well. To be asked after every spawn, so that the next one to
     /// end wakes this task.
-    fn shaken(&mut self, context: &mut Context<'_>) -> Option<Connection> {
+    fn shaken(&mut self, context: &mut Context<'_>) -> Option<Connection<L::Stream>> {
         while let Poll::Ready(Some(ended)) = self.handshakes.poll_join_next(context) {
             if let Ok(Some(connection)) = ended {
                 return Some(connection);
@@ -114,10 +114,8 @@ impl Incoming {
     }
 
     /// Takes an accepted connection. Returns it if it is ready as it is.
-    fn take(&mut self, stream: TcpStream, address: SocketAddr) -> Option<Connection> {
+    fn take(&mut self, stream: L::Stream, address: SocketAddr) -> Option<Connection<L::Stream>> {
         let place = self.place(address.ip())?;
-        // A connection that cannot be set so has broken already: its first read says so.
-        let _broken = stream.set_nodelay(true);
         let patience = self.front.limits.handshake_timeout;
         let Some(tls) = self.front.security.tls() else {
             return Some(Connection::new(Io::Plain(stream), address, place, patience));
@@ -140,8 +138,8 @@ impl Incoming {
     }
 }
 
-impl Stream for Incoming {
-    type Item = io::Result<Connection>;
+impl<L: Listener> Stream for Incoming<L> {
+    type Item = io::Result<Connection<L::Stream>>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
@@ -165,22 +163,22 @@ impl Stream for Incoming {
     }
 }
 
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+enum Io<S> {
+    Plain(S),
+    Tls(Box<TlsStream<S>>),
 }
 
 /// One connection.
-pub(crate) struct Connection {
-    io: Io,
+pub(crate) struct Connection<S> {
+    io: Io<S>,
     peer: Peer,
     /// Until its first bytes have come (C2): how many are missing, and until when.
     opening: Option<(usize, Pin<Box<Sleep>>)>,
     _place: Place,
 }
 
-impl Connection {
-    fn new(io: Io, address: SocketAddr, place: Place, patience: Duration) -> Self {
+impl<S> Connection<S> {
+    fn new(io: Io<S>, address: SocketAddr, place: Place, patience: Duration) -> Self {
         Self {
             io,
             peer: Peer {
@@ -192,7 +190,7 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
+impl<S> Connected for Connection<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
@@ -200,7 +198,7 @@ impl Connected for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -223,7 +221,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use co_core::{Gtid, Priority};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -42,6 +41,7 @@ use super::convert::{
 use super::guard::{Caller, Front};
 use super::health::with_health;
 use super::limits::{Reason, Refusals};
+use super::net::{Connector, Listener};
 use super::security::Credentials;
 use super::transport::serve;
 use super::wire;
@@ -80,6 +80,8 @@ pub struct CoordinatorOptions {
     pub peers: BTreeMap<CoordinatorId, String>,
     /// What it shows to the other coordinators.
     pub peer_credentials: Credentials,
+    /// How it connects to the other coordinators.
+    pub connector: Connector,
     /// By how many bytes the log grows between two checkpoints.
     pub checkpoint_bytes: u64,
     /// Whom it lets in, and how much of it.
@@ -97,6 +99,7 @@ impl Default for CoordinatorOptions {
             config: CoordinatorConfig::default(),
             peers: BTreeMap::new(),
             peer_credentials: Credentials::none(),
+            connector: Connector::tcp(),
             checkpoint_bytes: 4 << 20,
             front: Front::default(),
             audit: None,
@@ -281,7 +284,7 @@ impl CoordinatorServer {
     /// If the records make no sense, or the log fails at once.
     pub async fn start(
         options: CoordinatorOptions,
-        listener: TcpListener,
+        listener: impl Listener,
         log: Arc<dyn Log>,
         records: &[Vec<u8>],
     ) -> Result<Self, StartError> {
@@ -297,7 +300,13 @@ impl CoordinatorServer {
         let (inbox, inputs) = mpsc::channel(INBOX);
         let (ready, is_ready) = oneshot::channel();
         let id = options.id;
-        let peers = peer::open_all(id, &options.peers, &options.peer_credentials, &inbox)?;
+        let peers = peer::open_all(
+            id,
+            &options.peers,
+            &options.peer_credentials,
+            &options.connector,
+            &inbox,
+        )?;
         let driver = Driver::recover(options, log, records, checkpoints, ready, serving)?;
         let driver = AbortOnDrop(tokio::spawn(driver.run(inputs)));
         if !is_ready.await.unwrap_or(false) {

@@ -15,6 +15,7 @@ use tokio_stream::Stream;
 use tonic::transport::Channel;
 
 use super::convert::{down_of, up_to_wire};
+use super::net::Connector;
 use super::security::Credentials;
 use super::transport::{InvalidUri, MAX_MESSAGE_BYTES, endpoint};
 use super::wire::{self, coordinator_client::CoordinatorClient};
@@ -76,10 +77,12 @@ impl Link {
         site: SiteName,
         events: LinkEvents,
     ) -> Result<Self, InvalidUri> {
-        Self::open_with(coordinator, uri, site, Credentials::none(), events)
+        let (credentials, connector) = (Credentials::none(), Connector::tcp());
+        Self::open_with(coordinator, uri, site, credentials, connector, events)
     }
 
-    /// [`Link::open`] that shows these credentials; each new connection the ones of its moment.
+    /// [`Link::open`] that shows these credentials, each new connection the ones of its moment, and connects
+    /// so.
     ///
     /// # Errors
     /// If `uri` is not an address that these credentials fit.
@@ -88,14 +91,16 @@ impl Link {
         uri: &str,
         site: SiteName,
         credentials: Credentials,
+        connector: Connector,
         events: LinkEvents,
     ) -> Result<Self, InvalidUri> {
-        endpoint(uri, &credentials)?;
+        endpoint(uri, &credentials, &connector)?;
         let end = End {
             coordinator,
             uri: uri.to_owned(),
             site,
             credentials,
+            connector,
             events,
         };
         let task = tokio::spawn(keep_open(end));
@@ -115,6 +120,7 @@ struct End {
     uri: String,
     site: SiteName,
     credentials: Credentials,
+    connector: Connector,
     events: LinkEvents,
 }
 
@@ -129,8 +135,8 @@ impl End {
 async fn keep_open(link: End) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let end = match endpoint(&link.uri, &link.credentials) {
-            Ok(endpoint) => match endpoint.connect().await {
+        let end = match endpoint(&link.uri, &link.credentials, &link.connector) {
+            Ok(target) => match target.connect().await {
                 Ok(channel) => run(channel, &link, &mut pause).await,
                 Err(error) => Some(describe(&error)),
             },

@@ -17,6 +17,7 @@ mod health;
 mod limits;
 pub mod link;
 pub mod metrics;
+pub mod net;
 pub mod process;
 pub mod security;
 pub mod site;

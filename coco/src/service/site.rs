@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use co_core::{Gtid, Priority, Stamp};
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -20,6 +19,7 @@ use super::convert::{
 };
 use super::guard::Front;
 use super::health::with_health;
+use super::net::Listener;
 use super::transport::serve;
 use super::wire;
 use crate::protocol::{AbortCause, CommitAnswer};
@@ -210,7 +210,7 @@ impl SiteServer {
     ///
     /// # Errors
     /// If the listener has no address.
-    pub fn start<H: SiteHandler>(listener: TcpListener, handler: Arc<H>) -> io::Result<Self> {
+    pub fn start<H: SiteHandler>(listener: impl Listener, handler: Arc<H>) -> io::Result<Self> {
         // Healthy as long as it runs.
         let (serving, is_serving) = watch::channel(true);
         let mut server = Self::start_with(listener, handler, &Front::default(), is_serving)?;
@@ -224,7 +224,7 @@ impl SiteServer {
     /// # Errors
     /// If the listener has no address.
     pub fn start_with<H: SiteHandler>(
-        listener: TcpListener,
+        listener: impl Listener,
         handler: Arc<H>,
         front: &Front,
         serving: watch::Receiver<bool>,

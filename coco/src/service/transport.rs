@@ -2,19 +2,20 @@
 //!
 //! No-delay matters more than anything else here: a commit answers after a vote, and with delayed small
 //! packets each such reply would wait for an acknowledgement, 44 ms instead of half of one. A tonic server
-//! given its own listener ignores its no-delay switch, so it is set on every connection.
+//! given its own listener ignores its no-delay switch, so the listener sets it on every connection.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use super::accept::Incoming;
 use super::guard::{Front, Guard};
+use super::net::{Connector, Dial, Listener};
 use super::security::{Bearer, Credentials};
 
 /// The largest message, either way, if nothing else is set. A scan that returns more is refused; scan
@@ -43,8 +44,42 @@ pub struct InvalidUri {
     source: Option<tonic::transport::Error>,
 }
 
+/// Where to connect to, and how.
+pub(crate) struct Target {
+    endpoint: Endpoint,
+    connector: Connector,
+}
+
+impl Target {
+    /// Connects.
+    pub(crate) async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        match &self.connector.0 {
+            None => self.endpoint.connect().await,
+            Some(connect) => {
+                let dial = Dial(Arc::clone(connect));
+                self.endpoint.connect_with_connector(dial).await
+            }
+        }
+    }
+
+    /// Connects when there is something to say.
+    pub(crate) fn connect_lazy(&self) -> Channel {
+        match &self.connector.0 {
+            None => self.endpoint.connect_lazy(),
+            Some(connect) => {
+                let dial = Dial(Arc::clone(connect));
+                self.endpoint.connect_with_connector_lazy(dial)
+            }
+        }
+    }
+}
+
 /// How to connect to `uri`. Without a scheme it is encrypted if there is an authority to trust.
-pub(crate) fn endpoint(uri: &str, credentials: &Credentials) -> Result<Endpoint, InvalidUri> {
+pub(crate) fn endpoint(
+    uri: &str,
+    credentials: &Credentials,
+    connector: &Connector,
+) -> Result<Target, InvalidUri> {
     let wrong = |problem, source| InvalidUri {
         uri: uri.to_owned(),
         problem,
@@ -77,23 +112,27 @@ pub(crate) fn endpoint(uri: &str, credentials: &Credentials) -> Result<Endpoint,
             return Err(wrong(clear, None));
         }
     };
-    Ok(endpoint
+    let endpoint = endpoint
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true);
+    Ok(Target {
+        endpoint,
+        connector: connector.clone(),
+    })
 }
 
 /// Serves until `stop` comes, then finishes the calls in flight.
-pub(crate) fn serve<F: Future<Output = ()> + Send + 'static>(
-    listener: TcpListener,
+pub(crate) fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
+    listener: L,
     routes: Routes,
     front: &Front,
     stop: F,
 ) -> io::Result<(
     SocketAddr,
-    impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<F>,
+    impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<L, F>,
 )> {
     let address = listener.local_addr()?;
     let limits = &front.limits;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use coco::client::ClientError;
+use coco::service::net::Connector;
 use coco::service::security::{CredentialFiles, SecurityError, SecurityFiles, ServerSecurity};
 use coco::service::{Front, Limits};
 use tonic::Code;
@@ -138,7 +139,8 @@ async fn a_token_of_one_site_does_not_speak_for_another() {
         let uri = server.address().to_string();
         let (told, mut events) = tokio::sync::mpsc::channel(8);
         let (id, site) = (CoordinatorId(0), SiteName::new(name));
-        let link = Link::open_with(id, &uri, site, credentials.clone(), told).unwrap();
+        let link =
+            Link::open_with(id, &uri, site, credentials.clone(), Connector::tcp(), told).unwrap();
         let Some((_, LinkEvent::Up(sender))) = events.recv().await else {
             panic!()
         };

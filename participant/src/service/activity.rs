@@ -1,6 +1,6 @@
 //! Which transactions work here, and when their clients were last heard of.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coco::protocol::AbortCause;
@@ -12,7 +12,8 @@ use crate::sync::Mutex;
 
 #[derive(Debug)]
 pub(super) struct Activity {
-    known: Mutex<HashMap<TxnName, Entry>>,
+    /// In order, so that silent ones are given up in the same order each time.
+    known: Mutex<BTreeMap<TxnName, Entry>>,
 }
 
 #[derive(Debug)]

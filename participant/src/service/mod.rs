@@ -28,10 +28,10 @@ use std::time::Duration;
 use coco::log::Log;
 use coco::protocol::{CoordinatorId, Durability, Incarnation, SiteName, VoterConfig};
 use coco::service::link::{EVENTS, Link};
+use coco::service::net::{Connector, Listener};
 use coco::service::security::Credentials;
 use coco::service::site::SiteServer;
 use coco::service::{Front, InvalidUri};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -70,6 +70,8 @@ pub struct ParticipantOptions {
     pub front: Front,
     /// What it shows to its coordinator.
     pub credentials: Credentials,
+    /// How it connects to its coordinators.
+    pub connector: Connector,
     /// How the site votes; address and durability are filled in.
     pub voter: VoterConfig,
     /// Called with what an operator wants to see: the link's ups and downs.
@@ -90,6 +92,7 @@ impl ParticipantOptions {
             checkpoint_bytes: CHECKPOINT_BYTES,
             front: Front::default(),
             credentials: Credentials::none(),
+            connector: Connector::tcp(),
             voter: VoterConfig::default(),
             on_event: Box::new(|_| {}),
         }
@@ -163,7 +166,7 @@ impl ParticipantServer {
         mut options: ParticipantOptions,
         participant: Arc<dyn Participant>,
         storage: Storage,
-        listener: TcpListener,
+        listener: impl Listener,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
         let advertised = options.advertise.clone().unwrap_or_else(|| {
@@ -197,7 +200,8 @@ impl ParticipantServer {
         let (events, told) = mpsc::channel(EVENTS);
         let open = |(&id, uri): (&CoordinatorId, &String)| {
             let (name, credentials) = (options.name.clone(), options.credentials.clone());
-            Link::open_with(id, uri, name, credentials, events.clone())
+            let connector = options.connector.clone();
+            Link::open_with(id, uri, name, credentials, connector, events.clone())
         };
         let links: Vec<Link> = options
             .coordinators

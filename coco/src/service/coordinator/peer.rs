@@ -15,6 +15,7 @@ use super::{AbortOnDrop, HELLO_TIMEOUT};
 use crate::protocol::{CoordinatorId, PeerMessage};
 use crate::service::convert::{MalformedWire, coordinator_of, peer_of, peer_to_wire};
 use crate::service::link::MAX_FRAME;
+use crate::service::net::Connector;
 use crate::service::security::Credentials;
 use crate::service::transport::{InvalidUri, MAX_MESSAGE_BYTES, endpoint};
 use crate::service::wire::{self, coordinator_client::CoordinatorClient};
@@ -44,31 +45,39 @@ pub(super) fn open_all(
     own: CoordinatorId,
     peers: &BTreeMap<CoordinatorId, String>,
     credentials: &Credentials,
+    connector: &Connector,
     inbox: &mpsc::Sender<Input>,
 ) -> Result<Vec<AbortOnDrop<()>>, PeerError> {
     let open = |(&peer, uri): (&CoordinatorId, &String)| {
         if peer == own {
             return Err(PeerError::Itself(own));
         }
-        endpoint(uri, credentials).map_err(|source| PeerError::Address { peer, source })?;
-        let task = keep_open(own, peer, uri.clone(), credentials.clone(), inbox.clone());
+        endpoint(uri, credentials, connector)
+            .map_err(|source| PeerError::Address { peer, source })?;
+        let way = Way {
+            uri: uri.clone(),
+            credentials: credentials.clone(),
+            connector: connector.clone(),
+        };
+        let task = keep_open(own, peer, way, inbox.clone());
         Ok(AbortOnDrop(tokio::spawn(task)))
     };
     peers.iter().map(open).collect()
 }
 
-/// Until the driver ends.
-async fn keep_open(
-    own: CoordinatorId,
-    peer: CoordinatorId,
+/// How another coordinator is reached.
+struct Way {
     uri: String,
     credentials: Credentials,
-    inbox: mpsc::Sender<Input>,
-) {
+    connector: Connector,
+}
+
+/// Until the driver ends.
+async fn keep_open(own: CoordinatorId, peer: CoordinatorId, way: Way, inbox: mpsc::Sender<Input>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let channel = match endpoint(&uri, &credentials) {
-            Ok(endpoint) => endpoint.connect().await.ok(),
+        let channel = match endpoint(&way.uri, &way.credentials, &way.connector) {
+            Ok(target) => target.connect().await.ok(),
             Err(_) => None,
         };
         if let Some(channel) = channel {
@@ -86,7 +95,7 @@ async fn keep_open(
                 messages,
                 taken: Vec::new(),
             };
-            let mut client = CoordinatorClient::with_interceptor(channel, credentials.bearer())
+            let mut client = CoordinatorClient::with_interceptor(channel, way.credentials.bearer())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES);
             // It ends when the other side does, or refuses: either way the link is down.
