@@ -14,26 +14,32 @@ use super::world::{Answer, Caller, Event, Request, World};
 
 /// What a client was told about a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Told {
+pub enum Told {
+    /// It is committed.
     Committed,
+    /// It is aborted.
     Aborted,
+    /// It is one or the other.
     Unknown,
 }
 
 /// One transaction as its client saw it.
 #[derive(Clone, Debug)]
-pub(crate) struct Attempt {
-    pub(crate) name: TxnName,
+pub struct Attempt {
+    /// Its name, which no other of the run has.
+    pub name: TxnName,
     /// The sites that it was begun at.
-    pub(crate) sites: BTreeSet<usize>,
+    pub sites: BTreeSet<usize>,
     /// What was done, and answered, in order.
-    pub(crate) done: Vec<(usize, Operation)>,
-    pub(crate) told: Vec<Told>,
-    pub(crate) began_at: u64,
+    pub done: Vec<(usize, Operation)>,
+    /// What its client was told, in order.
+    pub told: Vec<Told>,
+    /// When its client asked for it.
+    pub began_at: u64,
     /// When its client heard of the commit.
-    pub(crate) heard_at: Option<u64>,
+    pub heard_at: Option<u64>,
     /// What an audit has added up so far.
-    pub(crate) sum: Option<i64>,
+    pub sum: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

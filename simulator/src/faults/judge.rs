@@ -7,7 +7,7 @@ use checker::{Case, Level, Op, Record, SiteHistory, TxnId, Verdict};
 use participant::{Key, Operation, TxnName};
 
 use super::client::{Attempt, Told};
-use super::history::{Merged, merge};
+use super::history::{LifeHistory, Merged, merge};
 use super::world::World;
 use super::{Problem, site_name};
 
@@ -21,25 +21,37 @@ pub(crate) fn judge(world: &mut World) -> Result<(), Problem> {
     for site in 0..world.sites.len() {
         world.end_life(site);
     }
-    let mut merged = Vec::new();
-    for (index, site) in world.sites.iter().enumerate() {
-        let name = site_name(index);
-        let one = merge(name.as_str(), &site.histories);
-        merged.push(one.map_err(|text| Problem::Lost(format!("site {name}: {text}")))?);
-    }
+    let lives: Vec<&[LifeHistory]> = world.sites.iter().map(|it| &it.histories[..]).collect();
     let attempts: Vec<&Attempt> = world
         .clients
         .iter()
         .flat_map(|client| &client.history)
         .collect();
-    outcomes(&attempts, &merged)?;
+    judge_lives(&lives, &attempts, rows).map(drop)
+}
+
+/// Judges the lives of each site, what clients were told, and what is in the stores at the end, if that could
+/// be read. Says what was committed.
+pub(crate) fn judge_lives(
+    lives: &[&[LifeHistory]],
+    attempts: &[&Attempt],
+    rows: Vec<Option<Vec<(Key, participant::Value)>>>,
+) -> Result<BTreeSet<TxnName>, Problem> {
+    let mut merged = Vec::new();
+    for (index, lives) in lives.iter().enumerate() {
+        let name = site_name(index);
+        let one = merge(name.as_str(), lives);
+        merged.push(one.map_err(|text| Problem::Lost(format!("site {name}: {text}")))?);
+    }
+    outcomes(attempts, &merged)?;
     let histories: Vec<SiteHistory> = merged.iter().map(|one| one.history.clone()).collect();
     order(&histories)?;
-    strict(&attempts, &merged)?;
+    strict(attempts, &merged)?;
     let rows: Option<Vec<_>> = rows.into_iter().collect();
     let rows =
         rows.ok_or_else(|| Problem::Stuck("a site does not answer at the end".to_owned()))?;
-    values(&attempts, &merged, &rows)
+    values(attempts, &merged, &rows)?;
+    Ok(merged.into_iter().flat_map(|one| one.committed).collect())
 }
 
 /// Serializable and commitment ordered.

@@ -26,6 +26,7 @@ mod coordinator;
 mod disk;
 mod history;
 mod judge;
+pub mod lives;
 mod network;
 mod plan;
 mod shrink;
@@ -42,8 +43,10 @@ use std::sync::Once;
 use coco::protocol::SiteName;
 
 pub use bug::{Bug, UnknownBug};
+pub use client::{Attempt, Told};
 pub use plan::{FaultKinds, Plan, Wish};
 pub use shrink::{Shrunk, shrink};
+pub use workload::{Action, Script};
 
 /// Sites are called A, B, C, ...
 pub(crate) fn site_name(index: usize) -> SiteName {

@@ -63,7 +63,7 @@ pub(crate) struct Life {
     site_log: Arc<SiteLog>,
     site: Site,
     participant: Arc<dyn Participant>,
-    is_idle: Box<dyn Fn() -> bool>,
+    is_idle: Box<dyn Fn() -> bool + Send + Sync>,
     recorder: Recorder,
     stamps: Stamps,
     replay: Replay,
@@ -120,30 +120,39 @@ impl SiteProcess {
 
     /// What the present life reads of the whole store, once nothing is undecided.
     pub(crate) fn rows(&self) -> Option<Vec<(participant::Key, participant::Value)>> {
-        let life = self.life.as_ref()?;
-        let name = TxnName::Local(u64::MAX / 2);
-        let priority = Priority(0);
-        life.participant.begin(Begin { name, priority }).ok()?;
-        let range = participant::KeyRange {
-            low: Arc::from([0_u8].as_slice()),
-            high: None,
-        };
-        let operation = Operation::Scan(range);
-        let mut execution = life.participant.execute(name, &operation);
-        let polled = execution
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()));
-        drop(execution);
-        let ended = life.participant.decide(name, Decision::Abort);
-        match (polled, ended) {
-            (Poll::Ready(Ok(Reply::Rows(rows))), Ok(())) => Some(rows),
-            _ => None,
-        }
+        rows_of(&*self.life.as_ref()?.participant)
     }
 }
 
-/// The engine, and how to ask whether it holds anything.
-fn engine(kind: EngineKind, recorder: Recorder) -> (Arc<dyn Participant>, Box<dyn Fn() -> bool>) {
+/// What is in an engine, once nothing is undecided there.
+pub(crate) fn rows_of(
+    engine: &dyn Participant,
+) -> Option<Vec<(participant::Key, participant::Value)>> {
+    let name = TxnName::Local(u64::MAX / 2);
+    let priority = Priority(0);
+    engine.begin(Begin { name, priority }).ok()?;
+    let range = participant::KeyRange {
+        low: Arc::from([0_u8].as_slice()),
+        high: None,
+    };
+    let operation = Operation::Scan(range);
+    let mut execution = engine.execute(name, &operation);
+    let polled = execution
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    drop(execution);
+    let ended = engine.decide(name, Decision::Abort);
+    match (polled, ended) {
+        (Poll::Ready(Ok(Reply::Rows(rows))), Ok(())) => Some(rows),
+        _ => None,
+    }
+}
+
+/// An engine, and how to ask whether it holds anything.
+pub(crate) type Engine = (Arc<dyn Participant>, Box<dyn Fn() -> bool + Send + Sync>);
+
+/// An engine of this kind.
+pub(crate) fn engine(kind: EngineKind, recorder: Recorder) -> Engine {
     let rule = VoteRule::Withhold;
     let options = Options {
         rule,

@@ -7,17 +7,19 @@ use participant::{Key, KeyRange, Operation};
 
 /// What a transaction does.
 #[derive(Clone, Debug)]
-pub(crate) struct Script {
-    pub(crate) steps: Vec<(usize, Action)>,
+pub struct Script {
+    /// What it does, at which sites.
+    pub steps: Vec<(usize, Action)>,
     /// Committed at its site, without a coordinator.
-    pub(crate) local: bool,
+    pub local: bool,
     /// Reads all accounts; they add up to nothing.
-    pub(crate) audit: bool,
+    pub audit: bool,
 }
 
 /// One step at one site.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub enum Action {
+    /// An operation.
     Do(Operation),
     /// Reads a number, then writes it changed by this.
     ReadAdd(Key, i64),
@@ -55,7 +57,8 @@ pub(crate) fn accounts() -> KeyRange {
 }
 
 impl Script {
-    pub(crate) fn draw(rng: &mut Rng, sites: usize) -> Self {
+    /// One of any kind, over so many sites.
+    pub fn draw(rng: &mut Rng, sites: usize) -> Self {
         match rng.u8(..16) {
             0..5 => Self::transfer(rng, sites),
             5 | 6 => Self::audit(rng, sites),
@@ -111,7 +114,7 @@ impl Script {
     }
 
     /// Reads a hot key here and writes one there: two of these disagree on their order.
-    pub(crate) fn skew(rng: &mut Rng, sites: usize) -> Self {
+    pub fn skew(rng: &mut Rng, sites: usize) -> Self {
         let (from, to) = (rng.usize(..sites), rng.usize(..sites));
         let read = Action::Do(Operation::Get(scratch(0)));
         let value = crate::program::number(rng.i64(0..1_000));
