@@ -147,6 +147,22 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "turmoil",
+        about: "500 seeds of the gRPC service under a simulated network, 30 000 faults",
+        work: Work::Cargo(
+            &[
+                "test",
+                "-p",
+                "turmoil-tests",
+                "--test",
+                "seeds",
+                "--",
+                "--nocapture",
+            ],
+            &[("TURMOIL_SEEDS", "1000..1500")],
+        ),
+    },
+    Step {
         name: "loom",
         about: "loom models of co-core",
         work: Work::Cargo(&["test", "--release", "-p", "loom-tests"], LOOM_ENV),
