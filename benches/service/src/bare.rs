@@ -25,6 +25,8 @@ use crate::figures::{Figures, Load};
     unreachable_pub,
     unused_qualifications,
     clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
     reason = "generated"
 )]
 mod wire {

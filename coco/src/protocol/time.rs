@@ -3,11 +3,13 @@
 //! Invariants: (T1) a transaction has at most one timer; (T2) timers come due in order of time and
 //! then of transaction, so that a run is a function of its inputs alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 use std::ops::Add;
 use std::time::Duration;
 
 use co_core::Gtid;
+use foldhash::fast::FixedState;
 
 /// Microseconds on a clock that the shell owns. Only differences have a meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -31,10 +33,17 @@ impl Add<Duration> for Time {
 }
 
 /// One timer for each transaction that has one.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Timers {
     order: BTreeSet<(Time, Gtid)>,
-    of: BTreeMap<Gtid, Time>,
+    of: HashMap<Gtid, Time, FixedState>,
+}
+
+impl Hash for Timers {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The other index says the same.
+        self.order.hash(state);
+    }
 }
 
 impl Timers {
