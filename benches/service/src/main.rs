@@ -154,3 +154,65 @@ fn on_two_threads<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .build()?;
     runtime.block_on(work)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(in_flight: usize) -> Load {
+        Load {
+            in_flight,
+            warm_up: Duration::ZERO,
+            span: Duration::from_millis(300),
+        }
+    }
+
+    #[test]
+    fn what_is_measured_commits_and_is_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        for work in [Work::Engines, Work::Clients] {
+            for durable in [false, true] {
+                let setting = Setting {
+                    work,
+                    durable,
+                    judged: true,
+                };
+                let ran = on_two_threads(cluster::run(setting, load(16), folder.path())).unwrap();
+                assert!(ran.commits > 16, "{setting:?}: {}", ran.commits);
+            }
+        }
+    }
+
+    #[test]
+    fn what_it_is_compared_with_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let span = Duration::from_millis(100);
+        assert!(
+            !disk::forced_writes(folder.path(), 1, span)
+                .unwrap()
+                .is_empty()
+        );
+        for load in [load(1), load(64)] {
+            assert!(on_two_threads(bare::echo(load)).unwrap().per_second() > 0.0);
+            let bare = on_two_threads(bare::two_phase_commit(load)).unwrap();
+            assert!(bare.per_second() > 0.0);
+        }
+    }
+
+    #[test]
+    fn many_commits_share_a_forced_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let setting = Setting {
+            work: Work::Protocol,
+            durable: true,
+            judged: false,
+        };
+        let ran = on_two_threads(cluster::run(setting, load(256), folder.path())).unwrap();
+        let shared = |syncs: u64, logs: u64| ran.commits * logs / syncs;
+        let (coordinator, site) = (shared(ran.coordinator_syncs, 1), shared(ran.site_syncs, 2));
+        assert!(
+            coordinator >= 20 && site >= 20,
+            "{coordinator} and {site} commits for each forced write"
+        );
+    }
+}
