@@ -10,7 +10,7 @@ use coco::client::{Client, ClientError, ClientOptions, Commit, OperationReply, T
 use coco::service::net::Connector;
 use coco::service::site::{Operation as Wire, Range};
 use fastrand::Rng;
-use participant::{KeyRange, Operation, TxnName, Value};
+use participant::{Key, KeyRange, Operation, TxnName, Value};
 use simulator::faults::lives::site_name;
 use simulator::faults::{Action, Attempt, Script, Told};
 
@@ -138,6 +138,7 @@ impl Worker {
                 began_at,
                 heard_at: None,
                 sum: script.audit.then_some(0),
+                seen: Vec::new(),
             };
             let again = self.attempt(client, txn, script, &mut attempt).await;
             self.says(&format!("{:?} told {:?}", attempt.name, attempt.told));
@@ -223,12 +224,23 @@ impl Worker {
         let operation = match action {
             Action::Do(operation) => operation.clone(),
             Action::ReadAdd(key, by) => {
-                let read = execute(txn, site, &Operation::Get(key.clone())).await?;
-                let sum = sum(&read) + by;
-                Operation::Put(key.clone(), value(sum))
+                let read = read(txn, site, key, attempt).await?;
+                Operation::Put(key.clone(), value(number_of(read.as_deref()) + by))
             }
+            Action::Append(key, element) => {
+                let read = read(txn, site, key, attempt).await?;
+                let before = read.as_deref().unwrap_or_default();
+                let longer = [before, &element.to_le_bytes()].concat();
+                Operation::Put(key.clone(), longer.into())
+            }
+            Action::SetIfNoneIsSet(_) if has_seen_one(attempt) => return Ok(()),
+            Action::SetIfNoneIsSet(key) => Operation::Put(key.clone(), value(1)),
         };
         let replies = execute(txn, site, &operation).await?;
+        if let (Operation::Get(key), [OperationReply::Value(value)]) = (&operation, &replies[..]) {
+            let value = value.as_deref().map(Arc::from);
+            attempt.seen.push((site, key.clone(), value));
+        }
         if let Some(total) = &mut attempt.sum {
             *total += sum(&replies);
         }
@@ -349,6 +361,31 @@ fn wire_of(operation: &Operation) -> Wire {
 }
 
 /// The sum of the numbers that were read.
+async fn read(
+    txn: &mut Transaction,
+    site: usize,
+    key: &Key,
+    attempt: &mut Attempt,
+) -> Result<Option<Value>, ClientError> {
+    let replies = execute(txn, site, &Operation::Get(key.clone())).await?;
+    let value = replies.into_iter().find_map(|reply| match reply {
+        OperationReply::Value(value) => value.map(Value::from),
+        OperationReply::Rows(_) | OperationReply::Done => None,
+    });
+    attempt.seen.push((site, key.clone(), value.clone()));
+    Ok(value)
+}
+
+/// Whether a switch is set, as far as the transaction has looked.
+fn has_seen_one(attempt: &Attempt) -> bool {
+    let mut seen = attempt.seen.iter();
+    seen.any(|(_, _, value)| number_of(value.as_deref()) == 1)
+}
+
+fn number_of(value: Option<&[u8]>) -> i64 {
+    value.map_or(0, number)
+}
+
 fn sum(replies: &[OperationReply]) -> i64 {
     let one = |reply: &OperationReply| match reply {
         OperationReply::Value(value) => value.as_deref().map_or(0, number),

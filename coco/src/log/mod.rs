@@ -9,6 +9,7 @@
 //! the order; (L3) after a restart the records are a prefix of what was appended; (L4) after the first
 //! failed write or sync nothing is durable any more: every later append fails.
 
+pub mod checkpoint;
 #[cfg(feature = "file-log")]
 mod file;
 mod memory;

@@ -2,7 +2,6 @@
 //!
 //! Remote calls and links only pass on what arrives; one driver task owns the state machine.
 
-mod checkpoint;
 mod driver;
 mod embedded;
 mod metrics;
@@ -29,7 +28,6 @@ use self::driver::{Driver, Input, LinkId, NotBegun};
 pub use self::embedded::{Embedded, EmbeddedError};
 pub use self::metrics::{CoordinatorMetrics, cause_name};
 
-use self::checkpoint::Checkpoints;
 pub use self::peer::PeerError;
 use self::queue::DownFrames;
 use super::audit::Audit;
@@ -45,6 +43,7 @@ use super::net::{Connector, Listener};
 use super::security::Credentials;
 use super::transport::serve;
 use super::wire;
+use crate::log::checkpoint::{self, Checkpoints};
 use crate::log::{Log, Record, RecordError};
 use crate::protocol::{
     AbortCause, CommitAnswer, CoordinatorConfig, CoordinatorId, CoordinatorStats, Incarnation,

@@ -86,6 +86,11 @@ impl SimStorage {
         images.fails_at = Some(images.writes + count);
     }
 
+    /// No write or persist is told to fail any more.
+    pub fn mend(&self) {
+        self.images.lock().fails_at = None;
+    }
+
     /// Every read fails from now on.
     pub fn fail_reads(&self) {
         self.images.lock().reads_fail = true;

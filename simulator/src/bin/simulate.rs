@@ -199,7 +199,11 @@ fn report(arguments: &Arguments, total: &Total, took: Duration) {
                 "failed_logs": counts.failed_logs, "failed_starts": counts.starts_failed,
                 "bit_flips": counts.flips, "bit_flips_refused": counts.flips_detected,
                 "late_repetitions": counts.repeated, "commits": counts.commits,
-                "aborts": counts.aborts, "unknown": counts.unknown, "failed": failed,
+                "aborts": counts.aborts, "unknown": counts.unknown, "judged": counts.judged,
+                "dependent_votes": counts.dependent_votes,
+                "site_checkpoints": counts.site_checkpoints,
+                "coordinator_checkpoints": counts.coordinator_checkpoints,
+                "lost_batches": counts.batches_lost, "failed": failed,
             })
         );
         return;
@@ -224,6 +228,17 @@ fn report(arguments: &Arguments, total: &Total, took: Duration) {
         counts.flips,
         counts.flips_detected,
         counts.flips - counts.flips_detected
+    );
+    println!(
+        "{} checkpoints of sites, {} of coordinators; {} batches of stores lost by crashes; {} dependent votes",
+        counts.site_checkpoints,
+        counts.coordinator_checkpoints,
+        counts.batches_lost,
+        counts.dependent_votes
+    );
+    println!(
+        "{} transactions committed and judged by the checker",
+        counts.judged
     );
     println!(
         "clients were told: {} commits, {} aborts, {} unknown",

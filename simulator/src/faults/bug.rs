@@ -1,20 +1,14 @@
-//! Known bugs, planted around the real code: wrappers of a site's log and engine, and switches in the
-//! simulated shells. None of them is in the code that runs in production; they show what the checks find.
+//! Known bugs, planted around the real code: wrappers of a site's log here, of its engine and store in `tap`, and
+//! switches in the simulated shells. None of them is in the code that runs in production; they show what the checks find.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use co_core::{Gtid, Priority, Stamp, Statistics};
 use coco::log::{Done, Log, Lsn, ManualLog};
 use coco::protocol::Decision as Decided;
 use participant::site::SiteRecord;
-use participant::{
-    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Key, KeyRange, OnBallot, Operation,
-    OperationError, Participant, Prepared, Recorder, Reply, TxnName, Value,
-};
-
-use super::history::Stamps;
+use participant::{Change, Prepared};
 
 /// A bug that can be planted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -57,11 +51,27 @@ pub enum Bug {
     SyncFailureIgnored,
     /// The folder of a log is never synced.
     FolderNotSynced,
+    /// A site's YES does not say what it depends on, and its commit is applied before that is decided.
+    DependenciesHidden,
+    /// The coordinator takes a YES that depends on others for an ordinary one.
+    DependenciesIgnored,
+    /// A site that starts again has forgotten what the votes in its log depend on.
+    DependencyForgotten,
+    /// A site's checkpoint lacks the transactions in doubt.
+    UndecidedCut,
+    /// A coordinator's checkpoint lacks the commits that are not acknowledged.
+    UndeliveredCut,
+    /// The store gets a commit before the log holds its record.
+    StoreBeforeLog,
+    /// Replay does not ask which commits the store has.
+    OrdinalIgnored,
+    /// The log is cut although the store was not made durable.
+    PersistIgnored,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 27] = [
         Self::ReadMarksForgotten,
         Self::YesBeforeForce,
         Self::AckBeforeForce,
@@ -81,6 +91,14 @@ impl Bug {
         Self::StampOfOwnVote,
         Self::SyncFailureIgnored,
         Self::FolderNotSynced,
+        Self::DependenciesHidden,
+        Self::DependenciesIgnored,
+        Self::DependencyForgotten,
+        Self::UndecidedCut,
+        Self::UndeliveredCut,
+        Self::StoreBeforeLog,
+        Self::OrdinalIgnored,
+        Self::PersistIgnored,
     ];
 
     /// Its name on the command line.
@@ -106,6 +124,14 @@ impl Bug {
             Self::StampOfOwnVote => "stamp-of-own-vote",
             Self::SyncFailureIgnored => "sync-failure-ignored",
             Self::FolderNotSynced => "folder-not-synced",
+            Self::DependenciesHidden => "dependencies-hidden",
+            Self::DependenciesIgnored => "dependencies-ignored",
+            Self::DependencyForgotten => "dependency-forgotten",
+            Self::UndecidedCut => "undecided-cut",
+            Self::UndeliveredCut => "undelivered-cut",
+            Self::StoreBeforeLog => "store-before-log",
+            Self::OrdinalIgnored => "ordinal-ignored",
+            Self::PersistIgnored => "persist-ignored",
         }
     }
 }
@@ -145,12 +171,18 @@ pub(crate) struct SiteLog {
     pub(crate) bug: Option<Bug>,
     /// A record that the bug holds back.
     held: Mutex<Option<(Vec<u8>, Option<Done>)>>,
+    /// What the bug puts in the place of the transactions in doubt of a checkpoint: the record and how often.
+    instead: Mutex<(Vec<u8>, u32)>,
 }
 
 impl SiteLog {
     pub(crate) fn new(log: Arc<ManualLog>, bug: Option<Bug>) -> Self {
-        let held = Mutex::default();
-        Self { log, bug, held }
+        Self {
+            log,
+            bug,
+            held: Mutex::default(),
+            instead: Mutex::default(),
+        }
     }
 
     /// Writes what the bug has held back.
@@ -161,6 +193,37 @@ impl SiteLog {
             Some((record, Some(done))) => self.log.append(&record, done),
             Some((record, None)) => self.log.append_lazy(&record),
             None => {}
+        }
+    }
+
+    /// A checkpoint that has nobody in doubt. Its records are as many as ever, because their number tells the site
+    /// where the checkpoint begins.
+    fn without_doubts(&self, record: &[u8]) -> Vec<u8> {
+        let mut instead = self.instead.lock().unwrap_or_else(PoisonError::into_inner);
+        match SiteRecord::decode(record) {
+            Ok(SiteRecord::Checkpoint {
+                incarnation,
+                clock,
+                ordinal,
+                in_doubt,
+                outcomes,
+            }) => {
+                let life = SiteRecord::Life { incarnation, clock };
+                *instead = (life.encode(), in_doubt);
+                let none = SiteRecord::Checkpoint {
+                    incarnation,
+                    clock,
+                    ordinal,
+                    in_doubt: 0,
+                    outcomes,
+                };
+                none.encode()
+            }
+            Ok(SiteRecord::Prepared { .. }) if instead.1 > 0 => {
+                instead.1 -= 1;
+                instead.0.clone()
+            }
+            Ok(_) | Err(_) => record.to_vec(),
         }
     }
 
@@ -227,6 +290,10 @@ impl Log for SiteLog {
             self.log.append(&record.encode(), done);
             return;
         }
+        if self.bug == Some(Bug::UndecidedCut) {
+            self.log.append(&self.without_doubts(record), done);
+            return;
+        }
         self.log.append(record, done);
     }
 
@@ -235,6 +302,10 @@ impl Log for SiteLog {
     }
 
     fn append_lazy(&self, record: &[u8]) {
+        if self.bug == Some(Bug::UndecidedCut) {
+            self.log.append_lazy(&self.without_doubts(record));
+            return;
+        }
         self.log.append_lazy(record);
     }
 }
@@ -248,7 +319,35 @@ pub(crate) fn records_read(bug: Option<Bug>, records: Vec<Vec<u8>>) -> Vec<Vec<u
             records.pop();
             records
         }
+        Some(Bug::DependencyForgotten) => records.into_iter().map(independent).collect(),
         _ => records,
+    }
+}
+
+/// The record without what a vote depends on.
+fn independent(bytes: Vec<u8>) -> Vec<u8> {
+    match SiteRecord::decode(&bytes) {
+        Ok(SiteRecord::Prepared {
+            gtid,
+            priority,
+            stamp,
+            read_only,
+            prepared,
+            ..
+        }) => {
+            let (after, if_committed) = (Vec::new(), Vec::new());
+            let record = SiteRecord::Prepared {
+                gtid,
+                priority,
+                stamp,
+                read_only,
+                prepared,
+                after,
+                if_committed,
+            };
+            record.encode()
+        }
+        Ok(_) | Err(_) => bytes,
     }
 }
 
@@ -276,108 +375,4 @@ fn twice(records: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 
 const fn is_increment(change: &Change) -> bool {
     matches!(change, Change::Increment(..))
-}
-
-/// An engine that is listened to, perhaps with a bug around it.
-pub(crate) struct Tap {
-    pub(crate) engine: Arc<dyn Participant>,
-    /// The stamps of its votes.
-    pub(crate) stamps: Stamps,
-    /// Transactions that the bug ends after their votes.
-    pub(crate) ends_early: Arc<Mutex<Vec<(TxnName, Stamp)>>>,
-    pub(crate) bug: Option<Bug>,
-}
-
-impl Participant for Tap {
-    fn engine(&self) -> &'static str {
-        self.engine.engine()
-    }
-
-    fn begin(&self, begin: Begin) -> Result<(), OperationError> {
-        self.engine.begin(begin)
-    }
-
-    fn execute<'a>(
-        &'a self,
-        name: TxnName,
-        operation: &'a Operation,
-    ) -> BoxFuture<'a, Result<Reply, OperationError>> {
-        self.engine.execute(name, operation)
-    }
-
-    fn prepare(&self, name: TxnName, on_ballot: OnBallot) {
-        let stamps = Arc::clone(&self.stamps);
-        let forgets = self.bug == Some(Bug::ReadOnlyForgotten);
-        let ends_early = forgets.then(|| Arc::clone(&self.ends_early));
-        let on_ballot: OnBallot = Box::new(move |ballot| {
-            if let &Ballot::Yes {
-                stamp, read_only, ..
-            } = &ballot
-            {
-                let mut known = stamps.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(name, stamp);
-                if let (Some(ends_early), true, TxnName::Global(_)) = (ends_early, read_only, name)
-                {
-                    let mut list = ends_early.lock().unwrap_or_else(PoisonError::into_inner);
-                    list.push((name, stamp));
-                }
-            }
-            on_ballot(ballot);
-        });
-        self.engine.prepare(name, on_ballot);
-    }
-
-    fn prepared(&self, name: TxnName) -> Option<Prepared> {
-        self.engine.prepared(name)
-    }
-
-    fn decide(&self, name: TxnName, decision: Decision) -> Result<(), OperationError> {
-        let own = || {
-            let stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-            stamps.get(&name).copied()
-        };
-        match (self.bug, decision) {
-            (Some(Bug::StampOfOwnVote), Decision::Commit(stamp)) => {
-                let stamp = own().unwrap_or(stamp);
-                self.engine.decide(name, Decision::Commit(stamp))
-            }
-            _ => self.engine.decide(name, decision),
-        }
-    }
-
-    fn query<'a>(
-        &'a self,
-        stamp: Stamp,
-        range: &'a KeyRange,
-    ) -> BoxFuture<'a, Result<Vec<(Key, Value)>, OperationError>> {
-        self.engine.query(stamp, range)
-    }
-
-    fn blocked(&self) -> Vec<Blocked> {
-        self.engine.blocked()
-    }
-
-    fn recover(&self, gtid: Gtid, priority: Priority, stamp: Stamp, prepared: Prepared) {
-        self.engine.recover(gtid, priority, stamp, prepared);
-    }
-
-    fn restore(&self, stamp: Stamp, changes: Vec<Change>) {
-        self.engine.restore(stamp, changes);
-    }
-
-    fn stored(&self) -> &dyn participant::engine::Stored {
-        self.engine.stored()
-    }
-
-    fn in_flight(&self) -> usize {
-        self.engine.in_flight()
-    }
-
-    fn statistics(&self) -> Statistics {
-        self.engine.statistics()
-    }
-
-    fn recorder(&self) -> &Recorder {
-        self.engine.recorder()
-    }
 }

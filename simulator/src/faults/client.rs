@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use co_core::{Gtid, Priority};
 use coco::protocol::CommitAnswer;
 use fastrand::Rng;
-use participant::{Operation, Reply, TxnName, Value};
+use participant::{Key, Operation, Reply, TxnName, Value};
 
 use super::plan::{ClientPlan, MS};
 use super::workload::Action;
@@ -40,6 +40,8 @@ pub struct Attempt {
     pub heard_at: Option<u64>,
     /// What an audit has added up so far.
     pub sum: Option<i64>,
+    /// What single reads have seen, in order.
+    pub seen: Vec<(usize, Key, Option<Value>)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +97,13 @@ impl Client {
     pub(crate) fn text(&self) -> String {
         let name = self.history.last().map(|attempt| attempt.name);
         format!("{:?} {name:?} at step {}", self.state, self.step)
+    }
+
+    /// Whether a switch is set, as far as the transaction has looked.
+    fn has_seen_one(&self) -> bool {
+        let seen = self.history.iter().next_back().map(|it| &it.seen);
+        let one = |(_, _, value): &(usize, Key, Option<Value>)| number(value.as_ref()) == 1;
+        seen.is_some_and(|seen| seen.iter().any(one))
     }
 
     fn attempt(&mut self) -> &mut Attempt {
@@ -210,6 +219,7 @@ impl World {
             began_at,
             heard_at: None,
             sum,
+            seen: Vec::new(),
         });
         it.tries = 0;
         self.go_on(client);
@@ -229,8 +239,16 @@ impl World {
         };
         let operation = match (action, it.second.clone()) {
             (Action::Do(operation), _) => operation,
-            (Action::ReadAdd(key, _), None) => Operation::Get(key),
-            (Action::ReadAdd(key, _), Some(value)) => Operation::Put(key, value),
+            (Action::ReadAdd(key, _) | Action::Append(key, _), None) => Operation::Get(key),
+            (Action::ReadAdd(key, _) | Action::Append(key, _), Some(value)) => {
+                Operation::Put(key, value)
+            }
+            (Action::SetIfNoneIsSet(_), _) if it.has_seen_one() => {
+                it.step += 1;
+                self.pause_for(client, State::Thinking, 0);
+                return;
+            }
+            (Action::SetIfNoneIsSet(key), _) => Operation::Put(key, crate::program::number(1)),
         };
         it.state = State::Working;
         let priority = it.begun_as;
@@ -295,6 +313,13 @@ impl World {
             };
             it.attempt().sum = Some(sum + read);
         }
+        if let Reply::Value(value) = reply
+            && let Action::Do(Operation::Get(key))
+            | Action::ReadAdd(key, _)
+            | Action::Append(key, _) = &action
+        {
+            it.attempt().seen.push((site, key.clone(), value.clone()));
+        }
         match (action, reply) {
             (Action::ReadAdd(_, by), Reply::Value(value)) if it.second.is_none() => {
                 let sum = number(value.as_ref()) + by;
@@ -302,10 +327,20 @@ impl World {
                 self.go_on(client);
                 return;
             }
-            (Action::ReadAdd(key, _), _) => {
+            (Action::Append(_, element), Reply::Value(value)) if it.second.is_none() => {
+                let before = value.as_deref().unwrap_or_default();
+                it.second = Some([before, &element.to_le_bytes()].concat().into());
+                self.go_on(client);
+                return;
+            }
+            (Action::ReadAdd(key, _) | Action::Append(key, _), _) => {
                 if let Some(value) = it.second.take() {
                     it.attempt().done.push((site, Operation::Put(key, value)));
                 }
+            }
+            (Action::SetIfNoneIsSet(key), _) => {
+                let set = Operation::Put(key, crate::program::number(1));
+                it.attempt().done.push((site, set));
             }
             (Action::Do(operation), _) => it.attempt().done.push((site, operation)),
         }
@@ -320,6 +355,7 @@ impl World {
         it.state = State::Ending;
         let to = it.plan.coordinator;
         let races = commit && it.plan.races;
+        let dependent = it.plan.dependent;
         let attempt = it.attempt();
         let sites: Vec<usize> = attempt.sites.iter().copied().collect();
         match attempt.name {
@@ -328,6 +364,7 @@ impl World {
                     gtid,
                     sites,
                     commit,
+                    dependent,
                 };
                 self.ask(client, to, request);
                 if races {
@@ -352,6 +389,7 @@ impl World {
             gtid,
             sites,
             commit: false,
+            dependent: false,
         };
         if let Some(span) = self.client_delay(client) {
             let from = Caller { client, request };
@@ -413,6 +451,7 @@ impl World {
                 gtid,
                 sites,
                 commit: false,
+                dependent: false,
             };
             self.ask(client, to, request);
         }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use co_core::Gtid;
-use coco::log::{Log, ManualLog, Record};
+use coco::log::checkpoint::{Checkpoints, live};
+use coco::log::{Log, Lsn, ManualLog, Record};
 use coco::protocol::{
     AbortCause, Ballot, CallerId, CommitAnswer, Coordinator, CoordinatorConfig, CoordinatorEffect,
-    CoordinatorId, Decision, Incarnation, PeerMessage, SiteName, Time, ToCoordinator,
+    CoordinatorId, Decision, Dependencies, Incarnation, PeerMessage, SiteName, Time, ToCoordinator,
     ToParticipant, Token, TransactionState,
 };
 
@@ -35,9 +36,21 @@ pub(crate) struct Life {
     pub(crate) log: Arc<ManualLog>,
     /// By process, the connection from it that counts.
     pub(crate) linked: Vec<Option<u64>>,
-    written: Arc<Mutex<Vec<Option<Token>>>>,
+    written: Arc<Mutex<Vec<Written>>>,
+    checkpoints: Checkpoints,
+    /// Commits on their way to the disk.
+    forcing: BTreeMap<Token, Record>,
     callers: BTreeMap<CallerId, (Caller, Gtid)>,
     next_caller: u64,
+}
+
+/// What became of a forced append.
+#[derive(Clone, Copy)]
+enum Written {
+    Record(Token),
+    /// A checkpoint that begins here.
+    Checkpoint(Lsn),
+    Failed,
 }
 
 impl CoordinatorProcess {
@@ -112,8 +125,11 @@ impl World {
         log: Arc<ManualLog>,
         records: &[Vec<u8>],
     ) {
+        let every = self.plan.coordinator_checkpoints.unwrap_or(u64::MAX);
+        let checkpoints = Checkpoints::new(every, records);
+        let decoded = live(records).into_iter();
         let decoded: Result<Vec<Record>, _> =
-            records.iter().map(|bytes| Record::decode(bytes)).collect();
+            decoded.map(|(_, bytes)| Record::decode(bytes)).collect();
         let mut effects = Vec::new();
         let machine = decoded
             .map_err(|error| error.to_string())
@@ -135,6 +151,8 @@ impl World {
             log,
             linked: vec![None; self.plan.processes()],
             written: Arc::default(),
+            checkpoints,
+            forcing: BTreeMap::new(),
             callers: BTreeMap::new(),
             next_caller: 0,
         });
@@ -194,6 +212,7 @@ impl World {
                 gtid,
                 sites,
                 commit,
+                dependent,
             } => {
                 let Some(life) = &mut self.coordinators[index].life else {
                     return;
@@ -202,10 +221,10 @@ impl World {
                 let caller = CallerId(life.next_caller);
                 life.callers.insert(caller, (from, gtid));
                 let names: Vec<SiteName> = sites.into_iter().map(site_name).collect();
-                let how = if commit {
-                    Coordinator::handle_commit
-                } else {
-                    Coordinator::handle_rollback
+                let how = match (commit, dependent) {
+                    (true, false) => Coordinator::handle_commit,
+                    (true, true) => Coordinator::handle_commit_dependent,
+                    (false, _) => Coordinator::handle_rollback,
                 };
                 self.on_machine(index, |machine, now, out| {
                     how(machine, now, caller, gtid, &names, out);
@@ -287,9 +306,11 @@ impl World {
                     Ballot::Yes {
                         incarnation,
                         read_only,
+                        depends,
                         ..
                     },
             } => {
+                self.counts.dependent_votes += u64::from(!depends.is_empty());
                 process.votes.insert((*gtid, site), *incarnation);
                 if *read_only {
                     process.read_only.insert((*gtid, site));
@@ -306,7 +327,7 @@ impl World {
     /// No commit rests on a vote of a life that its site has left since, as far as the coordinator was told.
     fn check_votes(&mut self, index: usize, gtid: Gtid, sites: &[SiteName]) {
         let process = &self.coordinators[index];
-        let stale = (0..self.plan.engines.len()).find(|site| {
+        let stale = (0..self.plan.sites.len()).find(|site| {
             let voted = process.votes.get(&(gtid, *site));
             sites.contains(&site_name(*site)) && voted != process.announced.get(site)
         });
@@ -347,6 +368,27 @@ impl World {
                     },
                 }
             }
+            (
+                Some(Bug::DependenciesIgnored),
+                ToCoordinator::Vote {
+                    gtid,
+                    ballot:
+                        Ballot::Yes {
+                            stamp,
+                            incarnation,
+                            read_only,
+                            ..
+                        },
+                },
+            ) => ToCoordinator::Vote {
+                gtid: *gtid,
+                ballot: Ballot::Yes {
+                    stamp: *stamp,
+                    incarnation: *incarnation,
+                    read_only: *read_only,
+                    depends: Dependencies::default(),
+                },
+            },
             _ => message.clone(),
         }
     }
@@ -354,7 +396,7 @@ impl World {
     /// Acknowledgements that a bug makes up.
     fn forged_acks(&self, site: usize, message: &ToCoordinator) -> Vec<(SiteName, Gtid)> {
         if let (Some(Bug::FirstAckForAll), ToCoordinator::Ack { gtid }) = (self.plan.bug, message) {
-            let others = (0..self.plan.engines.len()).filter(|other| *other != site);
+            let others = (0..self.plan.sites.len()).filter(|other| *other != site);
             return others.map(|other| (site_name(other), *gtid)).collect();
         }
         Vec::new()
@@ -460,18 +502,15 @@ impl World {
             let Some(life) = &self.coordinators[index].life else {
                 return;
             };
-            let written: Vec<Option<Token>> = {
+            let written: Vec<Written> = {
                 let mut queue = life.written.lock().unwrap_or_else(PoisonError::into_inner);
                 queue.drain(..).collect()
             };
             if written.is_empty() {
                 break;
             }
-            for token in written {
-                self.on_machine(index, |machine, now, out| match token {
-                    Some(token) => machine.handle_durable(now, token, out),
-                    None => machine.handle_log_failed(now, out),
-                });
+            for written in written {
+                self.written(index, written);
             }
         }
         let Some(life) = &self.coordinators[index].life else {
@@ -484,18 +523,67 @@ impl World {
         self.tick_when(proc, deadline);
     }
 
+    fn written(&mut self, index: usize, written: Written) {
+        let Some(life) = &mut self.coordinators[index].life else {
+            return;
+        };
+        match written {
+            Written::Record(token) => {
+                life.forcing.remove(&token);
+                self.on_machine(index, |machine, now, out| {
+                    machine.handle_durable(now, token, out);
+                });
+            }
+            Written::Checkpoint(first) => {
+                life.checkpoints.ended();
+                // A log that cannot be cut is whole.
+                if life.log.cut_before(first).is_ok() {
+                    self.counts.coordinator_checkpoints += 1;
+                }
+            }
+            Written::Failed => self.on_machine(index, |machine, now, out| {
+                machine.handle_log_failed(now, out);
+            }),
+        }
+    }
+
+    /// Appends what still counts, so that what was before can be cut; a commit on its way to the disk too.
+    fn checkpoint_if_due(&mut self, index: usize) {
+        let forgets = self.plan.bug == Some(Bug::UndeliveredCut);
+        let Some(life) = &mut self.coordinators[index].life else {
+            return;
+        };
+        let works = life.machine.is_serving() && !life.log.has_failed();
+        if !works || !life.checkpoints.is_due() {
+            return;
+        }
+        let mut records = life.machine.live_records();
+        records.extend(life.forcing.values().cloned());
+        if forgets {
+            records.retain(|record| matches!(record, Record::Epoch { .. }));
+        }
+        let written = Arc::clone(&life.written);
+        life.checkpoints
+            .append(&*life.log, &records, move |result| {
+                let mut queue = written.lock().unwrap_or_else(PoisonError::into_inner);
+                queue.push(result.map_or(Written::Failed, Written::Checkpoint));
+            });
+    }
+
     fn perform(&mut self, index: usize, effects: Vec<CoordinatorEffect>) {
         let forged = self.unacknowledged(index, &effects);
         for effect in effects {
             match effect {
                 CoordinatorEffect::Append { record, token } => self.append(index, &record, token),
                 CoordinatorEffect::AppendLazy { record } => {
-                    if let Some(life) = &self.coordinators[index].life {
-                        life.log.append_lazy(&record.encode());
+                    if let Some(life) = &mut self.coordinators[index].life {
+                        let bytes = record.encode();
+                        life.checkpoints.count(&bytes);
+                        life.log.append_lazy(&bytes);
                     }
                 }
                 CoordinatorEffect::Send { to, message } => {
-                    let site = (0..self.plan.engines.len()).find(|site| site_name(*site) == to);
+                    let site = (0..self.plan.sites.len()).find(|site| site_name(*site) == to);
                     if let Some(site) = site {
                         let link = self.link_of(site, index);
                         self.send(link, Wire::Down(message));
@@ -516,6 +604,7 @@ impl World {
                 CoordinatorEffect::Note(_) => self.counts.notes += 1,
             }
         }
+        self.checkpoint_if_due(index);
         for (site, gtid) in forged {
             let name = site_name(site);
             self.on_machine(index, |machine, now, out| {
@@ -556,19 +645,26 @@ impl World {
                 | (Some(Bug::EpochBeforeForce), Record::Epoch { .. })
         );
         let written = Arc::clone(&life.written);
-        let done = move |result: Result<_, _>| {
+        let done = move |is_written: bool| {
             let mut queue = written.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.push(result.ok().map(|_lsn| token));
+            queue.push(if is_written {
+                Written::Record(token)
+            } else {
+                Written::Failed
+            });
         };
+        let bytes = record.encode();
+        life.checkpoints.count(&bytes);
         if too_early {
-            life.log.append_lazy(&record.encode());
-            done(Ok::<_, ()>(()));
+            life.log.append_lazy(&bytes);
+            done(true);
             return;
         }
-        life.log.append(
-            &record.encode(),
-            Box::new(move |result| done(result.map_err(|_poisoned| ()).map(|_lsn| ()))),
-        );
+        if matches!(record, Record::Commit { .. }) {
+            life.forcing.insert(token, record.clone());
+        }
+        life.log
+            .append(&bytes, Box::new(move |result| done(result.is_ok())));
         if let (Some(Bug::AnswerBeforeForce), &Record::Commit { gtid, stamp, .. }) =
             (self.plan.bug, record)
         {

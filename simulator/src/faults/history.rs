@@ -6,6 +6,7 @@
 //! every key in their range.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use checker::{
@@ -28,55 +29,125 @@ pub(crate) enum Installer {
     Local(Stamp),
 }
 
-/// What a life installs from its log before it does anything: by version, from 1.
+/// What a life finds installed before it does anything, by version.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Replay {
-    installs: Vec<(Installer, Vec<Change>)>,
+    installs: BTreeMap<u64, Install>,
+}
+
+/// One version: whose it is, and which keys it installs or deletes.
+#[derive(Clone, Debug)]
+struct Install {
+    by: Installer,
+    keys: Vec<(Vec<u8>, bool)>,
 }
 
 impl Replay {
-    /// Goes by the meaning of the records alone, apart from the code that replays them.
-    pub(crate) fn of(records: &[Vec<u8>]) -> Self {
+    /// What the log says, by the meaning of its records alone, apart from the code that replays them. What a
+    /// checkpoint has cut off, the life before knows: it was durable then, so its numbers stand.
+    ///
+    /// # Errors
+    /// A version that nobody has installed.
+    pub(crate) fn of(records: &[Vec<u8>], before: Option<&LifeHistory>) -> Result<Self, String> {
         let mut prepared = BTreeMap::new();
         let mut replay = Self::default();
+        // The first version of which the log can tell; all before it are cut off.
+        let mut first = None;
+        let mut named = BTreeMap::new();
         for bytes in records {
-            match SiteRecord::decode(bytes) {
+            let (by, changes, ordinal) = match SiteRecord::decode(bytes) {
                 Ok(SiteRecord::Prepared {
                     gtid, prepared: it, ..
                 }) => {
                     prepared.insert(gtid, it.changes);
+                    continue;
+                }
+                Ok(SiteRecord::Checkpoint { ordinal, .. }) => {
+                    first.get_or_insert(ordinal + 1);
+                    continue;
                 }
                 Ok(SiteRecord::Decision {
                     gtid,
                     decision: Decision::Commit { .. },
+                    ordinal,
+                }) => (Installer::Global(gtid), prepared.remove(&gtid), ordinal),
+                Ok(SiteRecord::OnePhase {
+                    gtid,
+                    changes,
+                    ordinal,
                     ..
-                }) => {
-                    let changes = prepared.remove(&gtid).unwrap_or_default();
-                    replay.install(Installer::Global(gtid), changes);
-                }
-                Ok(SiteRecord::OnePhase { gtid, changes, .. }) => {
-                    replay.install(Installer::Global(gtid), changes);
-                }
-                Ok(SiteRecord::Local { stamp, changes, .. }) => {
-                    replay.install(Installer::Local(stamp), changes);
-                }
-                // The simulated sites write no checkpoints, and nobody writes markers any more.
+                }) => (Installer::Global(gtid), Some(changes), ordinal),
+                Ok(SiteRecord::Local {
+                    stamp,
+                    changes,
+                    ordinal,
+                }) => (Installer::Local(stamp), Some(changes), ordinal),
+                // Nobody writes markers any more.
                 Ok(
                     SiteRecord::Life { .. }
                     | SiteRecord::Decision { .. }
-                    | SiteRecord::Applied { .. }
-                    | SiteRecord::Checkpoint { .. },
+                    | SiteRecord::Applied { .. },
                 )
-                | Err(_) => {}
+                | Err(_) => continue,
+            };
+            if ordinal == 0 {
+                continue;
+            }
+            first.get_or_insert(ordinal);
+            match changes {
+                Some(changes) => replay.install(ordinal, by, &changes),
+                // Its vote is cut off.
+                None => drop(named.insert(ordinal, by)),
             }
         }
-        replay
+        let cut = 1..first.unwrap_or(1);
+        if !cut.is_empty() || !named.is_empty() {
+            replay.recall(cut, named, before)?;
+        }
+        let numbered = replay.installs.keys().copied().eq(1..=replay.newest());
+        if !numbered {
+            return Err("the log leaves out a version".to_owned());
+        }
+        Ok(replay)
     }
 
-    fn install(&mut self, installer: Installer, changes: Vec<Change>) {
-        if !changes.is_empty() {
-            self.installs.push((installer, changes));
+    /// Takes from the life before what the log does not tell any more: these versions, and what these versions of
+    /// known installers are.
+    fn recall(
+        &mut self,
+        cut: Range<u64>,
+        named: BTreeMap<u64, Installer>,
+        before: Option<&LifeHistory>,
+    ) -> Result<(), String> {
+        let before = before.ok_or("the log of a first life is cut")?;
+        let known = before.installs(before.records.as_ref().map_err(Clone::clone)?);
+        for version in cut.chain(named.keys().copied()) {
+            let Some(install) = known.get(&version) else {
+                return Err(format!("version {version} was cut off and nobody knows it"));
+            };
+            if named.get(&version).is_some_and(|by| *by != install.by) {
+                return Err(format!(
+                    "version {version} was {:?} before its vote was cut off, and is {:?}",
+                    install.by, named[&version]
+                ));
+            }
+            self.installs.insert(version, install.clone());
         }
+        Ok(())
+    }
+
+    fn newest(&self) -> u64 {
+        let last = self.installs.last_key_value();
+        last.map_or(0, |(version, _)| *version)
+    }
+
+    fn install(&mut self, version: u64, by: Installer, changes: &[Change]) {
+        let keys = changes.iter().map(|change| {
+            let deletes = matches!(change, Change::Delete(_));
+            (change.key().to_vec(), deletes)
+        });
+        let keys = keys.collect();
+        self.installs.insert(version, Install { by, keys });
     }
 }
 
@@ -117,27 +188,31 @@ impl LifeHistory {
     }
 
     /// What each version of this life is.
-    fn versions(&self, records: &[Record]) -> Versions {
-        let mut versions = Versions::default();
-        for (seq, (installer, changes)) in (1..).zip(&self.replay.installs) {
-            versions.installers.insert(seq, *installer);
-            for change in changes {
-                let deletes = matches!(change, Change::Delete(_));
-                versions.add(change.key(), seq, deletes);
-            }
-        }
+    fn installs(&self, records: &[Record]) -> BTreeMap<u64, Install> {
+        let mut installs = self.replay.installs.clone();
         for record in records {
             if let Record::Committed(committed) = record
                 && let Some(seq) = committed.seq
                 && !is_restored(committed.txn)
-                && let Some(installer) = self.installer(committed.txn, committed.stamp)
+                && let Some(by) = self.installer(committed.txn, committed.stamp)
             {
-                versions.installers.insert(seq.0, installer);
-                for op in &committed.ops {
-                    if let Some(key) = op.installs() {
-                        versions.add(key.as_bytes(), seq.0, matches!(op, Op::Delete { .. }));
-                    }
-                }
+                let keys = committed.ops.iter().filter_map(|op| {
+                    let key = op.installs()?.as_bytes().to_vec();
+                    Some((key, matches!(op, Op::Delete { .. })))
+                });
+                let keys = keys.collect();
+                installs.insert(seq.0, Install { by, keys });
+            }
+        }
+        installs
+    }
+
+    fn versions(&self, records: &[Record]) -> Versions {
+        let mut versions = Versions::default();
+        for (seq, install) in self.installs(records) {
+            versions.installers.insert(seq, install.by);
+            for (key, deletes) in install.keys {
+                versions.keys.entry(key).or_default().insert(seq, deletes);
             }
         }
         versions
@@ -157,13 +232,6 @@ struct Versions {
 }
 
 impl Versions {
-    fn add(&mut self, key: &[u8], seq: u64, deletes: bool) {
-        self.keys
-            .entry(key.to_vec())
-            .or_default()
-            .insert(seq, deletes);
-    }
-
     fn latest(&self, key: &[u8], position: u64) -> Option<(u64, bool)> {
         let versions = self.keys.get(key)?;
         let (seq, deletes) = versions.range(..=position).next_back()?;
@@ -230,10 +298,7 @@ impl Story {
     ) -> Result<(), String> {
         match record {
             Record::Committed(committed) => {
-                // The first life that tells knows the operations best: later ones know marks only.
-                if self.ops.is_none() {
-                    self.ops = Some(renumber(&committed.ops)?);
-                }
+                self.learn(renumber(&committed.ops)?);
                 if let (Some(before), Some(now)) = (self.stamp, committed.stamp)
                     && before != now
                 {
@@ -248,12 +313,29 @@ impl Story {
             Record::Aborted { reason, .. } => self.aborted = Some(reason.clone()),
             Record::InDoubt { ops, .. } => {
                 self.in_doubt = true;
-                if self.ops.is_none() {
-                    self.ops = renumber(ops).ok();
+                if let Ok(ops) = renumber(ops) {
+                    self.learn(ops);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The first life that tells knows the operations best: later ones know marks only. But it may not have known
+    /// what came of those whose undecided writes were read.
+    fn learn(&mut self, ops: Vec<Op>) {
+        let Some(known) = &mut self.ops else {
+            self.ops = Some(ops);
+            return;
+        };
+        for op in ops {
+            if let Op::Read { key, .. } = &op {
+                let knows = |it: &Op| matches!(it, Op::Read { key: known, .. } if known == key);
+                if !known.iter().any(knows) {
+                    known.push(op);
+                }
+            }
+        }
     }
 }
 

@@ -27,7 +27,17 @@ pub(crate) fn judge(world: &mut World) -> Result<(), Problem> {
         .iter()
         .flat_map(|client| &client.history)
         .collect();
-    judge_lives(&lives, &attempts, rows).map(drop)
+    world.counts.judged = judge_lives(&lives, &attempts, rows)?.judged;
+    Ok(())
+}
+
+/// What was committed.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    /// Under these names; local ones of different sites may be alike.
+    pub(crate) committed: BTreeSet<TxnName>,
+    /// How many that were.
+    pub(crate) judged: u64,
 }
 
 /// Judges the lives of each site, what clients were told, and what is in the stores at the end, if that could
@@ -36,7 +46,7 @@ pub(crate) fn judge_lives(
     lives: &[&[LifeHistory]],
     attempts: &[&Attempt],
     rows: Vec<Option<Vec<(Key, participant::Value)>>>,
-) -> Result<BTreeSet<TxnName>, Problem> {
+) -> Result<Judged, Problem> {
     let mut merged = Vec::new();
     for (index, lives) in lives.iter().enumerate() {
         let name = site_name(index);
@@ -50,8 +60,17 @@ pub(crate) fn judge_lives(
     let rows: Option<Vec<_>> = rows.into_iter().collect();
     let rows =
         rows.ok_or_else(|| Problem::Stuck("a site does not answer at the end".to_owned()))?;
+    reads(attempts, &merged, &rows)?;
     values(attempts, &merged, &rows)?;
-    Ok(merged.into_iter().flat_map(|one| one.committed).collect())
+    let locals = merged.iter().map(|one| {
+        let local = |name: &&TxnName| matches!(name, TxnName::Local(_));
+        one.committed.iter().filter(local).count()
+    });
+    let locals: usize = locals.sum();
+    let committed: BTreeSet<TxnName> = merged.into_iter().flat_map(|one| one.committed).collect();
+    let global = |name: &&TxnName| matches!(name, TxnName::Global(_));
+    let judged = (committed.iter().filter(global).count() + locals) as u64;
+    Ok(Judged { committed, judged })
 }
 
 /// Serializable and commitment ordered.
@@ -172,6 +191,47 @@ const fn name_of(txn: TxnId) -> TxnName {
     }
 }
 
+/// What the clients have read fits together, whatever the sites have recorded: a list that somebody has read is the
+/// beginning of what it is at the end, halves of a pair are equal, and two switches are never set.
+fn reads(
+    attempts: &[&Attempt],
+    merged: &[Merged],
+    rows: &[Vec<(Key, participant::Value)>],
+) -> Result<(), Problem> {
+    let problem = |name: TxnName, what: String| Err(Problem::Reads(format!("{name:?} {what}")));
+    for attempt in attempts {
+        let is_committed = |site: &usize| merged[*site].committed.contains(&attempt.name);
+        if !attempt.sites.iter().any(is_committed) {
+            continue;
+        }
+        let mut pairs = BTreeSet::new();
+        let mut switches = BTreeMap::new();
+        for (site, key, value) in &attempt.seen {
+            match key[0] {
+                b'l' => {
+                    let last = rows[*site].iter().find(|(it, _)| it == key);
+                    let last = last.map(|(_, value)| &**value).unwrap_or_default();
+                    if !last.starts_with(value.as_deref().unwrap_or_default()) {
+                        let site = site_name(*site);
+                        let text = format!("has read a list at {site} that no longer is one");
+                        return problem(attempt.name, text);
+                    }
+                }
+                b'p' => drop(pairs.insert(value.as_deref())),
+                b'w' => drop(switches.insert(key, value.as_deref().map(decode))),
+                _ => {}
+            }
+        }
+        if pairs.len() > 1 {
+            return problem(attempt.name, "has read half of a pair".to_owned());
+        }
+        if switches.len() > 1 && switches.values().all(|value| *value == Some(1)) {
+            return problem(attempt.name, "has seen both switches set".to_owned());
+        }
+    }
+    Ok(())
+}
+
 /// The stores hold what the committed transactions make in their order, once each; accounts add up.
 fn values(
     attempts: &[&Attempt],
@@ -181,7 +241,7 @@ fn values(
     let by_name: BTreeMap<TxnName, &Attempt> = attempts.iter().map(|it| (it.name, *it)).collect();
     let mut money = 0_i64;
     for (site, (one, rows)) in merged.iter().zip(rows).enumerate() {
-        let mut model: BTreeMap<Key, i64> = BTreeMap::new();
+        let mut model: BTreeMap<Key, participant::Value> = BTreeMap::new();
         for name in &one.order {
             let Some(attempt) = by_name.get(name) else {
                 return Err(Problem::Lost(format!(
@@ -193,10 +253,7 @@ fn values(
                 apply(&mut model, operation);
             }
         }
-        let found: BTreeMap<Key, i64> = rows
-            .iter()
-            .map(|(key, value)| (key.clone(), decode(value)))
-            .collect();
+        let found: BTreeMap<Key, participant::Value> = rows.iter().cloned().collect();
         if model != found {
             return Err(Problem::Values(format!(
                 "site {} holds {found:?}, and its commits make {model:?}",
@@ -204,7 +261,7 @@ fn values(
             )));
         }
         let accounts = found.iter().filter(|(key, _)| key.starts_with(b"a"));
-        money += accounts.map(|(_, value)| *value).sum::<i64>();
+        money += accounts.map(|(_, value)| decode(value)).sum::<i64>();
     }
     if money == 0 {
         Ok(())
@@ -213,15 +270,18 @@ fn values(
     }
 }
 
-fn apply(model: &mut BTreeMap<Key, i64>, operation: &Operation) {
+fn apply(model: &mut BTreeMap<Key, participant::Value>, operation: &Operation) {
     match operation {
         Operation::Put(key, value) => {
-            model.insert(key.clone(), decode(value));
+            model.insert(key.clone(), value.clone());
         }
         Operation::Delete(key) => {
             model.remove(key);
         }
-        Operation::Increment(key, by) => *model.entry(key.clone()).or_default() += by,
+        Operation::Increment(key, by) => {
+            let before = model.get(key).map_or(0, |value| decode(value));
+            model.insert(key.clone(), crate::program::number(before + by));
+        }
         Operation::Get(_) | Operation::Scan(_) => {}
     }
 }

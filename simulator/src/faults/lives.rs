@@ -20,12 +20,14 @@ use coco::log::{Folder, Log, ManualLog};
 use coco::protocol::SiteName;
 use fastrand::Rng;
 use participant::engine::EngineKind;
+use participant::storage::Memory;
 use participant::{Key, Participant, Recorder, TxnName, Value};
 
-use super::bug::{Bug, SiteLog, Tap, records_read};
+use super::bug::{Bug, SiteLog, records_read};
 use super::disk::{Disk, Lies};
 use super::history::{LifeHistory, Replay, Stamps};
 use super::site::{engine, rows_of};
+use super::tap::{Amnesia, Tap};
 use super::{Attempt, Problem};
 
 /// What is in a store, in the order of its keys.
@@ -91,7 +93,8 @@ pub struct SiteLife {
     is_idle: Arc<dyn Fn() -> bool + Send + Sync>,
     recorder: Recorder,
     stamps: Stamps,
-    replay: Replay,
+    /// What its log says before it does anything, or why that makes no sense.
+    replay: Result<Replay, String>,
 }
 
 impl SiteLife {
@@ -99,9 +102,10 @@ impl SiteLife {
     #[must_use]
     pub fn new(index: usize, kind: EngineKind, records: &[Vec<u8>], bug: Option<Bug>) -> Self {
         let recorder = Recorder::memory(site_name(index).as_str());
-        let (engine, is_idle) = engine(kind, recorder.clone());
+        let (engine, is_idle) = engine(kind, recorder.clone(), Arc::new(Memory::new()));
         let stamps = Stamps::default();
         let tap = Tap {
+            amnesia: Amnesia::of(&engine),
             engine,
             stamps: Arc::clone(&stamps),
             ends_early: Arc::default(),
@@ -112,7 +116,7 @@ impl SiteLife {
             is_idle: Arc::from(is_idle),
             recorder,
             stamps,
-            replay: Replay::of(records),
+            replay: Replay::of(records, None),
         }
     }
 
@@ -163,12 +167,16 @@ pub fn judge(
     attempts: &[Attempt],
     rows: Vec<Option<Rows>>,
 ) -> Result<BTreeSet<TxnName>, Problem> {
-    let over = |life: SiteLife| LifeHistory::new(&life.recorder, &life.stamps, life.replay);
-    let histories: Vec<Vec<LifeHistory>> = lives
+    let over = |life: SiteLife| {
+        let replay = life.replay.map_err(Problem::Lost)?;
+        Ok(LifeHistory::new(&life.recorder, &life.stamps, replay))
+    };
+    let histories = lives
         .into_iter()
         .map(|lives| lives.into_iter().map(over).collect())
-        .collect();
+        .collect::<Result<Vec<Vec<LifeHistory>>, Problem>>()?;
     let histories: Vec<&[LifeHistory]> = histories.iter().map(|it| &it[..]).collect();
     let attempts: Vec<&Attempt> = attempts.iter().collect();
-    super::judge::judge_lives(&histories, &attempts, rows)
+    let judged = super::judge::judge_lives(&histories, &attempts, rows)?;
+    Ok(judged.committed)
 }

@@ -31,6 +31,7 @@ mod network;
 mod plan;
 mod shrink;
 mod site;
+mod tap;
 mod trace;
 mod workload;
 mod world;
@@ -65,6 +66,8 @@ pub enum Problem {
     Outcome(String),
     /// A commit was applied once and is gone, or a read of it stands alone.
     Lost(String),
+    /// What clients have read does not fit together.
+    Reads(String),
     /// A store holds something else than its commits make.
     Values(String),
     /// The accounts do not add up.
@@ -92,6 +95,7 @@ impl Problem {
             Self::Stale(_) => "strictness",
             Self::Outcome(_) => "outcomes",
             Self::Lost(_) => "lost",
+            Self::Reads(_) => "reads",
             Self::Values(_) => "values",
             Self::Money(_) => "money",
             Self::Stuck(_) => "liveness",
@@ -110,6 +114,7 @@ impl fmt::Display for Problem {
         | Self::Stale(text)
         | Self::Outcome(text)
         | Self::Lost(text)
+        | Self::Reads(text)
         | Self::Values(text)
         | Self::Money(text)
         | Self::Stuck(text)
@@ -147,6 +152,16 @@ pub struct Counts {
     pub repeated: u64,
     /// Odd things that the coordinators noted.
     pub notes: u64,
+    /// Transactions committed in the histories that the checker has judged; each once, at however many sites.
+    pub judged: u64,
+    /// YES votes that depended on others, as they arrived.
+    pub dependent_votes: u64,
+    /// Checkpoints of sites, the log cut behind them.
+    pub site_checkpoints: u64,
+    /// The same of coordinators.
+    pub coordinator_checkpoints: u64,
+    /// Batches that stores had taken and crashes took back.
+    pub batches_lost: u64,
 }
 
 impl Counts {
@@ -163,6 +178,11 @@ impl Counts {
         self.flips_detected += other.flips_detected;
         self.repeated += other.repeated;
         self.notes += other.notes;
+        self.judged += other.judged;
+        self.dependent_votes += other.dependent_votes;
+        self.site_checkpoints += other.site_checkpoints;
+        self.coordinator_checkpoints += other.coordinator_checkpoints;
+        self.batches_lost += other.batches_lost;
     }
 }
 

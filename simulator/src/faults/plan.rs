@@ -14,14 +14,18 @@ use super::workload::Script;
 pub(crate) const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
 
-/// The engines that plans draw. Not the one that reads what is undecided: how the runs judge what a client has
-/// read rests on committed data.
-const ENGINES: [EngineKind; 4] = [
+/// The engines that plans draw: the one that can give dependent votes twice as often as the others.
+const ENGINES: [EngineKind; 6] = [
     EngineKind::Ss2pl,
     EngineKind::Sco,
     EngineKind::Optimistic,
     EngineKind::Mvcc,
+    EngineKind::Shared,
+    EngineKind::Shared,
 ];
+
+/// One run in this many has many more transactions than the others.
+const LONG_ONE_IN: u8 = 16;
 
 /// Which faults there may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,8 +70,10 @@ pub struct Plan {
     pub seed: u64,
     /// The planted bug.
     pub bug: Option<Bug>,
-    pub(crate) engines: Vec<EngineKind>,
+    pub(crate) sites: Vec<SitePlan>,
     pub(crate) coordinators: usize,
+    /// By how many bytes a coordinator's log grows between two checkpoints.
+    pub(crate) coordinator_checkpoints: Option<u64>,
     pub(crate) deadlocks: DeadlockPolicy,
     /// Sites report their waits.
     pub(crate) reports: bool,
@@ -77,6 +83,22 @@ pub struct Plan {
     pub(crate) clients: Vec<ClientPlan>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) heal_at: u64,
+}
+
+/// One site.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SitePlan {
+    pub(crate) engine: EngineKind,
+    /// Its votes may depend on others, if its engine can do that and the transaction allows it.
+    pub(crate) dependent_votes: bool,
+    pub(crate) store: Option<StorePlan>,
+}
+
+/// A durable store under the engine; without one the log is all that survives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StorePlan {
+    /// By how many bytes the log grows between two checkpoints.
+    pub(crate) checkpoints: Option<u64>,
 }
 
 /// Spans of time, in microseconds.
@@ -181,6 +203,8 @@ pub(crate) struct ClientPlan {
     pub(crate) vanish: Option<usize>,
     /// It rolls back right after it has asked for the commit.
     pub(crate) races: bool,
+    /// The sites may vote before its predecessors are decided.
+    pub(crate) dependent: bool,
 }
 
 impl Plan {
@@ -189,22 +213,30 @@ impl Plan {
     pub fn draw(seed: u64, wish: &Wish) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x5eed_0000_0000);
         let sites = wish.sites.unwrap_or_else(|| rng.usize(1..=4)).max(1);
-        let txns = wish.txns.unwrap_or_else(|| rng.usize(4..=16));
+        let long = rng.u8(..LONG_ONE_IN) == 0;
+        let most = if long { 48..=96 } else { 4..=16 };
+        let txns = wish.txns.unwrap_or_else(|| rng.usize(most));
         let window = rng.u64(20..=1_500) * MS;
-        let engines = (0..sites)
-            .map(|_| ENGINES[rng.usize(..ENGINES.len())])
-            .collect();
+        let plans = (0..sites).map(|_| SitePlan::draw(&mut rng)).collect();
         let coordinators = [1, 1, 2, 3][rng.usize(..4)];
-        let skew = rng.u8(..4) == 0;
+        let crowd = Crowd {
+            sites,
+            coordinators,
+            window,
+            skew: rng.u8(..4) == 0,
+            hot: rng.u8(..4) == 0,
+            dependent_of_four: [0, 2, 4][rng.usize(..3)],
+        };
         let clients = (0..txns)
-            .map(|id| ClientPlan::draw(id, &mut rng, sites, coordinators, window, skew))
+            .map(|id| ClientPlan::draw(id, &mut rng, &crowd))
             .collect();
         let heal_at = window + rng.u64(100..=3_000) * MS;
         let mut plan = Self {
             seed,
             bug: wish.bug,
-            engines,
+            sites: plans,
             coordinators,
+            coordinator_checkpoints: [None, Some(200), Some(800)][rng.usize(..3)],
             deadlocks: match rng.u8(..8) {
                 0 => DeadlockPolicy::Timeouts,
                 1 => DeadlockPolicy::WoundWait,
@@ -220,7 +252,7 @@ impl Plan {
             heal_at,
         };
         plan.draw_faults(&mut rng, wish.faults);
-        if skew && wish.faults.crash {
+        if crowd.skew && wish.faults.crash {
             plan.blink(&mut rng, window);
         }
         plan
@@ -228,18 +260,18 @@ impl Plan {
 
     /// How many processes there are.
     pub(crate) fn processes(&self) -> usize {
-        self.coordinators + self.engines.len()
+        self.coordinators + self.sites.len()
     }
 
     /// How many links there are: one from each site to each coordinator, and one from each coordinator to
     /// every other.
     pub(crate) fn links(&self) -> usize {
-        self.coordinators * (self.engines.len() + self.coordinators - 1)
+        self.coordinators * (self.sites.len() + self.coordinators - 1)
     }
 
     /// Who dials, and whom: the links of the sites come first.
     pub(crate) fn link_ends(&self, link: usize) -> (ProcId, usize) {
-        let (all, of_sites) = (self.coordinators, self.coordinators * self.engines.len());
+        let (all, of_sites) = (self.coordinators, self.coordinators * self.sites.len());
         match link.checked_sub(of_sites) {
             None => (all + link / all, link % all),
             Some(rest) => {
@@ -251,13 +283,13 @@ impl Plan {
 
     /// Leaves out the last site; says no if a client works there.
     pub(crate) fn leave_out_last_site(&mut self) -> bool {
-        let last = self.engines.len() - 1;
+        let last = self.sites.len() - 1;
         let works = |client: &ClientPlan| client.script.steps.iter().any(|(site, _)| *site == last);
         if self.clients.iter().any(works) {
             return false;
         }
-        let gone = self.coordinators * last..self.coordinators * self.engines.len();
-        self.engines.pop();
+        let gone = self.coordinators * last..self.coordinators * self.sites.len();
+        self.sites.pop();
         let processes = self.processes();
         let moved = |link: usize| {
             if link < gone.start {
@@ -321,7 +353,7 @@ impl Plan {
     fn blink(&mut self, rng: &mut Rng, window: u64) {
         for _ in 0..rng.usize(1..=6) {
             let what = FaultKind::Crash {
-                proc: self.coordinators + rng.usize(..self.engines.len()),
+                proc: self.coordinators + rng.usize(..self.sites.len()),
                 power: rng.bool(),
                 mid_write: None,
                 flip: false,
@@ -483,24 +515,68 @@ impl Net {
     }
 }
 
+impl SitePlan {
+    fn draw(rng: &mut Rng) -> Self {
+        let engine = ENGINES[rng.usize(..ENGINES.len())];
+        let checkpoints = [None, Some(300), Some(900), Some(2_500)];
+        Self {
+            engine,
+            dependent_votes: rng.u8(..4) != 0,
+            store: rng.bool().then(|| StorePlan {
+                checkpoints: checkpoints[rng.usize(..checkpoints.len())],
+            }),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.engine.name().to_owned();
+        if self.dependent_votes {
+            text.push_str(" with dependent votes");
+        }
+        match self.store {
+            None => {}
+            Some(StorePlan { checkpoints: None }) => text.push_str(" on a store"),
+            Some(StorePlan {
+                checkpoints: Some(bytes),
+            }) => text.push_str(&format!(" on a store, a checkpoint every {bytes} bytes")),
+        }
+        text
+    }
+}
+
+/// What the clients of a run have in common.
+struct Crowd {
+    sites: usize,
+    coordinators: usize,
+    window: u64,
+    skew: bool,
+    /// All meet at one key of two sites, within a moment.
+    hot: bool,
+    /// Of four clients, so many allow votes that depend on others.
+    dependent_of_four: u8,
+}
+
 impl ClientPlan {
-    fn draw(
-        id: usize,
-        rng: &mut Rng,
-        sites: usize,
-        coordinators: usize,
-        window: u64,
-        skew: bool,
-    ) -> Self {
+    fn draw(id: usize, rng: &mut Rng, crowd: &Crowd) -> Self {
+        let &Crowd {
+            sites,
+            coordinators,
+            window,
+            skew,
+            hot,
+            ..
+        } = crowd;
         let script = if skew && rng.u8(..8) != 0 {
             Script::skew(rng, sites)
+        } else if hot && rng.u8(..8) != 0 {
+            Script::hot(rng, sites)
         } else {
             Script::draw(rng, sites)
         };
         let steps = script.steps.len();
         Self {
             id,
-            at: rng.u64(..window),
+            at: rng.u64(..if hot { window.min(100 * MS) } else { window }),
             coordinator: if coordinators > 1 {
                 rng.usize(..coordinators)
             } else {
@@ -511,19 +587,23 @@ impl ClientPlan {
             retries: rng.u32(..4),
             vanish: (rng.u8(..16) == 0).then(|| rng.usize(..=steps)),
             races: rng.u8(..16) == 0,
+            dependent: rng.u8(..4) < crowd.dependent_of_four,
         }
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let engines: Vec<&str> = self.engines.iter().map(|engine| engine.name()).collect();
+        let sites: Vec<String> = self.sites.iter().map(SitePlan::text).collect();
         writeln!(f, "seed {}", self.seed)?;
         if let Some(bug) = self.bug {
             writeln!(f, "planted bug: {bug}")?;
         }
-        writeln!(f, "sites: {}", engines.join(", "))?;
+        writeln!(f, "sites: {}", sites.join("; "))?;
         writeln!(f, "coordinators: {}", self.coordinators)?;
+        if let Some(bytes) = self.coordinator_checkpoints {
+            writeln!(f, "their logs have a checkpoint every {bytes} bytes")?;
+        }
         let reports = if self.reports {
             "reported"
         } else {
@@ -550,6 +630,9 @@ impl ClientPlan {
         let mut text = format!("from {} us", self.at);
         if self.script.local {
             text.push_str(", local");
+        }
+        if self.dependent {
+            text.push_str(", allows dependent votes");
         }
         if self.script.audit {
             text.push_str(", audit");

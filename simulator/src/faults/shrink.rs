@@ -85,7 +85,7 @@ fn sizes(plan: &Plan) -> [u64; 7] {
         plan.clients.len() as u64,
         steps.sum::<usize>() as u64,
         plan.faults.len() as u64,
-        plan.engines.len() as u64,
+        plan.sites.len() as u64,
         trouble.iter().filter(|one_in| **one_in > 0).count() as u64,
         plan.clients
             .iter()
@@ -151,13 +151,13 @@ impl Shrinker {
         }
     }
 
-    /// Not of transfers, which keep the sum.
+    /// Not of scripts that keep something together, such as the sum of all accounts.
     fn steps(&mut self) {
         for index in 0..self.plan.clients.len() {
             let script = &self.plan.clients[index].script;
-            let keeps_sum = script.audit || script.steps.iter().any(|(_, step)| step.is_money());
+            let whole = script.is_whole();
             let mut step = 0;
-            while !keeps_sum && step < self.plan.clients[index].script.steps.len() {
+            while !whole && step < self.plan.clients[index].script.steps.len() {
                 let mut candidate = self.plan.clone();
                 let steps = &mut candidate.clients[index].script.steps;
                 steps.remove(step);
@@ -185,7 +185,7 @@ impl Shrinker {
 
     /// The last site, as long as nobody works there.
     fn sites(&mut self) {
-        while self.plan.engines.len() > 1 {
+        while self.plan.sites.len() > 1 {
             let mut candidate = self.plan.clone();
             if !candidate.leave_out_last_site() || !self.take(candidate) {
                 return;

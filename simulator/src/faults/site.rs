@@ -16,15 +16,17 @@ use coco::protocol::{
     VoterConfig,
 };
 use participant::engine::{EngineKind, Mvcc, Optimistic, Options, Shared, Ss2pl};
-use participant::site::{Input, LocalOutcome, Parts, Site, SiteConfig};
+use participant::site::{Input, LocalOutcome, Parts, RecoverError, Site, SiteConfig};
+use participant::storage::{Memory, SimStorage, Storage};
 use participant::{
     Begin, Decision, Operation, OperationError, Participant, Recorder, Reply, TxnName,
 };
 
-use super::bug::{Bug, SiteLog, Tap, records_read};
+use super::bug::{Bug, SiteLog, records_read};
 use super::coordinator::{id_of, owner_name};
 use super::history::{LifeHistory, Replay, Stamps};
-use super::plan::{MS, ProcId};
+use super::plan::{MS, ProcId, SitePlan};
+use super::tap::{Amnesia, NeverPersists, Tap};
 use super::world::{Answer, Caller, Request, Wire, World};
 use super::{Problem, site_name};
 
@@ -52,7 +54,9 @@ fn drain<T>(queue: &Queue<T>) -> Vec<T> {
 }
 
 pub(crate) struct SiteProcess {
-    engine: EngineKind,
+    plan: SitePlan,
+    /// What is under the engine, if that is durable.
+    pub(crate) store: Option<SimStorage>,
     pub(crate) life: Option<Life>,
     /// What the lives so far have recorded.
     pub(crate) histories: Vec<LifeHistory>,
@@ -77,9 +81,10 @@ pub(crate) struct Life {
 }
 
 impl SiteProcess {
-    pub(crate) fn new(engine: EngineKind) -> Self {
+    pub(crate) fn new(plan: SitePlan) -> Self {
         Self {
-            engine,
+            plan,
+            store: plan.store.map(|_| SimStorage::new()),
             life: None,
             histories: Vec::new(),
         }
@@ -92,6 +97,7 @@ impl SiteProcess {
                 && life.running.is_empty()
                 && life.site.next_deadline().is_none()
                 && !life.log.has_work()
+                && !life.site.log_failed()
                 && (life.is_idle)()
         })
     }
@@ -152,11 +158,12 @@ pub(crate) fn rows_of(
 pub(crate) type Engine = (Arc<dyn Participant>, Box<dyn Fn() -> bool + Send + Sync>);
 
 /// An engine of this kind.
-pub(crate) fn engine(kind: EngineKind, recorder: Recorder) -> Engine {
+pub(crate) fn engine(kind: EngineKind, recorder: Recorder, storage: Arc<dyn Storage>) -> Engine {
     let rule = VoteRule::Withhold;
     let options = Options {
         rule,
         recorder,
+        storage,
         ..Options::default()
     };
     macro_rules! opened {
@@ -253,15 +260,27 @@ impl World {
         let bug = self.plan.bug;
         let records = records_read(bug, records);
         let recorder = Recorder::memory(site_name(index).as_str());
-        let (engine, is_idle) = engine(self.sites[index].engine, recorder.clone());
+        let process = &self.sites[index];
+        let plan = process.plan;
+        let replay = Replay::of(&records, process.histories.last());
+        let storage: Arc<dyn Storage> = match &process.store {
+            None => Arc::new(Memory::new()),
+            Some(store) if bug == Some(Bug::PersistIgnored) => {
+                Arc::new(NeverPersists(store.clone()))
+            }
+            Some(store) => Arc::new(store.clone()),
+        };
+        let (engine, is_idle) = engine(plan.engine, recorder.clone(), storage);
         let stamps = Stamps::default();
         let ends_early: Arc<Mutex<Vec<(TxnName, Stamp)>>> = Arc::default();
-        let participant: Arc<dyn Participant> = Arc::new(Tap {
+        let tap = Arc::new(Tap {
+            amnesia: Amnesia::of(&engine),
             engine,
             stamps: Arc::clone(&stamps),
             ends_early: Arc::clone(&ends_early),
             bug,
         });
+        let participant: Arc<dyn Participant> = Arc::clone(&tap) as Arc<dyn Participant>;
         let site_log = Arc::new(SiteLog::new(Arc::clone(&log), bug));
         let up: Queue<(CoordinatorId, ToCoordinator)> = Arc::default();
         let outbox = Arc::clone(&up);
@@ -273,6 +292,7 @@ impl World {
                 inquire_after: Duration::from_micros(timing.inquire),
                 inquire_limit: Duration::from_micros(timing.inquire_limit),
                 remembered_outcomes: timing.remembered_by_sites,
+                dependent_votes: plan.dependent_votes,
                 report_after: self.plan.reports.then_some(Duration::from_millis(5)),
                 ..VoterConfig::default()
             },
@@ -290,11 +310,30 @@ impl World {
         let now = self.clock(proc);
         let site = match Site::open(config, parts, &records, now) {
             Ok(site) => site,
+            // The store was told to fail, and is asked again later.
+            Err(RecoverError::Storage(_)) if self.sites[index].store.is_some() => {
+                self.counts.starts_failed += 1;
+                self.processes[proc].up = false;
+                self.crash_store(index);
+                self.after(50 * MS, super::world::Event::Start(proc));
+                return;
+            }
             Err(error) => {
                 self.fail(Problem::Unrecoverable(format!(
                     "site {}: {error}",
                     site_name(index)
                 )));
+                return;
+            }
+        };
+        tap.opened();
+        if let Some(bytes) = plan.store.and_then(|store| store.checkpoints) {
+            site.checkpoint_every(bytes);
+        }
+        let replay = match replay {
+            Ok(replay) => replay,
+            Err(text) => {
+                self.fail(Problem::Lost(format!("site {}: {text}", site_name(index))));
                 return;
             }
         };
@@ -306,7 +345,7 @@ impl World {
             is_idle,
             recorder,
             stamps,
-            replay: Replay::of(&records),
+            replay,
             running: BTreeMap::new(),
             active: BTreeMap::new(),
             up,
@@ -324,8 +363,32 @@ impl World {
     pub(crate) fn end_life(&mut self, index: usize) {
         let site = &mut self.sites[index];
         if let Some(life) = site.life.take() {
+            self.counts.site_checkpoints += life.site.checkpoints();
             let history = LifeHistory::new(&life.recorder, &life.stamps, life.replay);
             site.histories.push(history);
+        }
+    }
+
+    /// The machine stops while the site does what follows from a write: its store takes some of what comes, and
+    /// nobody hears of anything.
+    pub(crate) fn die_at_work(&mut self, index: usize) {
+        let proc = self.plan.coordinators + index;
+        let now = self.clock(proc);
+        let site = &self.sites[index];
+        if let (Some(life), Some(store)) = (&site.life, &site.store) {
+            store.fail_after(self.processes[proc].rng.u64(..3));
+            life.site.run(now);
+        }
+    }
+
+    /// What a crash leaves of the store.
+    pub(crate) fn crash_store(&mut self, index: usize) {
+        let rng = &mut self.processes[self.plan.coordinators + index].rng;
+        if let Some(store) = &mut self.sites[index].store {
+            let written = store.unpersisted();
+            let survivors = rng.usize(..=written);
+            self.counts.batches_lost += (written - survivors) as u64;
+            *store = store.crash(survivors);
         }
     }
 
@@ -484,7 +547,8 @@ impl World {
         let Some(life) = &self.sites[index].life else {
             return;
         };
-        let (has_work, has_failed) = (life.log.has_work(), life.log.has_failed());
+        let has_work = life.log.has_work();
+        let has_failed = life.log.has_failed() || life.site.log_failed();
         let deadline = life.site.next_deadline();
         let busy = life.participant.in_flight() > 0;
         let silent = life

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use co_core::{Gtid, Priority};
 use coco::protocol::{CommitAnswer, PeerMessage, Time, ToCoordinator, ToParticipant};
 use fastrand::Rng;
+use participant::storage::SimStorage;
 use participant::{Operation, Reply, TxnName};
 
 use super::bug::Bug;
@@ -120,6 +121,8 @@ pub(crate) enum Request {
         gtid: Gtid,
         sites: Vec<usize>,
         commit: bool,
+        /// The votes may depend on others.
+        dependent: bool,
     },
     CommitLocal {
         number: u64,
@@ -136,7 +139,8 @@ impl std::hash::Hash for Request {
                 gtid,
                 sites,
                 commit,
-            } => (gtid, sites, commit).hash(state),
+                dependent,
+            } => (gtid, sites, commit, dependent).hash(state),
             Self::CommitLocal { number } => number.hash(state),
         }
     }
@@ -296,9 +300,9 @@ impl World {
                 .map(CoordinatorProcess::new)
                 .collect(),
             sites: plan
-                .engines
+                .sites
                 .iter()
-                .map(|engine| SiteProcess::new(*engine))
+                .map(|site| SiteProcess::new(*site))
                 .collect(),
             links,
             clients: clients.collect(),
@@ -538,11 +542,18 @@ impl World {
                 operation,
                 down,
             } => {
-                self.processes[proc].disk.fails_in(operation);
                 self.processes[proc].down = down;
+                match self.store(proc) {
+                    // One of the two fails.
+                    Some(store) if operation % 2 == 1 => store.fail_after(operation / 2),
+                    Some(_) | None => self.processes[proc].disk.fails_in(operation),
+                }
             }
             FaultKind::FullDisk { proc, span } => {
                 self.processes[proc].disk.set_full(true);
+                if let Some(store) = self.store(proc) {
+                    store.fail_after(0);
+                }
                 self.after(span, Event::FaultEnds(index));
             }
         }
@@ -556,7 +567,12 @@ impl World {
             FaultKind::SlowDisk { proc, .. } => {
                 self.processes[proc].sync = self.plan.timing.sync;
             }
-            FaultKind::FullDisk { proc, .. } => self.processes[proc].disk.set_full(false),
+            FaultKind::FullDisk { proc, .. } => {
+                self.processes[proc].disk.set_full(false);
+                if let Some(store) = self.store(proc) {
+                    store.mend();
+                }
+            }
             FaultKind::Break { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Jump { .. }
@@ -573,6 +589,9 @@ impl World {
         }
         for proc in 0..self.processes.len() {
             self.resume(proc);
+            if let Some(store) = self.store(proc) {
+                store.mend();
+            }
             let now = self.now;
             let process = &mut self.processes[proc];
             process.clock.set_rate(now, 1_000);
@@ -599,6 +618,9 @@ impl World {
             // The machine stops while a batch is being written.
             self.processes[proc].disk.dies_in(operations);
             self.write_queued(proc);
+            if let Some(site) = proc.checked_sub(self.plan.coordinators) {
+                self.die_at_work(site);
+            }
         }
         let power = power || mid_write.is_some();
         self.counts.crashes += 1;
@@ -606,6 +628,7 @@ impl World {
             self.coordinators[proc].life = None;
         } else {
             self.end_life(proc - self.plan.coordinators);
+            self.crash_store(proc - self.plan.coordinators);
         }
         let process = &mut self.processes[proc];
         process.up = false;
@@ -623,6 +646,12 @@ impl World {
         }
         self.drop_links(proc, power);
         self.after(down, Event::Start(proc));
+    }
+
+    /// The store of a site that has a durable one.
+    fn store(&self, proc: ProcId) -> Option<&SimStorage> {
+        let site = proc.checked_sub(self.plan.coordinators)?;
+        self.sites[site].store.as_ref()
     }
 
     fn write_queued(&self, proc: ProcId) {

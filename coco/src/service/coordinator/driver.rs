@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::checkpoint::Checkpoints;
 use super::metrics::Observation;
 use super::observe::Watched;
 use super::queue::{DownFrames, QUEUE};
@@ -26,6 +25,7 @@ use super::{
     BeginGrant, CoordinatorOptions, DeadlockInfo, DecisionInfo, SiteInfo, StartError, Statistics,
     Transactions,
 };
+use crate::log::checkpoint::Checkpoints;
 use crate::log::{Log, LogError, Lsn, Record};
 use crate::protocol::{
     BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, CoordinatorId,

@@ -1,4 +1,4 @@
-//! How the coordinator's log stays short while it runs: now and then the records that still count are appended
+//! How a coordinator's log stays short while it runs: now and then the records that still count are appended
 //! again behind a marker, and when they are durable what was before the marker is cut.
 //!
 //! ```text
@@ -9,16 +9,16 @@
 //! holds every commit whose record was appended before and that some site has not acknowledged, those on their
 //! way to the disk included. If the marker's records are durable, so is all that was appended before.
 
-use crate::log::{Log, Lsn, Record};
+use super::{Log, LogError, Lsn, Record};
 
 const MARKER: u8 = 4;
 
 /// What a frame of the log takes besides its payload, about.
 const FRAME_BYTES: u64 = 28;
 
-/// When the next checkpoint is due.
+/// When the next checkpoint is due, and how it is written. Whoever owns the log feeds it.
 #[derive(Debug)]
-pub(super) struct Checkpoints {
+pub struct Checkpoints {
     every: u64,
     /// Bytes appended since the last one, what was found at the start included.
     since: u64,
@@ -28,7 +28,9 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(super) fn new(every: u64, records: &[Vec<u8>]) -> Self {
+    /// A checkpoint is due whenever the log has grown by so many bytes; it holds these records now.
+    #[must_use]
+    pub fn new(every: u64, records: &[Vec<u8>]) -> Self {
         Self {
             every,
             since: records.iter().map(|record| record.len() as u64).sum(),
@@ -37,25 +39,32 @@ impl Checkpoints {
         }
     }
 
-    pub(super) const fn count(&mut self, bytes: &[u8]) {
+    /// A record is appended.
+    pub const fn count(&mut self, bytes: &[u8]) {
         self.since += bytes.len() as u64 + FRAME_BYTES;
     }
 
     /// Not while one is running, and not if little but the last one was written.
-    pub(super) fn is_due(&self) -> bool {
+    #[must_use]
+    pub fn is_due(&self) -> bool {
         !self.running && self.since >= self.every.max(2 * self.last)
     }
 
-    pub(super) const fn ended(&mut self) {
+    /// The last checkpoint is durable, and what was before it can be cut.
+    pub const fn ended(&mut self) {
         self.running = false;
     }
 
-    /// Appends a checkpoint of these records; `done` gets the place of its marker when it is durable.
-    pub(super) fn append(
+    /// Appends a checkpoint of these records; `done` gets the place of its marker when it is durable. Without a
+    /// record there is none.
+    ///
+    /// # Panics
+    /// If there are more than 2^32 records.
+    pub fn append(
         &mut self,
         log: &dyn Log,
         records: &[Record],
-        done: impl FnOnce(Result<Lsn, crate::log::LogError>) + Send + 'static,
+        done: impl FnOnce(Result<Lsn, LogError>) + Send + 'static,
     ) {
         let Some((last, first)) = records.split_last() else {
             return;
@@ -83,7 +92,8 @@ impl Checkpoints {
 
 /// The records that count, with their places from 1: from the last whole checkpoint on, or all. Of one that is
 /// not whole, which is the end of the log then, nothing counts.
-pub(super) fn live(records: &[Vec<u8>]) -> Vec<(usize, &[u8])> {
+#[must_use]
+pub fn live(records: &[Vec<u8>]) -> Vec<(usize, &[u8])> {
     let mut end = records.len();
     for index in (0..records.len()).rev() {
         let Some(count) = marker(&records[index]) else {
