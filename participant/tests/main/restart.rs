@@ -1,12 +1,17 @@
 //! A site that goes down and comes back: its history stays one history.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use checker::Level;
 use co_core::{Gtid, Priority, Stamp, VoteRule};
 use participant::conformance::{Client, absent, add, delete, found, get, number, put, scan};
-use participant::engine::{EngineKind, open};
-use participant::{Change, Decision, Operation, Participant, Prepared, Recorder, Reply, TxnName};
+use participant::engine::{EngineKind, open, open_with};
+use participant::storage::{Memory, Storage};
+use participant::{
+    Begin, Change, Decision, Key, Operation, Participant, Prepared, Recorder, Reply, TxnName,
+};
 
 use crate::judge::assert_valid;
 
@@ -138,5 +143,49 @@ fn who_is_in_doubt_at_the_end_is_recorded_as_such() {
             "{history}"
         );
         assert!(history.ends_with("end 4\n"), "{history}");
+    }
+}
+
+/// Withheld votes are kept by the scheduler of the site, and the site was kept by them: its store stayed open for
+/// whoever was to open it next.
+#[test]
+fn a_site_that_is_dropped_with_withheld_votes_lets_go_of_its_storage() {
+    for kind in [
+        EngineKind::Sco,
+        EngineKind::Optimistic,
+        EngineKind::Mvcc,
+        EngineKind::Shared,
+    ] {
+        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+        let seen = Arc::downgrade(&storage);
+        let options = participant::engine::Options {
+            storage,
+            ..participant::engine::Options::default()
+        };
+        let site = open_with(kind, options);
+        let key: Key = Arc::from(b"k".as_slice());
+        let work = [
+            (1, Operation::Get(key.clone())),
+            (2, Operation::Put(key.clone(), key)),
+        ];
+        for (number, operation) in &work {
+            let name = TxnName::Local(*number);
+            let priority = Priority(*number);
+            site.begin(Begin { name, priority }).unwrap();
+            let mut running = site.execute(name, operation);
+            let polled = running
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(polled, Poll::Ready(Ok(_))), "{kind}: {polled:?}");
+            drop(running);
+            let voted = Arc::new(AtomicBool::new(false));
+            let votes = Arc::clone(&voted);
+            let on_ballot = move |_| votes.store(true, Ordering::Relaxed);
+            site.prepare(name, Box::new(on_ballot));
+            let withholds = !voted.load(Ordering::Relaxed);
+            assert_eq!(withholds, *number == 2, "{kind}: of {number}");
+        }
+        drop(site);
+        assert_eq!(seen.strong_count(), 0, "{kind}");
     }
 }

@@ -30,12 +30,18 @@ impl<E: Engine> Shared<E> {
         };
         match self.begin_preparing(&entry, dependent, on_ballot) {
             Found::Working => {
-                let shared = Arc::clone(self);
+                // Kept by the scheduler, which this host owns: whoever is dropped with votes that are withheld must
+                // let go of its storage all the same.
+                let shared = Arc::downgrade(self);
                 let txn = entry.handle().txn().clone();
                 let waiting = Arc::clone(&entry);
                 self.scheduler
                     .request_vote_with(&txn, move |vote| match vote {
-                        Vote::Yes => shared.voted(&entry),
+                        Vote::Yes => {
+                            if let Some(shared) = shared.upgrade() {
+                                shared.voted(&entry);
+                            }
+                        }
                         // Whoever doomed it undoes it and answers (H4).
                         Vote::No(_) => {}
                     });
