@@ -110,9 +110,10 @@ struct Life {
     settled: u64,
     /// Those after it, in order.
     held: VecDeque<Held>,
-    /// Global transactions that committed of late and changed nothing: a restart may find them in doubt.
-    unchanging: BTreeSet<TxnName>,
-    unchanging_order: VecDeque<TxnName>,
+    /// Global transactions whose lines are written, and which a restart may find in doubt: those that committed of
+    /// late and changed nothing, or had voted and were aborted.
+    told: BTreeSet<TxnName>,
+    told_order: VecDeque<TxnName>,
 }
 
 struct Held {
@@ -122,8 +123,8 @@ struct Held {
     record: Record,
 }
 
-/// How many commits that changed nothing are remembered: more than one sync of the log writes.
-const UNCHANGING: usize = 1 << 16;
+/// How many such transactions are remembered: more than one sync of the log writes.
+const TOLD: usize = 1 << 16;
 
 impl Recorder {
     /// A recorder that records nothing.
@@ -225,7 +226,7 @@ impl Recorder {
                 written.in_doubt.insert(held.name, doubt);
             }
             for (name, stamp, record) in std::mem::take(&mut written.late) {
-                before.unchanging.remove(&name);
+                before.told.remove(&name);
                 written.in_doubt.insert(name, (stamp, record));
             }
             let gone = written
@@ -258,6 +259,12 @@ impl Recorder {
         self.with(|record| {
             if let Some((_, doubt)) = record.in_doubt.remove(&name) {
                 record.writers.leave(&doubt);
+                // The restart had found the vote, and not the abort.
+                if let Some(life) = &mut record.life
+                    && !life.is_news(name)
+                {
+                    return;
+                }
             }
             record.writers.written(name, None);
             record.line.push_str("a ");
@@ -311,6 +318,10 @@ impl Recorder {
         if !record.finished {
             record.write_held(u64::MAX);
             for (name, (_, doubt)) in std::mem::take(&mut record.in_doubt) {
+                let mut lives = record.life.iter();
+                if lives.any(|life| life.told.contains(&name)) {
+                    continue;
+                }
                 let ops = record.writers.known(doubt);
                 record.line.push_str("u ");
                 push_name(&mut record.line, name);
@@ -416,19 +427,19 @@ impl Written {
 }
 
 impl Life {
-    /// Whether a transaction that changed nothing commits for the first time.
+    /// Whether a transaction that changed nothing commits, or one that had voted aborts, for the first time.
     fn is_news(&mut self, name: TxnName) -> bool {
         if matches!(name, TxnName::Local(_)) {
             return true;
         }
-        let news = self.unchanging.insert(name);
+        let news = self.told.insert(name);
         if news {
-            self.unchanging_order.push_back(name);
+            self.told_order.push_back(name);
         }
-        if self.unchanging_order.len() > UNCHANGING
-            && let Some(oldest) = self.unchanging_order.pop_front()
+        if self.told_order.len() > TOLD
+            && let Some(oldest) = self.told_order.pop_front()
         {
-            self.unchanging.remove(&oldest);
+            self.told.remove(&oldest);
         }
         news
     }
@@ -571,6 +582,27 @@ mod tests {
         recorder.restored(Stamp(3), 1, &change);
         recorder.restored(Stamp(3), 1, &change);
         let expected = "co-history 1 a\nc L18446744073709551614 3 1 x:k\n";
+        assert_eq!(recorder.text().unwrap(), expected);
+    }
+
+    /// The log had the vote, and the abort was on its way there.
+    #[test]
+    fn who_is_in_doubt_again_after_an_abort_has_one_line_only() {
+        let recorder = Recorder::memory("a");
+        let name = TxnName::Global(Gtid(1));
+        let vote = || recorder.voted(name, Stamp(1), || vec![Op::Write(key("w"))].into());
+        recorder.begin_life(0, &BTreeSet::new());
+        vote();
+        recorder.aborted(name, AbortReason::Requested);
+        for _ in 0..2 {
+            recorder.begin_life(0, &[name].into());
+            vote();
+            recorder.aborted(name, AbortReason::Requested);
+        }
+        recorder.begin_life(0, &[name].into());
+        vote();
+        recorder.finish().unwrap();
+        let expected = "co-history 1 a\na G1 Requested\nend 1\n";
         assert_eq!(recorder.text().unwrap(), expected);
     }
 
