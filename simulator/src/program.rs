@@ -25,6 +25,16 @@ impl Program {
     }
 }
 
+/// What the transactions of a schedule do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Workload {
+    /// Whatever comes.
+    #[default]
+    Mixed,
+    /// Each schedule is about one of the shapes of known anomalies, with a few others among them: [`shapes`].
+    Shapes,
+}
+
 /// How large the schedules are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
@@ -53,6 +63,118 @@ pub fn programs(rng: &mut Rng, shape: Shape, sites: usize) -> Vec<Program> {
     let mut programs: Vec<Program> = globals.collect();
     programs.extend((0..shape.locals).map(|_| local(rng, shape, sites)));
     programs
+}
+
+/// Draws the programs of one schedule in which all but a few have to do with one thing, so that they meet: lists
+/// that are read and appended to, a register, money that is moved and counted, write skew (two that each read what the
+/// other writes, over items or over ranges: G2), a long fork (two writers, and readers of both), or fractured
+/// reads (written at all sites together, and read so).
+#[must_use]
+pub fn shapes(rng: &mut Rng, shape: Shape, sites: usize) -> Vec<Program> {
+    let draw = [list, register, bank, skew, fork, pair][rng.usize(..6)];
+    let globals = (0..shape.globals).map(|_| {
+        if rng.u8(..6) == 0 {
+            global(rng, shape, sites)
+        } else {
+            let steps = draw(rng, sites);
+            Program {
+                steps,
+                local: false,
+            }
+        }
+    });
+    let mut programs: Vec<Program> = globals.collect();
+    programs.extend((0..shape.locals).map(|_| local(rng, shape, sites)));
+    programs
+}
+
+type Steps = Vec<(usize, Operation)>;
+
+fn put(rng: &mut Rng, name: u8) -> Operation {
+    Operation::Put(key(name), number(rng.i64(..1_000)))
+}
+
+/// Reads lists, and writes some of them with one element more: what it is, does not matter to versions.
+fn list(rng: &mut Rng, sites: usize) -> Steps {
+    let mut steps = Vec::new();
+    for site in 0..sites {
+        let name = rng.u8(..2);
+        steps.push((site, Operation::Get(key(name))));
+        if rng.bool() {
+            steps.push((site, put(rng, name)));
+        }
+    }
+    steps
+}
+
+fn register(rng: &mut Rng, sites: usize) -> Steps {
+    let step = |rng: &mut Rng, site| {
+        let write = rng.bool();
+        let operation = if write {
+            put(rng, 0)
+        } else {
+            Operation::Get(key(0))
+        };
+        (site, operation)
+    };
+    let mut steps: Steps = (0..sites).map(|site| step(rng, site)).collect();
+    rng.shuffle(&mut steps);
+    steps
+}
+
+/// Moves money between two sites, or counts it everywhere.
+fn bank(rng: &mut Rng, sites: usize) -> Steps {
+    if rng.u8(..3) == 0 {
+        let all = (0..sites).map(|site| (site, Operation::Scan(range(0, 2))));
+        return all.collect();
+    }
+    let from = rng.usize(..sites);
+    let to = (from + rng.usize(1..sites)) % sites;
+    let amount = rng.i64(1..100);
+    vec![
+        (from, Operation::Increment(key(rng.u8(..2)), -amount)),
+        (to, Operation::Increment(key(rng.u8(..2)), amount)),
+    ]
+}
+
+/// Reads an item or a range at one site, and writes into it at another.
+fn skew(rng: &mut Rng, sites: usize) -> Steps {
+    let from = rng.usize(..sites);
+    let to = (from + rng.usize(1..sites)) % sites;
+    let read = if rng.bool() {
+        Operation::Get(key(0))
+    } else {
+        Operation::Scan(range(0, 2))
+    };
+    vec![(from, read), (to, put(rng, 0))]
+}
+
+/// Writes one of two keys at two sites, with something of its own at the other, or reads both in any order.
+fn fork(rng: &mut Rng, sites: usize) -> Steps {
+    let last = sites - 1;
+    if rng.bool() {
+        let site = [0, last][rng.usize(..2)];
+        let other = last - site;
+        return vec![(site, put(rng, 0)), (other, Operation::Get(key(1)))];
+    }
+    let mut steps = vec![(0, Operation::Get(key(0))), (last, Operation::Get(key(0)))];
+    rng.shuffle(&mut steps);
+    steps
+}
+
+fn pair(rng: &mut Rng, sites: usize) -> Steps {
+    let writes = rng.bool();
+    let mut sites: Vec<usize> = (0..sites).collect();
+    rng.shuffle(&mut sites);
+    let step = |site| {
+        let operation = if writes {
+            put(rng, 0)
+        } else {
+            Operation::Get(key(0))
+        };
+        (site, operation)
+    };
+    sites.into_iter().map(step).collect()
 }
 
 fn global(rng: &mut Rng, shape: Shape, sites: usize) -> Program {

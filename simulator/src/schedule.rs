@@ -10,7 +10,7 @@ use fastrand::Rng;
 use participant::engine::EngineKind;
 
 use crate::client::{Client, Ending, Progress};
-use crate::program::{Program, Shape, programs};
+use crate::program::{Program, Shape, Workload, programs, shapes};
 use crate::world::{Options, Step, World};
 
 /// What kind of schedules to run.
@@ -20,6 +20,8 @@ pub struct Setup {
     pub options: Options,
     /// How large they are.
     pub shape: Shape,
+    /// What their transactions do.
+    pub workload: Workload,
     /// One choice in this many crashes a site and starts it again from its log; 0 for never. Takes durable
     /// sites.
     pub crash_one_in: usize,
@@ -32,6 +34,7 @@ impl Setup {
         Self {
             options: Options::new(&[], rule),
             shape: Shape::default(),
+            workload: Workload::default(),
             crash_one_in: 0,
         }
     }
@@ -113,11 +116,17 @@ pub fn run(seed: u64, setup: &Setup) -> Run {
     let mut rng = Rng::with_seed(seed);
     let mut options = setup.options.clone();
     if options.engines.is_empty() {
-        options.engines = random_engines(&mut rng);
+        options.engines = random_engines(&mut rng, options.rule);
     }
     let rule = options.rule;
+    // In every other schedule.
+    options.dependent_votes &= seed.is_multiple_of(2);
     let mut world = World::new(options);
-    let mut actors: Vec<Actor> = programs(&mut rng, setup.shape, world.sites())
+    let draw = match setup.workload {
+        Workload::Mixed => programs,
+        Workload::Shapes => shapes,
+    };
+    let mut actors: Vec<Actor> = draw(&mut rng, setup.shape, world.sites())
         .into_iter()
         .map(|program| Actor {
             program,
@@ -142,13 +151,14 @@ pub fn run(seed: u64, setup: &Setup) -> Run {
     run
 }
 
-fn random_engines(rng: &mut Rng) -> Vec<EngineKind> {
-    let kinds = [
-        EngineKind::Ss2pl,
-        EngineKind::Sco,
-        EngineKind::Optimistic,
-        EngineKind::Mvcc,
-    ];
+/// Ordered sharing rests on the order of the votes, so it is drawn with that only.
+fn random_engines(rng: &mut Rng, rule: VoteRule) -> Vec<EngineKind> {
+    let kinds = match rule {
+        VoteRule::Withhold => &EngineKind::ALL[..],
+        VoteRule::LocalOnly | VoteRule::LocalSnapshot | VoteRule::DangerIgnoreReads => {
+            &EngineKind::ALL[..4]
+        }
+    };
     (0..rng.usize(2..=3))
         .map(|_| kinds[rng.usize(..kinds.len())])
         .collect()

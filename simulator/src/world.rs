@@ -35,6 +35,8 @@ pub struct Options {
     pub durable: bool,
     /// How long a wait must last before a site reports it; `None` for fully autonomous sites.
     pub report_after: Option<Duration>,
+    /// Whether sites and transactions allow votes that depend on others.
+    pub dependent_votes: bool,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             coordinator: CoordinatorConfig::default(),
             durable: false,
             report_after: VoterConfig::default().report_after,
+            dependent_votes: false,
         }
     }
 }
@@ -208,7 +211,12 @@ impl World {
 
     /// Asks for the commit of a global transaction that worked at these sites.
     pub fn commit(&mut self, gtid: Gtid, sites: &[usize]) -> CallerId {
-        self.end(gtid, sites, Coordinator::handle_commit)
+        let how = if self.options.dependent_votes {
+            Coordinator::handle_commit_dependent
+        } else {
+            Coordinator::handle_commit
+        };
+        self.end(gtid, sites, how)
     }
 
     /// Gives a global transaction up.
@@ -375,6 +383,7 @@ impl World {
             name: node.name.clone(),
             voter: VoterConfig {
                 durability,
+                dependent_votes: self.options.dependent_votes,
                 report_after: self.options.report_after,
                 ..VoterConfig::default()
             },

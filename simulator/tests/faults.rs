@@ -57,9 +57,15 @@ fn under_all_faults_every_seed_holds() {
         counts.flips_detected,
         counts.repeated,
         counts.unknown,
+        counts.dependent_votes,
+        counts.site_checkpoints,
+        counts.coordinator_checkpoints,
+        counts.batches_lost,
     ];
     assert!(kinds.iter().all(|kind| *kind > 20), "{counts:?}");
     assert!(counts.flips_detected <= counts.flips);
+    // Some are committed whose clients were told "unknown", or nothing.
+    assert!(counts.judged > counts.commits * 9 / 10, "{counts:?}");
 }
 
 #[test]
@@ -220,7 +226,11 @@ fn successors_that_write_before_the_decision_are_found() {
 
 #[test]
 fn a_site_that_only_read_and_forgets_its_vote_is_found() {
-    found(Bug::ReadOnlyForgotten, 500, &["order", "outcomes", "lost"]);
+    found(
+        Bug::ReadOnlyForgotten,
+        500,
+        &["order", "outcomes", "lost", "assertion"],
+    );
 }
 
 #[test]
@@ -291,4 +301,77 @@ fn a_folder_that_is_never_synced_is_found() {
         200,
         &["outcomes", "lost", "recovery", "assertion"],
     );
+}
+
+#[test]
+fn a_dependent_commit_applied_before_its_predecessor_s_outcome_is_found() {
+    found(
+        Bug::DependenciesHidden,
+        1_000,
+        &["assertion", "order", "outcomes"],
+    );
+}
+
+#[test]
+fn a_coordinator_that_does_not_wait_for_what_votes_name_is_found() {
+    found(
+        Bug::DependenciesIgnored,
+        1_000,
+        &["order", "assertion", "outcomes"],
+    );
+}
+
+#[test]
+fn a_dependency_that_recovery_forgets_is_found() {
+    found(
+        Bug::DependencyForgotten,
+        4_000,
+        &["outcomes", "order", "assertion", "lost"],
+    );
+}
+
+#[test]
+fn a_checkpoint_without_those_in_doubt_is_found() {
+    found(
+        Bug::UndecidedCut,
+        1_000,
+        &["recovery", "outcomes", "lost", "assertion"],
+    );
+}
+
+#[test]
+fn a_coordinator_s_checkpoint_without_what_is_not_acknowledged_is_found() {
+    found(
+        Bug::UndeliveredCut,
+        4_000,
+        &["outcomes", "lost", "assertion"],
+    );
+}
+
+#[test]
+fn a_store_that_is_ahead_of_its_log_is_found() {
+    found(Bug::StoreBeforeLog, 5_000, &["recovery", "lost"]);
+}
+
+#[test]
+fn a_replay_that_ignores_what_the_store_has_is_found() {
+    found(
+        Bug::OrdinalIgnored,
+        200,
+        &["recovery", "values", "assertion"],
+    );
+}
+
+#[test]
+fn a_log_that_is_cut_before_the_store_is_durable_is_found() {
+    found(Bug::PersistIgnored, 200, &["recovery"]);
+}
+
+/// Each has its test here.
+#[test]
+fn there_are_at_least_twenty_five_known_bugs() {
+    let mut names: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() >= 25 && names.len() == Bug::ALL.len());
 }

@@ -3,7 +3,7 @@
 
 use co_core::VoteRule;
 use coco::protocol::DeadlockPolicy;
-use simulator::program::Shape;
+use simulator::program::{Shape, Workload};
 use simulator::schedule::{Run, Setup, run};
 
 /// Runs the seeds and adds up what came of them.
@@ -109,4 +109,22 @@ fn with_sites_that_crash_and_come_back_from_their_logs() {
     let (commits, disordered) = all(&setup, 0..3_000);
     assert_eq!(disordered, 0);
     assert!(commits > 2_000, "{commits}");
+}
+
+#[test]
+fn lists_registers_money_skew_forks_and_pairs_with_dependent_votes() {
+    let mut setup = Setup::new(VoteRule::Withhold);
+    setup.workload = Workload::Shapes;
+    setup.options.dependent_votes = true;
+    let (commits, disordered) = all(&setup, 0..5_000);
+    assert_eq!(disordered, 0);
+    assert!(commits > 15_000, "{commits}");
+}
+
+#[test]
+fn the_shapes_are_those_that_go_wrong_without_ordering() {
+    let mut setup = Setup::new(VoteRule::LocalOnly);
+    setup.workload = Workload::Shapes;
+    let (_, disordered) = all(&setup, 0..5_000);
+    assert!(disordered > 100, "{disordered}");
 }

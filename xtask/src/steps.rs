@@ -129,7 +129,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "simulate",
-        about: "90 000 seeds of whole systems under faults, a million faults",
+        about: "80 000 seeds of whole systems under faults, a million faults",
         work: Work::Cargo(
             &[
                 "run",
@@ -141,7 +141,29 @@ const STEPS: &[Step] = &[
                 "simulate",
                 "--",
                 "--seeds",
-                "0..90000",
+                "0..80000",
+            ],
+            &[],
+        ),
+    },
+    Step {
+        name: "schedules",
+        about: "a million schedules in the shapes of known anomalies, judged; five million transactions with `simulate`",
+        work: Work::Cargo(
+            &[
+                "run",
+                "--release",
+                "--quiet",
+                "-p",
+                "simulator",
+                "--bin",
+                "schedules",
+                "--",
+                "--count",
+                "1000000",
+                "--workload",
+                "shapes",
+                "--dependent",
             ],
             &[],
         ),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use co_core::VoteRule;
 use coco::protocol::DeadlockPolicy;
-use simulator::program::Shape;
+use simulator::program::{Shape, Workload};
 use simulator::schedule::{Run, Setup, run};
 
 /// Runs random schedules over simulated sites with the real engines and the real protocol.
@@ -55,6 +55,12 @@ struct Arguments {
     /// Leave deadlocks over several sites to the timeouts alone.
     #[arg(long)]
     no_detection: bool,
+    /// What the transactions do: whatever comes, or the shapes of known anomalies.
+    #[arg(long, value_enum, default_value_t = Work::Mixed)]
+    workload: Work,
+    /// In every other schedule votes may depend on others.
+    #[arg(long)]
+    dependent: bool,
     /// Threads; 0 takes one for each core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -68,6 +74,13 @@ enum Ordered {
     Off,
     /// Read conflicts are ignored altogether: shows that the checker sees it.
     DangerIgnoreReads,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Work {
+    Mixed,
+    /// Lists, a register, a bank, write skew, long forks, fractured reads.
+    Shapes,
 }
 
 #[derive(Default)]
@@ -114,6 +127,11 @@ fn setup(arguments: &Arguments) -> Setup {
         locals: arguments.locals,
         keys: arguments.keys,
     };
+    setup.workload = match arguments.workload {
+        Work::Mixed => Workload::Mixed,
+        Work::Shapes => Workload::Shapes,
+    };
+    setup.options.dependent_votes = arguments.dependent;
     setup.crash_one_in = arguments.crash_one_in;
     setup.options.durable = arguments.durable;
     if arguments.no_detection {
@@ -194,6 +212,10 @@ fn print(arguments: &Arguments, total: &Total, took: Duration, threads: usize) {
         total.aborts,
         total.crashes,
         total.stuck
+    );
+    println!(
+        "{} transactions committed and judged by the checker",
+        total.commits
     );
     println!("not serializable over all sites: {}", total.disordered);
     println!("promises broken: {}", total.bad.len());
