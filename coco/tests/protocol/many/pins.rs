@@ -68,3 +68,17 @@ pub(crate) const STATES: &[(&str, usize)] = &[
     ("timeouts: three dependent", 37_680),
     ("three dependent, a crash", 10_376_470),
 ];
+
+/// Worlds that only tests visit which are ignored.
+pub(crate) const ON_DEMAND: &[&str] = &[
+    "three dependent, a crash",
+    "a crash, a loss, a refusal",
+    "search: two dependent, a crash",
+    "search: three dependent",
+    "wound-wait: two dependent, a crash",
+    "wound-wait: three dependent",
+    "wait-die: two dependent, a crash",
+    "wait-die: three dependent",
+    "timeouts: two dependent, a crash",
+    "timeouts: three dependent",
+];
