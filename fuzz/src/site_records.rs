@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use co_core::{Gtid, Priority, Stamp, VoteRule};
 use coco::log::MemoryLog;
-use coco::protocol::{AbortCause, Decision, Durability, Incarnation, SiteName, Time, VoterConfig};
+use coco::protocol::{
+    AbortCause, Decision, Durability, Heuristic, Incarnation, SiteName, Time, VoterConfig,
+};
 use participant::engine::{EngineKind, open};
 use participant::site::{Parts, Site, SiteConfig, SiteRecord};
 use participant::{Change, KeyRange, Prepared, Recorder};
@@ -100,7 +102,13 @@ fn is_sites_own(record: &SiteRecord) -> bool {
             ordinal,
             ..
         } => incarnation.0 < LARGEST && clock.0 < LARGEST && *ordinal < LARGEST,
-        SiteRecord::Applied { .. } => true,
+        SiteRecord::ByHand {
+            decision, ordinal, ..
+        } => match decision {
+            Decision::Commit { stamp } => stamp.0 < LARGEST && *ordinal < LARGEST,
+            Decision::Abort { .. } => true,
+        },
+        SiteRecord::ByHandState(_) | SiteRecord::Applied { .. } => true,
     }
 }
 
@@ -154,15 +162,26 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         in_doubt: 1,
         outcomes: vec![(Gtid(5), Stamp(6))],
     };
+    let by_hand = |gtid, decision: Decision| SiteRecord::ByHand {
+        gtid: Gtid(gtid),
+        decision,
+        ordinal: u64::from(decision.is_commit()),
+        along: vec![Gtid(9)],
+    };
     let commit = Decision::Commit { stamp: Stamp(3) };
     let abort = Decision::Abort {
         cause: AbortCause::Timeout,
     };
+    let mut damage = Heuristic::new(Gtid(4), abort, false);
+    damage.heard = Some(commit);
+    let damage = SiteRecord::ByHandState(damage);
     let logs = [
         vec![life.clone()],
         vec![life.clone(), prepared(4)],
         vec![life.clone(), prepared(4), decision(4, commit)],
         vec![life.clone(), prepared(4), decision(4, abort)],
+        vec![life.clone(), prepared(4), by_hand(4, commit)],
+        vec![life.clone(), prepared(4), by_hand(4, abort), damage],
         vec![life, local, one_phase],
         vec![checkpoint, prepared(4)],
     ];

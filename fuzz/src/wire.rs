@@ -266,9 +266,14 @@ impl Machines {
                 let token = match effect {
                     VoterEffect::AppendPrepared { token, .. }
                     | VoterEffect::AppendOnePhase { token, .. }
-                    | VoterEffect::AppendDecision { token, .. } => token,
+                    | VoterEffect::AppendDecision { token, .. }
+                    | VoterEffect::AppendHeuristic { token, .. }
+                    | VoterEffect::AppendHeuristicState {
+                        token: Some(token), ..
+                    } => token,
                     VoterEffect::RequestVote { .. }
                     | VoterEffect::AppendDecisionLazy { .. }
+                    | VoterEffect::AppendHeuristicState { token: None, .. }
                     | VoterEffect::Send { .. } => {
                         if let VoterEffect::Send {
                             message:

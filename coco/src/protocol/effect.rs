@@ -3,8 +3,8 @@
 use co_core::{Gtid, Priority, Stamp};
 
 use super::{
-    AbortCause, CoordinatorId, Decision, Dependencies, PeerMessage, SiteName, ToCoordinator,
-    ToParticipant,
+    AbortCause, CoordinatorId, Decision, Dependencies, Heuristic, PeerMessage, SiteName,
+    ToCoordinator, ToParticipant,
 };
 use crate::log::Record;
 
@@ -218,6 +218,26 @@ pub enum VoterEffect {
         gtid: Gtid,
         /// What was decided.
         decision: Decision,
+    },
+    /// Log what an operator has decided on a transaction in doubt, in one record with the names of those that
+    /// are aborted along with it, and force it, then call `handle_durable(token)`.
+    AppendHeuristic {
+        /// Whose.
+        gtid: Gtid,
+        /// What was decided here.
+        decision: Decision,
+        /// Who had read from it.
+        along: Vec<Gtid>,
+        /// What to give back when it is durable.
+        token: Token,
+    },
+    /// Log what has become of a decision by hand. With a token: force it, then call `handle_durable(token)`;
+    /// without one losing it costs a repetition.
+    AppendHeuristicState {
+        /// What is known now.
+        heuristic: Heuristic,
+        /// What to give back when it is durable.
+        token: Option<Token>,
     },
     /// The engine makes the transaction visible or undoes it. An abort of a transaction that the
     /// engine does not know, or has undone, changes nothing.

@@ -228,3 +228,11 @@ pub enum Decision {
         cause: AbortCause,
     },
 }
+
+impl Decision {
+    /// Whether it is a commit.
+    #[must_use]
+    pub const fn is_commit(&self) -> bool {
+        matches!(self, Self::Commit { .. })
+    }
+}

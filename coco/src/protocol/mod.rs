@@ -55,4 +55,4 @@ pub use message::{
 };
 pub use stats::{CoordinatorStats, VoterStats};
 pub use time::Time;
-pub use voter::{InDoubt, Voter, Wait};
+pub use voter::{ByHand, Heuristic, HeuristicRefused, InDoubt, Voter, Wait};

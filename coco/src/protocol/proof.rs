@@ -135,6 +135,11 @@ impl PendingVote {
         self.token
     }
 
+    /// What the vote depends on.
+    pub(super) const fn depends(&self) -> &Dependencies {
+        &self.vote.depends
+    }
+
     /// A transaction that it may depend on is decided here.
     pub(super) fn settle(&mut self, gtid: Gtid, outcome: Option<Stamp>) -> Settled {
         self.vote.settle(gtid, outcome)

@@ -68,4 +68,10 @@ pub struct VoterStats {
     pub foreign_messages: u64,
     /// Commit decisions on transactions that a volatile site had voted for and lost by a restart.
     pub lost_commits: u64,
+    /// Transactions in doubt that an operator committed here.
+    pub heuristic_commits: u64,
+    /// Transactions in doubt that an operator aborted here, those included that had read from one of them.
+    pub heuristic_aborts: u64,
+    /// Of both, those that the coordinator had decided the other way.
+    pub heuristic_damage: u64,
 }

@@ -27,6 +27,8 @@ struct Budget {
     log_failures: u8,
     refusals: u8,
     rollbacks: u8,
+    /// Decisions by hand, at site A.
+    hands: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -50,6 +52,7 @@ enum Step {
     FailSiteLog { site: usize },
     FailCoordinatorLog,
     Rollback,
+    DecideByHand { commit: bool },
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -113,6 +116,11 @@ impl State {
         let timer = coordinator.is_some_and(|it| it.next_deadline().is_some());
         offers.push((timer && budget.ticks > 0, Step::TickCoordinator));
         offers.push((runs && budget.rollbacks > 0, Step::Rollback));
+        let voter = world.sites[0].voter.as_ref();
+        let in_doubt = voter.is_some_and(|it| it.in_doubt().next().is_some());
+        let hand = in_doubt && !world.sites[0].log.failed && budget.hands > 0;
+        offers.push((hand, Step::DecideByHand { commit: true }));
+        offers.push((hand, Step::DecideByHand { commit: false }));
         let possible = offers.into_iter().filter(|(possible, _)| *possible);
         possible.map(|(_, step)| step).collect()
     }
@@ -177,6 +185,7 @@ impl State {
             Step::TickSite { .. } | Step::TickCoordinator => &mut budget.ticks,
             Step::FailSiteLog { .. } | Step::FailCoordinatorLog => &mut budget.log_failures,
             Step::Rollback => &mut budget.rollbacks,
+            Step::DecideByHand { .. } => &mut budget.hands,
             Step::Deliver { .. }
             | Step::Repeat
             | Step::Release { .. }
@@ -236,6 +245,10 @@ impl State {
             Step::Rollback => {
                 let all: Vec<usize> = (0..world.sites.len()).collect();
                 world.rollback(2, gtid, &all);
+            }
+            Step::DecideByHand { commit } => {
+                let decided = world.decide_by_hand(0, gtid, commit);
+                assert!(decided, "what is in doubt is decided by hand");
             }
         }
         self.forget_counters();
@@ -338,14 +351,31 @@ fn rest(world: &World, gtid: Gtid) -> Option<Outcome> {
                 && !matches!(site.work.get(&gtid), Some(Work::Asked | Work::InDoubt))
         });
     let committed = |site: &Site| site.work.get(&gtid) == Some(&Work::Committed);
-    match (idle, world.sites.iter().any(committed)) {
+    let by_hand = |site: &&Site| site.by_hand.contains_key(&gtid);
+    let mut others = world.sites.iter().filter(|site| !by_hand(site));
+    match (idle, others.clone().any(committed)) {
         (false, _) => None,
-        (true, true) => world
-            .sites
-            .iter()
-            .all(committed)
-            .then_some(Outcome::Committed),
+        (true, true) => others.all(committed).then_some(Outcome::Committed),
         (true, false) => Some(Outcome::Aborted),
+    }
+}
+
+/// What became of a decision by hand: A7.
+fn by_hand(world: &World, gtid: Gtid, outcome: Outcome) -> Result<&'static str, String> {
+    let shown = world.shown(0, gtid);
+    let Some(decision) = world.sites[0].by_hand.get(&gtid) else {
+        return match shown {
+            None => Ok(""),
+            Some(shown) => Err(format!("healing: shows what nobody decided: {shown:?}")),
+        };
+    };
+    let agrees = decision.is_commit() == (outcome == Outcome::Committed);
+    match shown {
+        None if agrees => Ok(", by hand the same"),
+        Some(shown) if shown.is_damage() && !agrees => Ok(", by hand the contrary"),
+        None | Some(_) => Err(format!(
+            "healing: A7: {outcome:?}, by hand {decision:?}, shown {shown:?}"
+        )),
     }
 }
 
@@ -377,11 +407,11 @@ fn explore(sites: &[Durability], budget: Budget, lie: Lie) -> Result<Explored, S
                     CommitAnswer::Refused(_) => "refused",
                 });
                 let said = said.collect::<Vec<_>>().join(", ");
-                *explored
-                    .ends
-                    .entry(format!("{outcome:?}, said [{said}]"))
-                    .or_default() += 1;
-                None
+                by_hand(&world, gtid, outcome).map_or_else(Some, |hand| {
+                    let end = format!("{outcome:?}, said [{said}]{hand}");
+                    *explored.ends.entry(end).or_default() += 1;
+                    None
+                })
             }
         };
         if let Some(broken) = broken {
@@ -552,6 +582,7 @@ fn a_single_site_decides_through_everything_at_once() {
         log_failures: 1,
         refusals: 1,
         rollbacks: 1,
+        hands: 0,
     };
     // 231,336 if the allowance for votes were not a little different after each begin.
     check(&ONE, budget, 253_075);
@@ -581,6 +612,36 @@ fn everything_goes_wrong_once() {
         ..Budget::default()
     };
     check(&TWO, budget, 4_362_922);
+}
+
+/// What the coordinator and site B come to is what they would have come to; site A shows the difference.
+#[test]
+fn an_operator_decides_at_one_site_whatever_else_happens() {
+    let hand = Budget {
+        hands: 1,
+        refusals: 1,
+        ..Budget::default()
+    };
+    let budgets = [
+        Budget { crashes: 1, ..hand },
+        Budget {
+            losses: 1,
+            cuts: 1,
+            ticks: 1,
+            ..hand
+        },
+    ];
+    let states = budgets.map(|budget| {
+        let explored = explore(&TWO, budget, Lie::None).unwrap_or_else(|broken| panic!("{broken}"));
+        for (outcome, said) in [("Committed", "committed"), ("Aborted", "aborted")] {
+            for hand in ["the same", "the contrary"] {
+                let end = format!("{outcome}, said [{said}], by hand {hand}");
+                assert!(explored.ends.contains_key(&end), "{end}: {explored:#?}");
+            }
+        }
+        explored.states
+    });
+    assert_eq!(states, [19_173, 128_678]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Checkpoints: how the log of a site with a durable storage stays short.
 //!
 //! When the log has grown by enough, one record is appended that says all that the records before it say, but
-//! for the committed data, and behind it the `Prepared` records of the transactions in doubt once more. When they
+//! for the committed data, and behind it what was decided by hand and is not settled, and the `Prepared` records of the
+//! transactions in doubt once more. When they
 //! are durable, everything that was committed before them is made durable in the storage, and only then the log
 //! is cut before them. Recovery starts from the last checkpoint whose commits are in the storage. Work goes on
 //! meanwhile, except that this site stands still while the storage persists.
@@ -75,7 +76,13 @@ impl Site {
         if !wanted || !self.participant.stored().storage().is_durable() {
             return;
         }
-        let mut records = vec![self.summary(state)];
+        let by_hand = state.voter.heuristics_in_log();
+        let mut records = vec![Self::summary(state, by_hand.len())];
+        records.extend(
+            by_hand
+                .into_iter()
+                .map(|it| SiteRecord::ByHandState(it).encode()),
+        );
         let doubts = state.doubts.in_order().into_iter();
         for doubt in doubts.filter(|doubt| doubt.decided.is_none()) {
             let gtid = doubt.vote.gtid;
@@ -122,9 +129,9 @@ impl Site {
         );
     }
 
-    fn summary(&self, state: &State) -> Vec<u8> {
+    fn summary(state: &State, by_hand: usize) -> Vec<u8> {
         let doubts = state.doubts.all.values();
-        let in_doubt = doubts.filter(|doubt| doubt.decided.is_none()).count();
+        let in_doubt = by_hand + doubts.filter(|doubt| doubt.decided.is_none()).count();
         let record = SiteRecord::Checkpoint {
             incarnation: state.incarnation,
             clock: state.clock,

@@ -1,13 +1,16 @@
 //! A site's log records and their bytes.
 //!
 //! ```text
-//! record   = version:u8 (2)  kind:u8  fields          all numbers little-endian
+//! record   = version:u8 (2, by hand: 3)  kind:u8  fields          all numbers little-endian
 //! 1 life       incarnation:u64 clock:u64
 //! 2 prepared   gtid:u64 priority:u64 stamp:u64 read_only:u8 changes reads scans after:gtids if:gtids
 //! 3 decision   gtid:u64 (1:u8 stamp:u64 ordinal:u64 | 0:u8 cause:u8)
 //! 4 one-phase  gtid:u64 stamp:u64 ordinal:u64 changes
 //! 5 local      stamp:u64 ordinal:u64 changes
 //! 7 checkpoint incarnation:u64 clock:u64 ordinal:u64 in_doubt:u32 count:u32 (gtid:u64 stamp:u64)*
+//! 8 by hand    gtid:u64 (1:u8 stamp:u64 ordinal:u64 | 0:u8 cause:u8) along:gtids
+//! 9 state      gtid:u64 outcome read_only:u8 (1:u8 because_of:u64 | 0:u8) (1:u8 heard:outcome | 0:u8) acknowledged:u8
+//! outcome  = 1:u8 stamp:u64 | 0:u8 cause:u8
 //! gtids    = count:u32 gtid:u64*
 //! changes  = count:u32 (1:u8 key value | 2:u8 key | 3:u8 key by:i64)*
 //! reads    = count:u32 key*
@@ -16,14 +19,15 @@
 //! ```
 //!
 //! Version 1 had no ordinals, no `gtids`, no checkpoints, and `6 applied place:u64`. It is read, and not written:
-//! a one-phase or local commit without an ordinal is one of version 1.
+//! a one-phase or local commit without an ordinal is one of version 1. Version 3 has the kinds 8 and 9 alone: a
+//! program that does not know them says that it is too old, and a log without them is one of version 2.
 //!
 //! Invariant (C1): `decode(encode(r)) == r`, and no other bytes of the same version decode to `r`.
 
 mod bytes;
 
 use co_core::{Gtid, Priority, Stamp};
-use coco::protocol::{Decision, Incarnation};
+use coco::protocol::{Decision, Heuristic, Incarnation};
 
 use self::bytes::{Reader, Writer};
 use crate::participant::{Change, KeyRange, Prepared};
@@ -104,11 +108,25 @@ pub enum SiteRecord {
         clock: Stamp,
         /// How many commits that change something are before it in the log.
         ordinal: u64,
-        /// How many transactions are in doubt.
+        /// How many records follow as its content: of transactions in doubt, and of decisions by hand that are
+        /// not settled.
         in_doubt: u32,
         /// One-phase commits of late, whose outcome the coordinator may ask for.
         outcomes: Vec<(Gtid, Stamp)>,
     },
+    /// A transaction in doubt was decided by an operator.
+    ByHand {
+        /// Which.
+        gtid: Gtid,
+        /// What was decided here.
+        decision: Decision,
+        /// As that of a decision.
+        ordinal: u64,
+        /// Who had read from it and is aborted with it.
+        along: Vec<Gtid>,
+    },
+    /// What is known now of a decision by hand.
+    ByHandState(Heuristic),
 }
 
 /// Why bytes are not a site's record.
@@ -117,7 +135,7 @@ pub enum SiteRecord {
 pub enum SiteRecordError {
     /// Written by a later version of this program.
     #[error(
-        "it has format version {0}, and this program reads versions up to 2: use the newer program"
+        "it has format version {0}, and this program reads versions up to 3: use the newer program"
     )]
     NewerVersion(u8),
     /// A kind that its version does not have.
@@ -129,6 +147,8 @@ pub enum SiteRecordError {
 }
 
 const VERSION: u8 = 2;
+/// Of the kinds that version 2 does not have.
+const BY_HAND_VERSION: u8 = 3;
 const LIFE: u8 = 1;
 const PREPARED: u8 = 2;
 const DECISION: u8 = 3;
@@ -136,6 +156,8 @@ const ONE_PHASE: u8 = 4;
 const LOCAL: u8 = 5;
 const APPLIED: u8 = 6;
 const CHECKPOINT: u8 = 7;
+const BY_HAND: u8 = 8;
+const BY_HAND_STATE: u8 = 9;
 
 impl SiteRecord {
     /// The bytes.
@@ -219,6 +241,21 @@ impl SiteRecord {
                 out.0.extend_from_slice(&in_doubt.to_le_bytes());
                 out.outcomes(outcomes);
             }
+            Self::ByHand {
+                gtid,
+                decision,
+                ordinal,
+                along,
+            } => {
+                out.byte(BY_HAND);
+                out.number(gtid.0);
+                out.decision(*decision, *ordinal);
+                out.gtids(along);
+            }
+            Self::ByHandState(heuristic) => {
+                out.byte(BY_HAND_STATE);
+                out.heuristic(heuristic);
+            }
         }
     }
 
@@ -228,6 +265,7 @@ impl SiteRecord {
             Self::Applied { .. }
             | Self::OnePhase { ordinal: 0, .. }
             | Self::Local { ordinal: 0, .. } => 1,
+            Self::ByHand { .. } | Self::ByHandState(_) => BY_HAND_VERSION,
             Self::Life { .. }
             | Self::Prepared { .. }
             | Self::Decision { .. }
@@ -240,16 +278,41 @@ impl SiteRecord {
     /// Reads the bytes of one record.
     ///
     /// # Errors
-    /// If they are not exactly one record of version 1 or 2.
+    /// If they are not exactly one record of version 1, 2 or 3.
     pub fn decode(bytes: &[u8]) -> Result<Self, SiteRecordError> {
         let mut reader = Reader(bytes);
-        let first = match reader.byte()? {
-            1 => true,
-            VERSION => false,
+        let record = match reader.byte()? {
+            1 => Self::read(&mut reader, true)?,
+            VERSION => Self::read(&mut reader, false)?,
+            BY_HAND_VERSION => Self::read_by_hand(&mut reader)?,
             0 => return Err(SiteRecordError::Malformed("version zero")),
             newer => return Err(SiteRecordError::NewerVersion(newer)),
         };
-        let record = match reader.byte()? {
+        if reader.0.is_empty() {
+            Ok(record)
+        } else {
+            Err(SiteRecordError::Malformed("bytes left over"))
+        }
+    }
+
+    fn read_by_hand(reader: &mut Reader<'_>) -> Result<Self, SiteRecordError> {
+        match reader.byte()? {
+            BY_HAND => {
+                let (gtid, decision, ordinal) = reader.decision(false)?;
+                Ok(Self::ByHand {
+                    gtid,
+                    decision,
+                    ordinal,
+                    along: reader.gtids(false)?,
+                })
+            }
+            BY_HAND_STATE => Ok(Self::ByHandState(reader.heuristic()?)),
+            other => Err(SiteRecordError::UnknownKind(other)),
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>, first: bool) -> Result<Self, SiteRecordError> {
+        Ok(match reader.byte()? {
             LIFE => Self::Life {
                 incarnation: Incarnation(reader.number()?),
                 clock: Stamp(reader.number()?),
@@ -267,7 +330,14 @@ impl SiteRecord {
                 after: reader.gtids(first)?,
                 if_committed: reader.gtids(first)?,
             },
-            DECISION => reader.decision(first)?,
+            DECISION => {
+                let (gtid, decision, ordinal) = reader.decision(first)?;
+                Self::Decision {
+                    gtid,
+                    decision,
+                    ordinal,
+                }
+            }
             ONE_PHASE => Self::OnePhase {
                 gtid: Gtid(reader.number()?),
                 stamp: Stamp(reader.number()?),
@@ -291,12 +361,7 @@ impl SiteRecord {
                     .list(|reader| Ok((Gtid(reader.number()?), Stamp(reader.number()?))))?,
             },
             other => return Err(SiteRecordError::UnknownKind(other)),
-        };
-        if reader.0.is_empty() {
-            Ok(record)
-        } else {
-            Err(SiteRecordError::Malformed("bytes left over"))
-        }
+        })
     }
 
     /// How long the record of a prepared transaction is.

@@ -122,6 +122,7 @@ impl State {
             | Event::LocalDurable(..)
             | Event::LocalLost(_)
             | Event::Checkpointed(..)
+            | Event::ByHand(..)
             | Event::LogFailed => return Some(event),
         };
         let Ballot::Yes {

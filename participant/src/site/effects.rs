@@ -8,6 +8,7 @@ use coco::protocol::{
     ToParticipant, Token, VoterEffect, Wait,
 };
 
+use super::by_hand;
 use super::checkpoint::REMEMBERED_OUTCOMES;
 use super::inbox::Event;
 use super::{
@@ -71,6 +72,7 @@ impl Site {
                 break;
             }
         }
+        Self::tell_operators(state);
         self.checkpoint(state);
     }
 
@@ -100,6 +102,9 @@ impl Site {
                 }
                 Event::HeldBack(_) => unreachable!("it was unpacked above"),
                 Event::Checkpointed(first, ordinal) => self.checkpointed(state, first, ordinal),
+                Event::ByHand(gtid, how, done) => {
+                    Self::asked_by_hand(state, now, (gtid, how, done), &mut effects);
+                }
                 Event::LocalReleased(name, ballot, done) => {
                     self.local_released(state, name, ballot, done);
                 }
@@ -182,9 +187,24 @@ impl Site {
                     self.append(state, &record, token);
                 }
                 VoterEffect::AppendDecisionLazy { gtid, decision } => {
-                    let record = decision_record(state, gtid, decision).encode();
-                    state.checkpoints.count(&record);
-                    state.batch.add_lazy(record);
+                    let record = decision_record(state, gtid, decision);
+                    Self::append_lazy(state, &record);
+                }
+                VoterEffect::AppendHeuristic {
+                    gtid,
+                    decision,
+                    along,
+                    token,
+                } => {
+                    let record = by_hand::record(state, gtid, decision, along);
+                    self.append(state, &record, token);
+                }
+                VoterEffect::AppendHeuristicState { heuristic, token } => {
+                    let record = SiteRecord::ByHandState(heuristic);
+                    match token {
+                        Some(token) => self.append(state, &record, token),
+                        None => Self::append_lazy(state, &record),
+                    }
                 }
                 VoterEffect::Apply { gtid, decision } => self.apply(state, gtid, decision),
                 VoterEffect::Send { to, message } => (self.outbox)(to, message),
@@ -202,6 +222,12 @@ impl Site {
         } else {
             self.participant.prepare(name, on_ballot);
         }
+    }
+
+    fn append_lazy(state: &mut State, record: &SiteRecord) {
+        let record = record.encode();
+        state.checkpoints.count(&record);
+        state.batch.add_lazy(record);
     }
 
     fn append(&self, state: &mut State, record: &SiteRecord, token: Token) {

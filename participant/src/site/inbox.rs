@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 
 use co_core::{Gtid, Stamp};
 use coco::log::Lsn;
-use coco::protocol::Token;
+use coco::protocol::{ByHand, Token};
 
-use super::{OnLocal, Wake};
+use super::{OnByHand, OnLocal, Wake};
 use crate::participant::Ballot;
 use crate::sync::Mutex;
 
@@ -27,6 +27,8 @@ pub(super) enum Event {
     LocalLost(OnLocal),
     /// A vote that was held back until the log had caught up.
     HeldBack(Box<Self>),
+    /// An operator wants something of a transaction.
+    ByHand(Gtid, ByHand, OnByHand),
     /// A checkpoint is durable, which begins here and has the commits up to this ordinal before it.
     Checkpointed(Lsn, u64),
     /// The log takes no more records, or the storage no more commits.

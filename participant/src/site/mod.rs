@@ -24,6 +24,7 @@
 //! engine and log take the inbox alone.
 
 mod batch;
+mod by_hand;
 mod checkpoint;
 mod codec;
 mod commits;
@@ -41,11 +42,12 @@ use std::sync::Arc;
 use co_core::{AbortReason, Gtid, Priority, Stamp};
 use coco::log::Log;
 use coco::protocol::{
-    AbortCause, CoordinatorId, Incarnation, SiteName, Time, ToCoordinator, ToParticipant, Voter,
-    VoterConfig, VoterStats,
+    AbortCause, CoordinatorId, GtidParts, Incarnation, SiteName, Time, ToCoordinator,
+    ToParticipant, Voter, VoterConfig, VoterStats,
 };
 
 use self::batch::Batch;
+use self::by_hand::Asked;
 use self::checkpoint::Checkpoints;
 use self::commits::{Commits, Doubts};
 use self::inbox::Inbox;
@@ -53,6 +55,7 @@ use crate::error::OperationError;
 use crate::participant::{Begin, Decision, Participant, Prepared, TxnName};
 use crate::sync::Mutex;
 
+pub use by_hand::{ByHandError, DoneByHand, OnByHand};
 pub use checkpoint::CHECKPOINT_BYTES;
 pub use codec::{MAX_SITE_RECORD_BYTES, SiteRecord, SiteRecordError};
 pub use local::{LocalOutcome, OnLocal};
@@ -135,6 +138,8 @@ struct State {
     commits: Commits,
     batch: Batch,
     checkpoints: Checkpoints,
+    /// Operators that wait for their records.
+    by_hand: Vec<Asked>,
     /// The largest stamp in the log, or given up to now.
     clock: Stamp,
     /// One-phase commits of late.
@@ -283,6 +288,15 @@ impl Site {
     pub fn is_serving(&self) -> bool {
         let state = self.state.lock();
         state.alive && !state.log_failed
+    }
+
+    /// The transactions of a coordinator that have begun here and are not decided.
+    #[must_use]
+    pub fn working(&self, coordinator: CoordinatorId) -> Vec<Gtid> {
+        let state = self.state.lock();
+        let all = state.priorities.keys().copied();
+        all.filter(|&gtid| GtidParts::coordinator_of(gtid) == coordinator)
+            .collect()
     }
 
     /// The transactions in doubt here: voted YES, decision unknown.

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use co_core::{Gtid, Priority, Stamp};
-use coco::protocol::{Decision, Dependencies, Durability, InDoubt, Incarnation, Time, Voter};
+use coco::protocol::{
+    AbortCause, Decision, Dependencies, Durability, Heuristic, InDoubt, Incarnation, Time, Voter,
+};
 
 use super::batch::Batch;
 use super::checkpoint::{Checkpoints, REMEMBERED_OUTCOMES};
@@ -135,6 +137,8 @@ struct Replayed<'a> {
     clock: Stamp,
     in_doubt: BTreeMap<Gtid, InLog>,
     doubts: Doubts,
+    /// What was decided by hand.
+    by_hand: BTreeMap<Gtid, Heuristic>,
     outcomes: VecDeque<(Gtid, Stamp)>,
     /// Commits of version 1 whose marker has not come, by their place among those of the log.
     waiting: BTreeMap<u64, Waiting>,
@@ -177,7 +181,10 @@ pub(super) fn open(
     let in_doubt: Vec<InDoubt> = in_doubt.collect();
     let outcomes = replayed.outcomes;
     let one_phase: Vec<_> = outcomes.iter().copied().collect();
-    let voter = Voter::recover(config.voter, incarnation, now, in_doubt, one_phase);
+    let mut voter = Voter::recover(config.voter, incarnation, now, in_doubt, one_phase);
+    let mut by_hand = replayed.by_hand;
+    by_hand.retain(|gtid, _| !doubts.all.contains_key(gtid));
+    voter.recover_heuristics(now, by_hand.into_values());
     let bytes = records.iter().map(|record| record.len() as u64).sum();
     let state = State {
         voter,
@@ -193,6 +200,7 @@ pub(super) fn open(
         commits: Commits::replayed(replayed.ordinal),
         batch: Batch::default(),
         checkpoints: Checkpoints::new(bytes),
+        by_hand: Vec::new(),
         clock,
         outcomes,
         aborted: BTreeMap::new(),
@@ -351,6 +359,7 @@ fn replay<'a>(
         clock: Stamp::default(),
         in_doubt: BTreeMap::new(),
         doubts: Doubts::default(),
+        by_hand: BTreeMap::new(),
         outcomes: VecDeque::new(),
         waiting: BTreeMap::new(),
         places: 0,
@@ -407,7 +416,20 @@ impl Replayed<'_> {
                 gtid,
                 decision,
                 ordinal,
-            } => return self.decided(index, gtid, decision, ordinal),
+            } => {
+                // Its coordinator was heard before the record of the decision by hand was durable.
+                self.by_hand.remove(&gtid);
+                return self.decided(index, gtid, decision, ordinal);
+            }
+            SiteRecord::ByHand {
+                gtid,
+                decision,
+                ordinal,
+                along,
+            } => return self.decided_by_hand(index, (gtid, decision, ordinal), along),
+            SiteRecord::ByHandState(heuristic) => {
+                self.by_hand.insert(heuristic.gtid, heuristic);
+            }
             SiteRecord::OnePhase {
                 gtid,
                 stamp,
@@ -484,6 +506,29 @@ impl Replayed<'_> {
             (Decision::Commit { .. }, None) => Err(RecoverError::NotInDoubt { index, gtid }),
             (Decision::Abort { .. }, _) => Ok(()),
         }
+    }
+
+    fn decided_by_hand(
+        &mut self,
+        index: usize,
+        (gtid, decision, ordinal): (Gtid, Decision, u64),
+        along: Vec<Gtid>,
+    ) -> Result<(), RecoverError> {
+        let doubt = self.doubts.all.get(&gtid);
+        let read_only = doubt.is_some_and(|doubt| doubt.vote.read_only);
+        self.decided(index, gtid, decision, ordinal)?;
+        let heuristic = Heuristic::new(gtid, decision, read_only);
+        self.by_hand.insert(gtid, heuristic);
+        let decision = Decision::Abort {
+            cause: AbortCause::Cascade,
+        };
+        for other in along {
+            self.decided(index, other, decision, 0)?;
+            let mut taken = Heuristic::new(other, decision, false);
+            taken.because_of = Some(gtid);
+            self.by_hand.entry(other).or_insert(taken);
+        }
+        Ok(())
     }
 
     fn alone(

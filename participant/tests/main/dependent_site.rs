@@ -25,8 +25,8 @@ const D: CoordinatorId = CoordinatorId(1);
 
 type Said = Arc<Mutex<Vec<ToCoordinator>>>;
 
-struct Rig {
-    site: Site,
+pub(crate) struct Rig {
+    pub(crate) site: Site,
     log: MemoryLog,
     storage: Option<SimStorage>,
     recorder: Recorder,
@@ -70,7 +70,7 @@ fn start(
 }
 
 impl Rig {
-    fn new(storage: Option<SimStorage>) -> Self {
+    pub(crate) fn new(storage: Option<SimStorage>) -> Self {
         let (log, recorder, said) = (MemoryLog::manual(), Recorder::memory("s"), Said::default());
         let site = start(EngineKind::Shared, &log, storage.as_ref(), &recorder, &said).unwrap();
         let rig = Self {
@@ -92,7 +92,7 @@ impl Rig {
     }
 
     /// The machine stops; `unsynced` of the records that were not durable are on the disk all the same.
-    fn restart(&mut self, unsynced: usize) {
+    pub(crate) fn restart(&mut self, unsynced: usize) {
         self.log = MemoryLog::manual().holding(self.log.crash(unsynced));
         self.storage = self.storage.as_ref().map(|it| it.crash(0));
         self.said.lock().unwrap().clear();
@@ -102,13 +102,13 @@ impl Rig {
         self.link();
     }
 
-    fn sync(&self) {
+    pub(crate) fn sync(&self) {
         self.log.sync();
         self.site.run(Time(1));
     }
 
     /// What was said about a transaction since the last time.
-    fn votes(&self, number: u64) -> Vec<Ballot> {
+    pub(crate) fn votes(&self, number: u64) -> Vec<Ballot> {
         let mut said = self.said.lock().unwrap();
         let mut votes = Vec::new();
         said.retain(|message| {
@@ -123,7 +123,7 @@ impl Rig {
         votes
     }
 
-    fn run(&self, number: u64, operations: &[Operation]) -> Vec<Reply> {
+    pub(crate) fn run(&self, number: u64, operations: &[Operation]) -> Vec<Reply> {
         let name = TxnName::Global(Gtid(number));
         let priority = Priority(number);
         self.site.begin(Begin { name, priority }).unwrap();
@@ -143,18 +143,18 @@ impl Rig {
         self.site.handle(Input::Message(from, message), Time(2));
     }
 
-    fn prepare(&self, number: u64) {
+    pub(crate) fn prepare(&self, number: u64) {
         let gtid = Gtid(number);
         let dependent = true;
         self.say(ToParticipant::Prepare { gtid, dependent });
     }
 
-    fn commit(&self, number: u64, stamp: u64) {
+    pub(crate) fn commit(&self, number: u64, stamp: u64) {
         let stamp = Stamp(stamp);
         self.decide(number, Decision::Commit { stamp });
     }
 
-    fn abort(&self, number: u64) {
+    pub(crate) fn abort(&self, number: u64) {
         let cause = AbortCause::Client;
         self.decide(number, Decision::Abort { cause });
     }
@@ -164,8 +164,22 @@ impl Rig {
         self.say(ToParticipant::Decide { gtid, decision });
     }
 
+    /// The records on their way are lost, and the log is.
+    pub(crate) fn fail_log(&self) {
+        self.log.fail_next_sync();
+        self.sync();
+    }
+
+    /// Whether a commit was acknowledged since the last time.
+    pub(crate) fn acknowledged(&self, number: u64) -> bool {
+        let mut said = self.said.lock().unwrap();
+        let before = said.len();
+        said.retain(|it| *it != ToCoordinator::Ack { gtid: Gtid(number) });
+        said.len() < before
+    }
+
     /// Ends the run: nothing is left, `x` and `y` hold this, and the history is in order.
-    fn ends_with(self, x: &str, y: &str) {
+    pub(crate) fn ends_with(self, x: &str, y: &str) {
         self.sync();
         assert_eq!(self.site.participant().in_flight(), 0);
         let number = 999;
@@ -187,7 +201,7 @@ impl Rig {
 }
 
 /// The stamp of a YES, and whom it depends on: after these, and on these.
-fn yes(votes: &[Ballot]) -> (u64, Vec<u64>, Vec<u64>) {
+pub(crate) fn yes(votes: &[Ballot]) -> (u64, Vec<u64>, Vec<u64>) {
     let [Ballot::Yes { stamp, depends, .. }] = votes else {
         panic!("one YES: {votes:?}");
     };
@@ -199,12 +213,12 @@ fn yes(votes: &[Ballot]) -> (u64, Vec<u64>, Vec<u64>) {
     )
 }
 
-const REFUSED: Ballot = Ballot::No {
+pub(crate) const REFUSED: Ballot = Ballot::No {
     cause: AbortCause::Cascade,
 };
 
 /// T1 writes `x`, T2 reads it and writes `y`, T3 overwrites `x`: all have voted.
-fn three(storage: Option<SimStorage>) -> Rig {
+pub(crate) fn three(storage: Option<SimStorage>) -> Rig {
     let rig = Rig::new(storage);
     rig.run(1, &[put("x", "1")]);
     let saw = rig.run(2, &[get("x"), put("y", "2")]);

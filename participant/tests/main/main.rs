@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, says which seed it runs, and draws small numbers"
 )]
 
+mod by_hand;
 mod conformance;
 mod dependent;
 mod dependent_site;

@@ -86,7 +86,9 @@ impl Replay {
                 Ok(
                     SiteRecord::Life { .. }
                     | SiteRecord::Decision { .. }
-                    | SiteRecord::Applied { .. },
+                    | SiteRecord::Applied { .. }
+                    | SiteRecord::ByHand { .. }
+                    | SiteRecord::ByHandState(_),
                 )
                 | Err(_) => continue,
             };

@@ -71,7 +71,7 @@ impl Voter {
             // Who has voted waits for the coordinator, which knows on whom the vote depends.
             let voted = matches!(
                 self.transactions.get(&wait.gtid),
-                Some(Phase::Preparing(_) | Phase::Voted { .. })
+                Some(Phase::Preparing(_) | Phase::Voted { .. } | Phase::ByHand(_))
             );
             if by.is_empty() || voted || ended(wait.gtid) {
                 continue;

@@ -29,6 +29,10 @@ impl Voter {
             }
             // The acknowledgement follows the record.
             Some(Phase::Applied { .. }) => return,
+            Some(Phase::ByHand(_)) => {
+                self.hear(gtid, decision, out);
+                return;
+            }
             // A request that was repeated after the transaction had ended in an earlier life: the
             // engine is about to say that it does not know it.
             Some(Phase::Requested { .. }) => {}
@@ -120,6 +124,7 @@ impl Voter {
                 self.abort_written(gtid, cause, out);
             }
             Some(Phase::Voted { .. }) => self.abort_written(gtid, cause, out),
+            Some(Phase::ByHand(_)) => self.hear(gtid, decision, out),
             // Too late; the coordinator will hear what was decided.
             Some(Phase::Committing { .. }) => {}
             Some(Phase::Applied { .. }) => panic!("{gtid} was committed here and is now aborted"),

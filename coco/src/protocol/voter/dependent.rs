@@ -34,6 +34,7 @@ impl Voter {
                     panic!("V7: a vote depends on {gtid}, whose own vote the engine has not given")
                 }
                 Some(&Phase::Applied { stamp }) => Some(stamp),
+                Some(Phase::ByHand(_)) => self.outcome_by_hand(gtid),
                 None => match self.recent.get(gtid) {
                     Some(&Ended {
                         decision: Decision::Commit { stamp },
@@ -92,8 +93,13 @@ impl Voter {
                 return None;
             }
             Some(Phase::Voted { vote, held, .. }) => (vote, *held),
-            // It has been aborted meanwhile.
-            Some(Phase::Requested { .. } | Phase::Committing { .. } | Phase::Applied { .. })
+            // It has been aborted, or decided by hand, meanwhile.
+            Some(
+                Phase::Requested { .. }
+                | Phase::Committing { .. }
+                | Phase::Applied { .. }
+                | Phase::ByHand(_),
+            )
             | None => return None,
         };
         let settled = vote.settle(gtid, outcome);

@@ -26,11 +26,14 @@
 //! - (V6) A coordinator hears of its own transactions only, but for the names of those that one of
 //!   them waits for; and what it says of another's transactions is ignored.
 //!
+//! - (H1)–(H5), of decisions by hand: see `heuristic`.
+//!
 //! Not here: the engine, the log's format, the clock.
 
 mod blocked;
 mod deciding;
 mod dependent;
+mod heuristic;
 mod voting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +42,8 @@ use co_core::{Gtid, Stamp};
 
 use self::blocked::Reports;
 pub use self::blocked::Wait;
+pub use self::heuristic::{ByHand, Heuristic, HeuristicRefused};
+use self::heuristic::{Handled, Step};
 use super::proof::{ForcedVote, PendingVote, Vote};
 use super::recent::Recent;
 use super::time::{Timers, backoff};
@@ -103,6 +108,8 @@ pub struct Voter {
     reports: Reports,
     /// For each voted transaction, those whose votes depend on it.
     dependents: BTreeMap<Gtid, Vec<Gtid>>,
+    /// Decided here by hand, and by the coordinator the other way (H3).
+    damage: BTreeMap<Gtid, Heuristic>,
     recent: Recent<Ended>,
     stats: VoterStats,
 }
@@ -135,6 +142,8 @@ enum Phase {
     },
     /// Committed and applied; the decision is on its way to the disk.
     Applied { stamp: Stamp },
+    /// Decided by an operator.
+    ByHand(Handled),
 }
 
 /// When the coordinator will be asked about a transaction, and how often it has been.
@@ -204,6 +213,7 @@ impl Voter {
             timers: Timers::default(),
             reports: Reports::default(),
             dependents: BTreeMap::new(),
+            damage: BTreeMap::new(),
             recent: Recent::new(config.remembered_outcomes),
             stats: VoterStats::default(),
             config,
@@ -279,6 +289,9 @@ impl Voter {
             // The transaction has ended while its record was being written.
             return;
         };
+        if self.acknowledged(gtid) {
+            return;
+        }
         match self.transactions.remove(&gtid) {
             Some(Phase::Preparing(pending)) => {
                 self.vote_yes(now, gtid, pending.durable(token), out);
@@ -293,6 +306,10 @@ impl Voter {
                 self.remember(gtid, Phases::Two, Decision::Commit { stamp }, true);
                 self.send(gtid, ToCoordinator::Ack { gtid }, out);
             }
+            Some(Phase::ByHand(handled)) if matches!(handled.step, Step::Hearing) => {
+                self.heard(handled.heuristic, out);
+            }
+            Some(Phase::ByHand(handled)) => self.carry_out_by_hand(now, handled, out),
             Some(Phase::Requested { .. } | Phase::Voted { .. }) | None => {
                 unreachable!("the index of appends names transactions that are being written")
             }
@@ -313,7 +330,12 @@ impl Voter {
                 // The record may be on the disk. "No" is true, since the YES has not left; but if it
                 // is lost, a restart would find the record and vote YES. So nothing is undone yet.
                 Some(Phase::Preparing(_)) => self.say_log_failed(gtid, out),
-                Some(Phase::Committing { .. } | Phase::Voted { .. } | Phase::Applied { .. })
+                Some(
+                    Phase::Committing { .. }
+                    | Phase::Voted { .. }
+                    | Phase::Applied { .. }
+                    | Phase::ByHand(_),
+                )
                 | None => {}
             }
         }
@@ -337,19 +359,25 @@ impl Voter {
                 Phase::Requested { .. }
                 | Phase::Preparing(_)
                 | Phase::Committing { .. }
-                | Phase::Applied { .. } => None,
+                | Phase::Applied { .. }
+                | Phase::ByHand(_) => None,
             })
             .collect();
+        let by_hand = self.handled_of(coordinator);
+        let in_doubt = votes.iter().map(|&(gtid, _)| gtid);
+        let in_doubt = in_doubt.chain(by_hand.iter().map(|&(gtid, _)| gtid));
         let hello = ToCoordinator::Hello {
             incarnation: self.incarnation,
             address: self.config.address.clone(),
-            in_doubt: votes.iter().map(|&(gtid, _)| gtid).collect(),
+            in_doubt: in_doubt.collect(),
         };
         out.push(VoterEffect::Send {
             to: coordinator,
             message: hello,
         });
-        for (gtid, ballot) in votes {
+        let by_hand = by_hand.into_iter();
+        let by_hand = by_hand.filter_map(|(gtid, ballot)| Some((gtid, ballot?)));
+        for (gtid, ballot) in votes.into_iter().chain(by_hand) {
             self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
         }
     }
@@ -378,7 +406,9 @@ impl Voter {
                     }
                     inquiry
                 }
-                Some(Phase::Voted { inquiry, .. }) => inquiry,
+                Some(Phase::Voted { inquiry, .. } | Phase::ByHand(Handled { inquiry, .. })) => {
+                    inquiry
+                }
                 Some(Phase::Preparing(_) | Phase::Committing { .. } | Phase::Applied { .. })
                 | None => unreachable!("only who waits for somebody else has a timer"),
             };

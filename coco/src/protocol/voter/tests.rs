@@ -302,6 +302,8 @@ fn an_abort_of_what_the_engine_has_not_said_it_knows_is_no_proof() {
             | VoterEffect::AppendDecision { .. }
             | VoterEffect::AppendDecisionLazy { .. }
             | VoterEffect::Apply { .. }
+            | VoterEffect::AppendHeuristic { .. }
+            | VoterEffect::AppendHeuristicState { .. }
             | VoterEffect::Send { .. } => None,
         })
     };
@@ -476,6 +478,8 @@ fn a_commit_that_overtakes_what_it_depends_on_is_held_back() {
             | VoterEffect::AppendOnePhase { .. }
             | VoterEffect::AppendDecision { .. }
             | VoterEffect::AppendDecisionLazy { .. }
+            | VoterEffect::AppendHeuristic { .. }
+            | VoterEffect::AppendHeuristicState { .. }
             | VoterEffect::Send { .. } => None,
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use co_core::{Gtid, Stamp};
 
-use super::{Ended, ForcedVote, Inquiry, PendingVote, Phase, Phases, Vote, Voter};
+use super::{Ended, ForcedVote, Handled, Inquiry, PendingVote, Phase, Phases, Vote, Voter};
 use crate::protocol::{
     AbortCause, Ballot, Decision, Durability, ReleasedVote, Time, ToCoordinator, VoterEffect,
 };
@@ -21,6 +21,7 @@ impl Voter {
                 self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
             }
             Some(Phase::Preparing(_)) if self.log_failed => self.say_log_failed(gtid, out),
+            Some(Phase::ByHand(_)) => self.say_by_hand(gtid, out),
             // The vote will come, or the decision has.
             Some(
                 Phase::Requested { .. }
@@ -289,7 +290,7 @@ impl Voter {
         self.send(gtid, ToCoordinator::Vote { gtid, ballot }, out);
     }
 
-    fn first_inquiry(&self, now: Time) -> Inquiry {
+    pub(super) fn first_inquiry(&self, now: Time) -> Inquiry {
         Inquiry {
             at: now + self.config.inquire_after,
             asked: 0,
@@ -307,7 +308,9 @@ impl Voter {
                 self.timers
                     .set(gtid, give_up.unwrap_or(inquiry.at).min(inquiry.at));
             }
-            Some(Phase::Voted { inquiry, .. }) => self.timers.set(gtid, inquiry.at),
+            Some(Phase::Voted { inquiry, .. } | Phase::ByHand(Handled { inquiry, .. })) => {
+                self.timers.set(gtid, inquiry.at);
+            }
             Some(Phase::Preparing(_) | Phase::Committing { .. } | Phase::Applied { .. }) | None => {
                 unreachable!("only who waits for somebody else has a timer")
             }

@@ -98,6 +98,9 @@ impl State {
             VoterEffect::AppendDecisionLazy { gtid, decision } => {
                 (SiteRecord::Decided { gtid, decision }, None)
             }
+            VoterEffect::AppendHeuristic { .. } | VoterEffect::AppendHeuristicState { .. } => {
+                unreachable!("nobody decides by hand here")
+            }
         };
         self.site(site).log.append(record, token);
     }
@@ -137,6 +140,9 @@ impl Site {
                     alone.push((gtid, stamp));
                     (gtid, Some(stamp))
                 }
+                SiteRecord::ByHand { .. } | SiteRecord::Heard(_) => {
+                    unreachable!("nobody decides by hand here")
+                }
             };
             in_doubt.remove(&gtid);
             for other in in_doubt.values_mut() {
@@ -152,7 +158,11 @@ impl Site {
         records.find_map(|record| match *record {
             SiteRecord::Decided { gtid, decision } if gtid == wanted => Some(decision),
             SiteRecord::Alone { gtid, stamp } if gtid == wanted => Some(Decision::Commit { stamp }),
-            SiteRecord::Prepared(_) | SiteRecord::Alone { .. } | SiteRecord::Decided { .. } => None,
+            SiteRecord::Prepared(_)
+            | SiteRecord::Alone { .. }
+            | SiteRecord::Decided { .. }
+            | SiteRecord::ByHand { .. }
+            | SiteRecord::Heard(_) => None,
         })
     }
 }

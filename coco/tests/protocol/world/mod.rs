@@ -8,6 +8,8 @@
 //! - (A4) "commit" is sent, or answered, only when it is durable at whoever decided it;
 //! - (A5) a commit is acknowledged only when its decision is durable at the site;
 //! - (A6) an engine is told the end of a transaction once, unless it is told of an abort it knows of.
+//! - (A7) what an operator has decided at one site alone is carried out when it is durable there; A1 and A2 then
+//!   hold for the other sites, and at rest the site shows the difference as damage if, and only if, there is one.
 //!
 //! A broken rule is kept in `violation`, so that an explorer can show how it was reached.
 
@@ -22,8 +24,9 @@ use co_core::{Gtid, Priority, Stamp};
 use coco::log::Record;
 use coco::protocol::{
     AbortCause, Ballot, CallerId, CommitAnswer, Coordinator, CoordinatorConfig, CoordinatorEffect,
-    CoordinatorId, Decision, Dependencies, Durability, InDoubt, Incarnation, ReleasedVote,
-    SiteName, Time, ToCoordinator, ToParticipant, Token, Voter, VoterConfig, VoterEffect, Wait,
+    CoordinatorId, Decision, Dependencies, Durability, Heuristic, InDoubt, Incarnation,
+    ReleasedVote, SiteName, Time, ToCoordinator, ToParticipant, Token, Voter, VoterConfig,
+    VoterEffect, Wait,
 };
 
 /// The only coordinator of this world.
@@ -92,8 +95,20 @@ impl<R> SimLog<R> {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum SiteRecord {
     Prepared(InDoubt),
-    Alone { gtid: Gtid, stamp: Stamp },
-    Decided { gtid: Gtid, decision: Decision },
+    Alone {
+        gtid: Gtid,
+        stamp: Stamp,
+    },
+    Decided {
+        gtid: Gtid,
+        decision: Decision,
+    },
+    ByHand {
+        gtid: Gtid,
+        decision: Decision,
+    },
+    /// What has become of a decision by hand.
+    Heard(Heuristic),
 }
 
 /// How a site's engine sees a transaction.
@@ -124,6 +139,8 @@ pub(crate) struct Site {
     clock: u64,
     committed_ever: BTreeMap<Gtid, Stamp>,
     aborted_ever: BTreeSet<Gtid>,
+    /// What was carried out here as an operator decided.
+    pub(crate) by_hand: BTreeMap<Gtid, Decision>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -203,6 +220,7 @@ impl World {
             clock: 0,
             committed_ever: BTreeMap::new(),
             aborted_ever: BTreeSet::new(),
+            by_hand: BTreeMap::new(),
         };
         self.sites.push(site);
         self.start_site(self.sites.len() - 1);
@@ -311,6 +329,32 @@ impl World {
         self.on_site(site, |it, now, out| {
             it.handle_released(now, gtid, vote, out)
         });
+    }
+
+    // What operators do.
+
+    /// Decides a transaction at one site alone. Says whether that was possible.
+    pub(crate) fn decide_by_hand(&mut self, site: usize, gtid: Gtid, commit: bool) -> bool {
+        let at = &mut self.sites[site];
+        at.clock += 1;
+        let decision = if commit {
+            let stamp = Stamp(at.clock);
+            Decision::Commit { stamp }
+        } else {
+            let cause = AbortCause::Client;
+            Decision::Abort { cause }
+        };
+        let mut done = false;
+        self.on_site(site, |it, now, out| {
+            done = it.handle_heuristic(now, gtid, decision, out).is_ok();
+        });
+        done
+    }
+
+    /// What a site still shows of a decision by hand.
+    pub(crate) fn shown(&self, site: usize, gtid: Gtid) -> Option<&Heuristic> {
+        let voter = self.sites[site].voter.as_ref()?;
+        voter.heuristics().find(|it| it.gtid == gtid)
     }
 
     // What the network does.
@@ -467,7 +511,8 @@ impl World {
         let mut lost = Vec::new();
         for (&gtid, work) in &at.work {
             let undecided = matches!(work, Work::Working | Work::Asked | Work::InDoubt);
-            if undecided && !in_doubt.contains(&gtid) && !at.has_committed(gtid) {
+            let by_hand = at.decided_by_hand(gtid).is_some();
+            if undecided && !by_hand && !in_doubt.contains(&gtid) && !at.has_committed(gtid) {
                 lost.push(gtid);
             }
         }
@@ -504,13 +549,13 @@ impl World {
         }
         let incarnation = Incarnation(at.incarnation);
         let config = at.config.clone();
-        at.voter = Some(Voter::recover(
-            config,
-            incarnation,
-            self.now,
-            in_doubt,
-            alone.clone(),
-        ));
+        let heuristics = at.heuristics();
+        let mut voter = Voter::recover(config, incarnation, self.now, in_doubt, alone.clone());
+        voter.recover_heuristics(self.now, heuristics.values().cloned());
+        at.voter = Some(voter);
+        for (gtid, Heuristic { decision, .. }) in heuristics {
+            self.replayed_by_hand(site, gtid, decision);
+        }
         for (gtid, stamp) in alone {
             self.sites[site].work.insert(gtid, Work::Committed);
             self.ended(site, gtid, Decision::Commit { stamp });
@@ -626,6 +671,18 @@ impl World {
             VoterEffect::AppendDecisionLazy { gtid, decision } => {
                 self.append_at_site(site, SiteRecord::Decided { gtid, decision }, None);
             }
+            VoterEffect::AppendHeuristic {
+                gtid,
+                decision,
+                along,
+                token,
+            } => {
+                self.check(along.is_empty(), "A7: aborted along without reading", gtid);
+                self.append_at_site(site, SiteRecord::ByHand { gtid, decision }, Some(token));
+            }
+            VoterEffect::AppendHeuristicState { heuristic, token } => {
+                self.append_at_site(site, SiteRecord::Heard(heuristic), token);
+            }
             VoterEffect::Apply { gtid, decision } => self.apply(site, gtid, decision),
             VoterEffect::Send { message, .. } => {
                 self.check_said(site, &message);
@@ -654,8 +711,30 @@ impl World {
             Decision::Abort { .. } => (Work::Aborted, before != Some(Work::Committed)),
         };
         at.work.insert(gtid, after);
+        let by_hand = at.decided_by_hand(gtid);
         self.check(sound, "A6: told an end that does not fit", gtid);
-        self.ended(site, gtid, decision);
+        if let Some(decided) = by_hand {
+            // An abort that is said again has another cause.
+            let same = decided.is_commit() == decision.is_commit();
+            self.check(same, "A7: carried out otherwise", gtid);
+            self.sites[site].by_hand.insert(gtid, decision);
+        } else {
+            self.ended(site, gtid, decision);
+        }
+    }
+
+    /// A site that comes back finds in its log what was decided by hand, if it did not know before its end.
+    fn replayed_by_hand(&mut self, site: usize, gtid: Gtid, decision: Decision) {
+        let at = &mut self.sites[site];
+        let work = if decision.is_commit() {
+            Work::Committed
+        } else {
+            Work::Aborted
+        };
+        at.work.insert(gtid, work);
+        let before = at.by_hand.insert(gtid, decision);
+        let same = before.is_none_or(|it| it.is_commit() == decision.is_commit());
+        self.check(same, "A7: another decision after a restart", gtid);
     }
 
     /// Keeps what a site has ever done with a transaction.
@@ -696,9 +775,17 @@ impl World {
             // What is acknowledged without a trace in the log was committed in an earlier life or
             // before a cut of the log; here logs are not cut.
             ToCoordinator::Ack { gtid } => {
-                let decided = durable(&|it| {
-                    matches!(it, SiteRecord::Decided { gtid: of, decision: Decision::Commit { .. } }
-                        if *of == gtid)
+                let decided = durable(&|it| match it {
+                    SiteRecord::Decided { gtid: of, decision } => {
+                        *of == gtid && decision.is_commit()
+                    }
+                    SiteRecord::Heard(heuristic) => {
+                        let heard = heuristic.heard;
+                        heuristic.gtid == gtid && heard.is_some_and(|it| it.is_commit())
+                    }
+                    SiteRecord::Prepared(_)
+                    | SiteRecord::Alone { .. }
+                    | SiteRecord::ByHand { .. } => false,
                 });
                 self.check(decided, "A5: acknowledged, not durable", gtid);
             }
@@ -776,10 +863,40 @@ impl Site {
                         other.settle(gtid, outcome);
                     }
                 }
-                SiteRecord::Alone { .. } => {}
+                SiteRecord::ByHand { gtid, .. } => {
+                    in_doubt.remove(gtid);
+                }
+                SiteRecord::Alone { .. } | SiteRecord::Heard(_) => {}
             }
         }
         in_doubt.into_values().collect()
+    }
+
+    /// What the log says was decided by hand and is not settled.
+    fn heuristics(&self) -> BTreeMap<Gtid, Heuristic> {
+        let mut heuristics = BTreeMap::new();
+        for record in &self.log.durable {
+            match record {
+                &SiteRecord::ByHand { gtid, decision } => {
+                    heuristics.insert(gtid, Heuristic::new(gtid, decision, false));
+                }
+                SiteRecord::Heard(heuristic) => {
+                    heuristics.insert(heuristic.gtid, heuristic.clone());
+                }
+                SiteRecord::Prepared(_) | SiteRecord::Alone { .. } | SiteRecord::Decided { .. } => {
+                }
+            }
+        }
+        heuristics.retain(|_, it| !it.is_settled());
+        heuristics
+    }
+
+    /// What an operator has decided here, if that is durable.
+    fn decided_by_hand(&self, wanted: Gtid) -> Option<Decision> {
+        self.log.durable.iter().find_map(|record| match *record {
+            SiteRecord::ByHand { gtid, decision } if gtid == wanted => Some(decision),
+            _ => None,
+        })
     }
 
     fn has_committed(&self, wanted: Gtid) -> bool {
@@ -788,8 +905,15 @@ impl Site {
             | SiteRecord::Decided {
                 gtid,
                 decision: Decision::Commit { .. },
+            }
+            | SiteRecord::ByHand {
+                gtid,
+                decision: Decision::Commit { .. },
             } => *gtid == wanted,
-            SiteRecord::Prepared(_) | SiteRecord::Decided { .. } => false,
+            SiteRecord::Prepared(_)
+            | SiteRecord::Decided { .. }
+            | SiteRecord::ByHand { .. }
+            | SiteRecord::Heard(_) => false,
         })
     }
 }

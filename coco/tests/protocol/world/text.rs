@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use co_core::{Gtid, Priority};
 use coco::log::Record;
 use coco::protocol::{
-    Ballot, CommitAnswer, CoordinatorEffect, Decision, Dependencies, GtidParts, Note, PeerMessage,
-    SiteName, ToCoordinator, ToParticipant, VoterEffect,
+    Ballot, CommitAnswer, CoordinatorEffect, Decision, Dependencies, GtidParts, Heuristic, Note,
+    PeerMessage, SiteName, ToCoordinator, ToParticipant, VoterEffect,
 };
 
 use super::{SiteRecord, World};
@@ -179,7 +179,23 @@ impl Text<'_> {
             SiteRecord::Decided { gtid, decision } => {
                 format!("decided {} {}", self.name(*gtid), Self::decision(*decision))
             }
+            SiteRecord::ByHand { gtid, decision } => {
+                let (name, decision) = (self.name(*gtid), Self::decision(*decision));
+                format!("decided by hand {name} {decision}")
+            }
+            SiteRecord::Heard(heuristic) => self.heuristic(heuristic),
         }
+    }
+
+    fn heuristic(&self, heuristic: &Heuristic) -> String {
+        let heard = heuristic.heard.map(Self::decision);
+        format!(
+            "by hand {} {}, heard {}, acknowledged {}",
+            self.name(heuristic.gtid),
+            Self::decision(heuristic.decision),
+            heard.unwrap_or_else(|| "nothing".to_owned()),
+            heuristic.acknowledged
+        )
     }
 
     pub(crate) fn coordinator_effect(&self, effect: &CoordinatorEffect) -> String {
@@ -276,6 +292,14 @@ impl Text<'_> {
                     self.name(*gtid),
                     Self::decision(*decision)
                 )
+            }
+            VoterEffect::AppendHeuristic { gtid, decision, .. } => {
+                let (name, decision) = (self.name(*gtid), Self::decision(*decision));
+                format!("{site}  force decided by hand {name} {decision}")
+            }
+            VoterEffect::AppendHeuristicState { heuristic, token } => {
+                let how = if token.is_some() { "force" } else { "write" };
+                format!("{site}  {how} {}", self.heuristic(heuristic))
             }
             VoterEffect::Apply { gtid, decision } => {
                 format!(

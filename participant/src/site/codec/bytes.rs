@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use co_core::{Gtid, Stamp};
-use coco::protocol::{AbortCause, Decision};
+use coco::protocol::{AbortCause, Decision, Heuristic};
 
-use super::{SiteRecord, SiteRecordError};
+use super::SiteRecordError;
 use crate::participant::{Change, Key, KeyRange, Prepared};
 
 pub(super) const CAUSES: [AbortCause; 11] = [
@@ -112,12 +112,41 @@ impl Writer {
             }
             Decision::Abort { cause } => {
                 assert_eq!(ordinal, 0, "an abort changes nothing");
-                self.byte(0);
-                let place = CAUSES.iter().position(|other| *other == cause);
-                let code = place.and_then(|place| u8::try_from(place + 1).ok());
-                self.byte(code.expect("the table of causes is complete: a test walks it"));
+                self.abort(cause);
             }
         }
+    }
+
+    fn abort(&mut self, cause: AbortCause) {
+        self.byte(0);
+        let place = CAUSES.iter().position(|other| *other == cause);
+        let code = place.and_then(|place| u8::try_from(place + 1).ok());
+        self.byte(code.expect("the table of causes is complete: a test walks it"));
+    }
+
+    fn outcome(&mut self, decision: Decision) {
+        match decision {
+            Decision::Commit { stamp } => {
+                self.byte(1);
+                self.number(stamp.0);
+            }
+            Decision::Abort { cause } => self.abort(cause),
+        }
+    }
+
+    pub(super) fn heuristic(&mut self, heuristic: &Heuristic) {
+        self.number(heuristic.gtid.0);
+        self.outcome(heuristic.decision);
+        self.byte(u8::from(heuristic.read_only));
+        self.byte(u8::from(heuristic.because_of.is_some()));
+        if let Some(because_of) = heuristic.because_of {
+            self.number(because_of.0);
+        }
+        self.byte(u8::from(heuristic.heard.is_some()));
+        if let Some(heard) = heuristic.heard {
+            self.outcome(heard);
+        }
+        self.byte(u8::from(heuristic.acknowledged));
     }
 }
 
@@ -222,23 +251,47 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn decision(&mut self, first: bool) -> Result<SiteRecord, SiteRecordError> {
+    /// Whose, what, and the ordinal.
+    pub(super) fn decision(
+        &mut self,
+        first: bool,
+    ) -> Result<(Gtid, Decision, u64), SiteRecordError> {
         let gtid = Gtid(self.number()?);
+        let decision = self.outcome()?;
+        let ordinal = match decision {
+            Decision::Commit { .. } if !first => self.number()?,
+            Decision::Commit { .. } | Decision::Abort { .. } => 0,
+        };
+        Ok((gtid, decision, ordinal))
+    }
+
+    fn outcome(&mut self) -> Result<Decision, SiteRecordError> {
         if self.flag()? {
             let stamp = Stamp(self.number()?);
-            return Ok(SiteRecord::Decision {
-                gtid,
-                decision: Decision::Commit { stamp },
-                ordinal: if first { 0 } else { self.number()? },
-            });
+            return Ok(Decision::Commit { stamp });
         }
         let place = usize::from(self.byte()?).checked_sub(1);
         let cause = place.and_then(|place| CAUSES.get(place));
         let cause = *cause.ok_or(SiteRecordError::Malformed("an unknown cause of an abort"))?;
-        Ok(SiteRecord::Decision {
-            gtid,
-            decision: Decision::Abort { cause },
-            ordinal: 0,
+        Ok(Decision::Abort { cause })
+    }
+
+    pub(super) fn heuristic(&mut self) -> Result<Heuristic, SiteRecordError> {
+        Ok(Heuristic {
+            gtid: Gtid(self.number()?),
+            decision: self.outcome()?,
+            read_only: self.flag()?,
+            because_of: if self.flag()? {
+                Some(Gtid(self.number()?))
+            } else {
+                None
+            },
+            heard: if self.flag()? {
+                Some(self.outcome()?)
+            } else {
+                None
+            },
+            acknowledged: self.flag()?,
         })
     }
 }

@@ -45,6 +45,15 @@ fn ordinals() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), any::<u64>()]
 }
 
+fn decisions() -> impl Strategy<Value = Decision> {
+    prop_oneof![
+        any::<u64>().prop_map(|stamp| Decision::Commit {
+            stamp: Stamp(stamp)
+        }),
+        prop::sample::select(CAUSES.to_vec()).prop_map(|cause| Decision::Abort { cause }),
+    ]
+}
+
 fn records() -> impl Strategy<Value = SiteRecord> {
     let number = any::<u64>;
     prop_oneof![
@@ -103,6 +112,31 @@ fn records() -> impl Strategy<Value = SiteRecord> {
                 changes,
             }
         }),
+        (number(), decisions(), number(), pairs()).prop_map(|(gtid, decision, ordinal, along)| {
+            SiteRecord::ByHand {
+                gtid: Gtid(gtid),
+                decision,
+                ordinal: if decision.is_commit() { ordinal } else { 0 },
+                along: along.iter().map(|(gtid, _)| *gtid).collect(),
+            }
+        }),
+        (
+            number(),
+            decisions(),
+            any::<(bool, bool)>(),
+            prop::option::of(number()),
+            prop::option::of(decisions())
+        )
+            .prop_map(|(gtid, decision, flags, because_of, heard)| {
+                SiteRecord::ByHandState(Heuristic {
+                    gtid: Gtid(gtid),
+                    decision,
+                    read_only: flags.0,
+                    because_of: because_of.map(Gtid),
+                    heard,
+                    acknowledged: flags.1,
+                })
+            }),
         (number(), ordinals(), changes()).prop_map(|(stamp, ordinal, changes)| {
             SiteRecord::Local {
                 stamp: Stamp(stamp),
@@ -155,8 +189,16 @@ proptest! {
 #[test]
 fn a_newer_version_and_an_unknown_kind_are_named() {
     assert_eq!(
+        SiteRecord::decode(&[4, 1]),
+        Err(SiteRecordError::NewerVersion(4))
+    );
+    assert_eq!(
         SiteRecord::decode(&[3, 1]),
-        Err(SiteRecordError::NewerVersion(3))
+        Err(SiteRecordError::UnknownKind(1))
+    );
+    assert_eq!(
+        SiteRecord::decode(&[2, 8]),
+        Err(SiteRecordError::UnknownKind(8))
     );
     assert_eq!(
         SiteRecord::decode(&[1, 9]),
