@@ -53,6 +53,7 @@ use crate::service::{
 
 pub use self::error::{ClientError, Unresolved};
 pub use self::local::LocalTransaction;
+pub use self::operator::SiteOperator;
 pub use self::retry::Retry;
 pub use self::transaction::{Commit, Transaction};
 pub use crate::service::site::{Operation, OperationReply};

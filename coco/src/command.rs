@@ -1,8 +1,10 @@
 //! The `coco` command as a function, so that another program can be its own coordinator process: runs a
 //! coordinator, asks a running one what it does.
 
+mod in_doubt;
 mod operator;
 pub mod options;
+mod resolve;
 mod serve;
 mod status;
 mod table;
@@ -11,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+pub use self::in_doubt::{InDoubt, in_doubt};
+pub use self::resolve::{Resolve, resolve};
 pub use self::serve::{metered, serve_metrics};
 use crate::protocol::CoordinatorId;
 use crate::service::process::{self, Fatal};
@@ -37,11 +41,12 @@ enum Command {
         coco status --at http://127.0.0.1:7000\n  \
         coco status --at 127.0.0.1:7000 --json")]
     Status(status::Status),
-    /// Shows which transactions are in doubt at which sites, and for how long.
+    /// Shows which transactions are in doubt at which sites, for how long, and what was decided there by hand.
     #[command(after_help = "Examples:\n  \
         coco in-doubt --at 127.0.0.1:7000\n  \
+        coco in-doubt --site 127.0.0.1:7001          (the coordinator is gone)\n  \
         coco in-doubt --at https://coco.example:7000 --tls-ca ca.pem --token-file operator.token --json")]
-    InDoubt(operator::InDoubt),
+    InDoubt(InDoubt),
     /// Shows who withholds whose vote until whom is decided, where, and for how long.
     #[command(after_help = "Example:\n  \
         coco withheld --at 127.0.0.1:7000")]
@@ -50,11 +55,14 @@ enum Command {
     #[command(after_help = "Example:\n  \
         coco history --at 127.0.0.1:7000 --limit 50")]
     History(operator::History),
-    /// Aborts an undecided transaction by hand; what is decided is left alone. Goes into the audit file.
-    #[command(after_help = "Example:\n  \
-        coco resolve 16777217 --abort --reason 'its client is gone' --at 127.0.0.1:7000\n\n\
-        Exit status: 0 aborted, 1 left alone, 2 could not ask.")]
-    Resolve(operator::Resolve),
+    /// Ends a transaction by hand. Goes into the audit file. At its coordinator an undecided one is aborted, and a
+    /// decided one left alone: that breaks nothing. At one site, for when the coordinator is gone for good, it may.
+    #[command(after_help = "Examples:\n  \
+        coco resolve 16777217 --abort --reason 'its client is gone' --at 127.0.0.1:7000\n  \
+        coco resolve 16777217 --commit --i-understand --reason 'madrid has committed it' --site 127.0.0.1:7001\n  \
+        coco resolve 16777217 --acknowledge --reason 'booked by hand, ticket 12' --site 127.0.0.1:7001\n\n\
+        Exit status: 0 done, 1 left alone, 2 could not ask.")]
+    Resolve(Resolve),
 }
 
 /// Runs the command to its end, on a runtime of its own.
@@ -69,10 +77,10 @@ pub fn run(args: Args) -> ExitCode {
             match args.command {
                 Command::Serve(args) => serve::serve(*args).await.map(done),
                 Command::Status(args) => status::status(&args).await.map(done),
-                Command::InDoubt(args) => operator::in_doubt(&args).await,
+                Command::InDoubt(args) => in_doubt(&args).await,
                 Command::Withheld(args) => operator::withheld(&args).await,
                 Command::History(args) => operator::history(&args).await,
-                Command::Resolve(args) => operator::resolve(&args).await,
+                Command::Resolve(args) => resolve(&args).await,
             }
         }),
         Err(error) => Err(Fatal::new(error)),

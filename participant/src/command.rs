@@ -17,9 +17,10 @@ use crate::storage;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use co_core::VoteRule;
 use coco::command::options::{LinkArgs, ServerArgs, reload_on_hangup};
-use coco::command::{metered, serve_metrics};
+use coco::command::{InDoubt, Resolve, in_doubt, metered, resolve, serve_metrics};
 use coco::log::{FileLog, Options, Owner};
-use coco::protocol::CoordinatorId;
+use coco::protocol::{CoordinatorId, VoterConfig};
+use coco::service::audit::Audit;
 use coco::service::metrics::LogMeter;
 use coco::service::process::{self, Fatal, Stop, StopCause};
 
@@ -39,6 +40,10 @@ enum Command {
         participant serve --name madrid --engine mvcc --coordinator 127.0.0.1:7000 --data ./madrid \\\n      \
             --history madrid.hist")]
     Serve(Box<Serve>),
+    /// Shows what is in doubt at a site, and what was decided there by hand; as `coco in-doubt`.
+    InDoubt(InDoubt),
+    /// Ends a transaction in doubt at a site by hand; as `coco resolve`.
+    Resolve(Resolve),
 }
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -62,6 +67,10 @@ struct Serve {
     /// Whether votes keep the commit order. Off, sites that are serializable each are not so together.
     #[arg(long, default_value = "on")]
     ordering: Ordering,
+    /// Vote before predecessors that have voted are decided, and say what the vote depends on, for transactions
+    /// that allow it (`Transaction::commit_dependent`). The engine `shared` can; others give ordinary votes.
+    #[arg(long)]
+    dependent_votes: bool,
     /// Folder of the site's log and store. Without it the site is volatile: a restart loses everything.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -132,15 +141,18 @@ pub fn run(args: Args) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
+    let done = |()| ExitCode::SUCCESS;
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
             match args.command {
-                Command::Serve(args) => serve(*args).await,
+                Command::Serve(args) => serve(*args).await.map(done),
+                Command::InDoubt(args) => in_doubt(&args).await,
+                Command::Resolve(args) => resolve(&args).await,
             }
         }),
         Err(error) => Err(Fatal::new(error)),
     };
-    process::exit_code("participant", result)
+    result.unwrap_or_else(|fatal| process::exit_code("participant", Err(fatal)))
 }
 
 async fn serve(args: Serve) -> Result<(), Fatal> {
@@ -156,6 +168,7 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
     reload_on_hangup(front.security.clone(), credentials.clone())?;
     let (log, meter) = log(&args)?;
     let storage = storage(&args)?;
+    let audit = args.data.as_deref().map(Audit::in_folder);
     let recorder = recorder(&args)?;
     let listener = process::listen(args.listen).await?;
     let rule = args.ordering.rule();
@@ -166,6 +179,11 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
         checkpoint_bytes: args.checkpoint_bytes,
         front,
         credentials,
+        audit,
+        voter: VoterConfig {
+            dependent_votes: args.dependent_votes,
+            ..VoterConfig::default()
+        },
         on_event: Box::new(|event| tracing::warn!("{event}")),
         coordinators: args.coordinators.into_iter().collect(),
         ..ParticipantOptions::new(&args.name, "")

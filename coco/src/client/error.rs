@@ -87,6 +87,14 @@ pub enum ClientError {
         /// Why.
         source: tonic::transport::Error,
     },
+    /// Nobody listens where the site should be.
+    #[error("cannot connect to the site at {uri}; is it running?")]
+    ConnectSite {
+        /// Where.
+        uri: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
     /// Not an address.
     #[error(transparent)]
     InvalidUri(#[from] InvalidUri),

@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use co_core::Stamp;
+use co_core::{Gtid, Stamp};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::backoff::Backoff;
 use super::{ClientError, ClientOptions, error};
+use crate::protocol::ByHand;
 use crate::service::coordinator::SiteInfo;
 use crate::service::net::Connector;
 use crate::service::security::Credentials;
 use crate::service::site::{
-    Execute, ExecuteAnswer, ExecuteOutcome, Pending, Range, Row, SiteStatistics,
+    DoneByHand, Execute, ExecuteAnswer, ExecuteOutcome, Pending, Range, Row, SiteStatistics,
 };
 use crate::service::{
-    CoordinatorClient, MAX_MESSAGE_BYTES, RefusedCode, SiteServiceClient, Transport, endpoint,
-    execute_answer_of, execute_to_wire, pending_of, pending_request, query_reply_of, query_request,
-    retry_after, site_infos, site_statistics_of, sites_request, statistics_request, with_timeout,
+    CoordinatorClient, MAX_MESSAGE_BYTES, RefusedCode, SiteServiceClient, Transport,
+    done_by_hand_of, endpoint, execute_answer_of, execute_to_wire, pending_of, pending_request,
+    query_reply_of, query_request, retry_after, site_infos, site_resolve_request,
+    site_statistics_of, sites_request, statistics_request, with_timeout,
 };
 
 /// The clients of the sites that were used, by name.
@@ -147,7 +149,21 @@ impl Directory {
             .pending(with_timeout(pending_request(), self.timeout))
             .await;
         let reply = reply.map_err(|status| self.failed(site, status))?;
-        Ok(pending_of(reply.into_inner()))
+        Ok(pending_of(reply.into_inner())?)
+    }
+
+    pub(super) async fn resolve(
+        &self,
+        site: &str,
+        gtid: Gtid,
+        how: ByHand,
+        reason: &str,
+    ) -> Result<DoneByHand, ClientError> {
+        let mut client = self.client(site).await?;
+        let request = site_resolve_request(gtid, how, reason);
+        let reply = client.resolve(with_timeout(request, self.timeout)).await;
+        let reply = reply.map_err(|status| self.failed(site, status))?;
+        Ok(done_by_hand_of(reply.into_inner())??)
     }
 
     /// The site's client, for calls that this module does not know.

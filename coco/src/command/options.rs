@@ -276,13 +276,72 @@ impl LinkArgs {
     }
 }
 
-/// What an operator shows to a server.
+/// Which coordinator an operator asks, and how.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub struct ClientArgs {
     /// The coordinator's address.
     #[arg(long, value_name = "URI")]
     pub at: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+impl ClientArgs {
+    /// What is shown.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub fn credentials(&self) -> Result<Credentials, Fatal> {
+        self.connection.credentials()
+    }
+
+    /// Whether to print JSON.
+    #[must_use]
+    pub const fn json(&self) -> bool {
+        self.connection.json
+    }
+}
+
+/// A server that an operator asks: a coordinator, or one site alone.
+#[derive(ClapArgs, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct EitherArgs {
+    /// The coordinator's address.
+    #[arg(
+        long,
+        value_name = "URI",
+        required_unless_present = "site",
+        conflicts_with = "site"
+    )]
+    pub at: Option<String>,
+    /// The address of one site, to ask it alone; its coordinator need not be there.
+    #[arg(long, value_name = "URI")]
+    pub site: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+impl EitherArgs {
+    /// What is shown.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub fn credentials(&self) -> Result<Credentials, Fatal> {
+        self.connection.credentials()
+    }
+
+    /// Whether to print JSON.
+    #[must_use]
+    pub const fn json(&self) -> bool {
+        self.connection.json
+    }
+}
+
+/// What an operator shows to a server.
+#[derive(ClapArgs, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+struct ConnectionArgs {
     /// Trust servers with a certificate of this authority, and connect encrypted.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
@@ -300,15 +359,11 @@ pub struct ClientArgs {
     token_file: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
-impl ClientArgs {
-    /// What is shown.
-    ///
-    /// # Errors
-    /// If a file cannot be used.
-    pub fn credentials(&self) -> Result<Credentials, Fatal> {
+impl ConnectionArgs {
+    fn credentials(&self) -> Result<Credentials, Fatal> {
         let files = CredentialFiles {
             ca: self.tls_ca.clone(),
             cert: self.tls_cert.clone(),

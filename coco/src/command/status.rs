@@ -1,9 +1,14 @@
 //! `coco status`: what a running coordinator has done, and its sites.
 
+use std::collections::BTreeMap;
+
 use clap::Args as ClapArgs;
 
 use super::operator::connect;
 use super::options::ClientArgs;
+use crate::client::Client;
+use crate::protocol::SiteName;
+use crate::service::coordinator::SiteInfo;
 use crate::service::process::{self, Fatal};
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -17,13 +22,16 @@ pub(super) async fn status(args: &Status) -> Result<(), Fatal> {
     let sites = client.sites().await.map_err(Fatal::new)?;
     let statistics = client.statistics().await.map_err(Fatal::new)?;
     let counters = &statistics.counters;
-    if args.client.json {
-        let site = |site: &crate::service::coordinator::SiteInfo| {
+    let by_hand = by_hand(&client, &sites).await;
+    if args.client.json() {
+        let site = |site: &SiteInfo| {
             serde_json::json!({
                 "name": site.name.as_str(),
                 "address": site.address,
                 "connected": site.connected,
                 "incarnation": site.incarnation.0,
+                "decided_by_hand": by_hand.get(&site.name).map(|it| it.0),
+                "damaged_by_hand": by_hand.get(&site.name).map(|it| it.1),
             })
         };
         let aborts = counters
@@ -77,6 +85,26 @@ pub(super) async fn status(args: &Status) -> Result<(), Fatal> {
             "site {}: {state}, {} (life {})",
             site.name, site.address, site.incarnation.0
         ))?;
+        if let Some(&(decided, damaged)) = by_hand.get(&site.name)
+            && decided > 0
+        {
+            process::say(&format!(
+                "  {decided} decided by hand and not settled, {damaged} of them DAMAGE (coco in-doubt)"
+            ))?;
+        }
     }
     Ok(())
+}
+
+/// What was decided by hand at the sites that answer: how much, and how much of it is damage. Only operators are told.
+async fn by_hand(client: &Client, sites: &[SiteInfo]) -> BTreeMap<SiteName, (usize, usize)> {
+    let mut found = BTreeMap::new();
+    for site in sites.iter().filter(|site| site.connected) {
+        if let Ok(pending) = client.pending(site.name.as_str()).await {
+            let all = pending.heuristics;
+            let damaged = all.iter().filter(|it| it.is_damage()).count();
+            found.insert(site.name.clone(), (all.len(), damaged));
+        }
+    }
+    found
 }

@@ -5,7 +5,23 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The longest reason that is kept.
+const MAX_REASON: usize = 1000;
+
+/// What is wrong with a reason that an operator gives; nothing, usually.
+#[must_use]
+pub fn objection(reason: &str) -> Option<String> {
+    let fits = !reason.trim().is_empty() && reason.len() <= MAX_REASON;
+    (!fits).then(|| format!("say why, in at most {MAX_REASON} bytes: it goes into the audit file"))
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
 
 /// An audit file. It only grows.
 #[derive(Debug)]
@@ -43,6 +59,17 @@ impl Audit {
             File::open(folder)?.sync_all()?;
         }
         Ok(())
+    }
+
+    /// [`append`](Self::append) in the present tokio runtime, beside its tasks; with the time.
+    ///
+    /// # Errors
+    /// As that.
+    pub async fn write(self: &Arc<Self>, mut entry: serde_json::Value) -> io::Result<()> {
+        entry["at_ms"] = now_ms().into();
+        let audit = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || audit.append(&entry)).await;
+        written.unwrap_or_else(|_| Err(io::Error::other("writing it was broken off")))
     }
 
     /// The last lines, latest first.

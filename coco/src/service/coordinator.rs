@@ -2,6 +2,7 @@
 //!
 //! Remote calls and links only pass on what arrives; one driver task owns the state machine.
 
+mod census;
 mod driver;
 mod embedded;
 mod metrics;
@@ -356,8 +357,8 @@ impl CoordinatorServer {
     }
 
     /// Begins nothing more, says so to those who ask after its health, and waits until all transactions that
-    /// run are decided, but no longer than `patience`. What was begun and is not used runs as well. Then
-    /// [`shutdown`](Self::shutdown).
+    /// run are decided, but no longer than `patience`. What was begun and has worked at none of the connected sites
+    /// is not waited for. Then [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     /// If the server had failed.
@@ -652,6 +653,12 @@ async fn receive(
         };
         if inbox.send(Input::Messages { id, messages }).await.is_err() {
             return;
+        }
+        if let Some(working) = frame.working {
+            let gtids = working.gtids.into_iter().map(Gtid).collect();
+            if inbox.send(Input::Working { id, gtids }).await.is_err() {
+                return;
+            }
         }
     }
     // An error means that the driver has ended, and with it all links.

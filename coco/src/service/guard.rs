@@ -39,6 +39,16 @@ impl Front {
         }
     }
 
+    /// Counts a transaction that was refused for lack of room: the peer's own, or that of all.
+    pub fn count_full(&self, own: bool) {
+        let reason = if own {
+            Reason::PeerTransactions
+        } else {
+            Reason::Transactions
+        };
+        self.refusals.count(reason);
+    }
+
     /// What was refused so far, by reason.
     pub fn refused(&self) -> impl Iterator<Item = (String, u64)> {
         let named = |(reason, count): (&str, u64)| (reason.to_owned(), count);

@@ -18,7 +18,7 @@ pub struct Limits {
     pub calls_per_peer: usize,
     /// How many calls may be open in all.
     pub calls: usize,
-    /// How many undecided transactions one peer may have at a coordinator.
+    /// How many undecided transactions one peer may have at a coordinator, and how many of one site alone at a site.
     pub transactions_per_peer: usize,
     /// How many transactions may be undecided in all.
     pub transactions: usize,

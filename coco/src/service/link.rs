@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use co_core::Gtid;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::Stream;
@@ -45,17 +46,33 @@ pub enum LinkEvent {
     },
     /// The coordinator said these.
     Messages(Vec<ToParticipant>),
+    /// The coordinator wants to know on which of its transactions the site has worked that are not decided; see
+    /// [`LinkSender::working`].
+    TellWorking,
+}
+
+/// What goes up.
+#[derive(Debug)]
+enum Up {
+    Message(ToCoordinator),
+    Working(Vec<Gtid>),
 }
 
 /// Sends over one connection of a link.
 #[derive(Clone, Debug)]
-pub struct LinkSender(mpsc::UnboundedSender<ToCoordinator>);
+pub struct LinkSender(mpsc::UnboundedSender<Up>);
 
 impl LinkSender {
     /// Sends a message; never waits. It is lost if the connection has broken.
     pub fn send(&self, message: ToCoordinator) {
         // An error means that the connection is gone: the event says so.
-        let _lost_with_its_connection = self.0.send(message);
+        let _lost_with_its_connection = self.0.send(Up::Message(message));
+    }
+
+    /// Answers [`LinkEvent::TellWorking`].
+    pub fn working(&self, gtids: Vec<Gtid>) {
+        // As above.
+        let _lost_with_its_connection = self.0.send(Up::Working(gtids));
     }
 }
 
@@ -190,6 +207,9 @@ async fn run(channel: Channel, link: &End, pause: &mut Duration) -> Option<Strin
         if !link.tell(LinkEvent::Messages(messages)).await {
             return None;
         }
+        if frame.tell_working && !link.tell(LinkEvent::TellWorking).await {
+            return None;
+        }
     }
 }
 
@@ -207,8 +227,8 @@ fn describe(error: &dyn std::error::Error) -> String {
 struct UpFrames {
     coordinator: CoordinatorId,
     site: SiteName,
-    messages: mpsc::UnboundedReceiver<ToCoordinator>,
-    taken: Vec<ToCoordinator>,
+    messages: mpsc::UnboundedReceiver<Up>,
+    taken: Vec<Up>,
 }
 
 impl Stream for UpFrames {
@@ -223,11 +243,19 @@ impl Stream for UpFrames {
         if taken == 0 {
             return Poll::Ready(None);
         }
-        let messages = this
-            .taken
-            .drain(..)
-            .map(|message| up_to_wire(this.coordinator, &this.site, message))
-            .collect();
-        Poll::Ready(Some(wire::UpFrame { messages }))
+        let mut frame = wire::UpFrame::default();
+        for up in this.taken.drain(..) {
+            match up {
+                Up::Message(message) => {
+                    let message = up_to_wire(this.coordinator, &this.site, message);
+                    frame.messages.push(message);
+                }
+                Up::Working(gtids) => {
+                    let gtids = gtids.into_iter().map(|gtid| gtid.0).collect();
+                    frame.working = Some(wire::Working { gtids });
+                }
+            }
+        }
+        Poll::Ready(Some(frame))
     }
 }

@@ -34,11 +34,11 @@ pub use transport::{InvalidUri, MAX_MESSAGE_BYTES};
 
 pub(crate) use convert::retry_after;
 pub(crate) use convert::{
-    answer_of, begin_grant, begin_request, commit_request, execute_answer_of, execute_to_wire,
-    history_of, history_request, local_request, pending_of, pending_request, query_reply_of,
-    query_request, resolve_request, resolved_of, rollback_request, site_infos, site_statistics_of,
-    sites_request, statistics_of, statistics_request, transactions_of, transactions_request,
-    with_timeout,
+    answer_of, begin_grant, begin_request, commit_request, done_by_hand_of, execute_answer_of,
+    execute_to_wire, history_of, history_request, local_request, pending_of, pending_request,
+    query_reply_of, query_request, resolve_request, resolved_of, rollback_request, site_infos,
+    site_resolve_request, site_statistics_of, sites_request, statistics_of, statistics_request,
+    transactions_of, transactions_request, with_timeout,
 };
 pub(crate) use transport::{Transport, endpoint};
 pub(crate) use wire::{

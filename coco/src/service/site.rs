@@ -14,15 +14,15 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::convert::{
-    Refused, RefusedCode, answer_to_wire, execute_answer_to_wire, execute_of, pending_to_wire,
-    query_of, rows_to_wire, site_statistics_to_wire,
+    Refused, RefusedCode, answer_to_wire, done_by_hand_to_wire, execute_answer_to_wire, execute_of,
+    pending_to_wire, query_of, rows_to_wire, site_resolve_of, site_statistics_to_wire,
 };
-use super::guard::Front;
+use super::guard::{Caller, Front, PeerKey};
 use super::health::with_health;
 use super::net::Listener;
 use super::transport::serve;
 use super::wire;
-use crate::protocol::{AbortCause, CommitAnswer};
+use crate::protocol::{AbortCause, ByHand, CommitAnswer, Decision, Heuristic};
 
 /// How long the last answers of a server that ends may take to leave.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -163,6 +163,29 @@ pub struct Pending {
     pub in_doubt: Vec<InDoubtInfo>,
     /// Waiting.
     pub waits: Vec<SiteWait>,
+    /// Decided here by hand: the coordinator has not been heard, or has decided the other way.
+    pub heuristics: Vec<Heuristic>,
+}
+
+/// What an operator has done at a site.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DoneByHand {
+    /// What was decided; none if it was damage that is acknowledged now.
+    pub decision: Option<Decision>,
+    /// Transactions in doubt that had read from it and are aborted with it.
+    pub along: Vec<Gtid>,
+}
+
+/// Whose request it is, as far as bounds go: a token's, or an address's if there are no tokens.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Peer(PeerKey);
+
+impl Peer {
+    /// The one with a token of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self(PeerKey::Token(name.into()))
+    }
 }
 
 /// What a site does for its clients.
@@ -171,7 +194,7 @@ pub trait SiteHandler: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// The future is dropped when the client goes away: the transaction should then be aborted.
-    fn execute(&self, request: Execute) -> impl Future<Output = ExecuteAnswer> + Send;
+    fn execute(&self, peer: Peer, request: Execute) -> impl Future<Output = ExecuteAnswer> + Send;
 
     /// Commits a local transaction. When the future is dropped the commit goes on.
     fn commit_local(&self, name: u64) -> impl Future<Output = CommitAnswer> + Send;
@@ -191,6 +214,16 @@ pub trait SiteHandler: Send + Sync + 'static {
 
     /// What is not settled here.
     fn pending(&self) -> Pending;
+
+    /// An operator decides a transaction in doubt at this site alone, or acknowledges damage. What is asked for,
+    /// by whom and why, is written down before it is done.
+    fn resolve(
+        &self,
+        operator: String,
+        gtid: Gtid,
+        how: ByHand,
+        reason: String,
+    ) -> impl Future<Output = Result<DoneByHand, Refused>> + Send;
 }
 
 /// A running site server.
@@ -322,6 +355,7 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         &self,
         request: Request<wire::ExecuteRequest>,
     ) -> Result<Response<wire::ExecuteReply>, Status> {
+        let peer = Peer(Caller::of(&request).key);
         let request = execute_of(request.into_inner())?;
         if request.operations.len() > self.operations {
             let message = format!(
@@ -339,7 +373,7 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
                 outcome: ExecuteOutcome::Refused(refused),
             })));
         }
-        let answer = self.call(self.handler.execute(request)).await?;
+        let answer = self.call(self.handler.execute(peer, request)).await?;
         Ok(Response::new(execute_answer_to_wire(answer)))
     }
 
@@ -389,5 +423,15 @@ impl<H: SiteHandler> wire::site_service_server::SiteService for Adapter<H> {
         _request: Request<wire::PendingRequest>,
     ) -> Result<Response<wire::PendingReply>, Status> {
         Ok(Response::new(pending_to_wire(self.handler.pending())))
+    }
+
+    async fn resolve(
+        &self,
+        request: Request<wire::SiteResolveRequest>,
+    ) -> Result<Response<wire::SiteResolveReply>, Status> {
+        let operator = Caller::of(&request).name();
+        let (gtid, how, reason) = site_resolve_of(request.into_inner())?;
+        let done = self.handler.resolve(operator, gtid, how, reason);
+        Ok(Response::new(done_by_hand_to_wire(self.call(done).await?)))
     }
 }

@@ -55,6 +55,7 @@ fn frame(messages: Vec<wire::to_coordinator::Message>) -> wire::UpFrame {
     };
     wire::UpFrame {
         messages: messages.into_iter().map(message).collect(),
+        working: None,
     }
 }
 
@@ -114,6 +115,7 @@ async fn a_link_without_a_hello_is_refused() {
         vec![frame(Vec::new())],
         vec![wire::UpFrame {
             messages: vec![wire::ToCoordinator { message: None }],
+            working: None,
         }],
         vec![frame(vec![hello("", 1)])],
         vec![frame(vec![hello("a", 1), hello("b", 1)])],

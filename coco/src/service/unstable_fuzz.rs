@@ -28,6 +28,7 @@ pub fn encode_up(site: &SiteName, messages: Vec<ToCoordinator>) -> Vec<u8> {
     let messages = messages.map(|message| convert::up_to_wire(CoordinatorId(0), site, message));
     wire::UpFrame {
         messages: messages.collect(),
+        working: None,
     }
     .encode_to_vec()
 }
@@ -67,6 +68,7 @@ pub fn down_frame(bytes: &[u8]) -> Option<Vec<ToParticipant>> {
 pub fn encode_down(messages: Vec<ToParticipant>) -> Vec<u8> {
     wire::DownFrame {
         messages: messages.into_iter().map(convert::down_to_wire).collect(),
+        tell_working: false,
     }
     .encode_to_vec()
 }

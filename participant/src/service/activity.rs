@@ -1,9 +1,14 @@
-//! Which transactions work here, and when their clients were last heard of.
+//! Which transactions work here, when their clients were last heard of, and how many local ones each peer has.
+//!
+//! Invariant (A1): a local transaction counts for its peer until it is decided, its wait for the decision included:
+//! whoever holds its [`Held`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use coco::protocol::AbortCause;
+use coco::service::site::Peer;
 use tokio::time::Instant;
 
 use crate::participant::TxnName;
@@ -14,12 +19,34 @@ use crate::sync::Mutex;
 pub(super) struct Activity {
     /// In order, so that silent ones are given up in the same order each time.
     known: Mutex<BTreeMap<TxnName, Entry>>,
+    held: Arc<Mutex<HashMap<Peer, usize>>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     running: bool,
     last: Instant,
+    /// Of a local transaction.
+    held: Option<Held>,
+}
+
+/// A peer's local transaction.
+#[derive(Debug)]
+pub(super) struct Held {
+    peer: Peer,
+    all: Arc<Mutex<HashMap<Peer, usize>>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        if let Some(count) = all.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.peer);
+            }
+        }
+    }
 }
 
 /// Why an operation may not run.
@@ -33,14 +60,33 @@ impl Activity {
     pub(super) fn new() -> Self {
         Self {
             known: Mutex::default(),
+            held: Arc::default(),
         }
     }
 
+    /// One more local transaction of this peer; `None` if it has as many as it may.
+    pub(super) fn hold(&self, peer: Peer, limit: usize) -> Option<Held> {
+        let mut held = self.held.lock();
+        let count = held.get(&peer).copied().unwrap_or_default();
+        if count >= limit {
+            return None;
+        }
+        held.insert(peer.clone(), count + 1);
+        let all = Arc::clone(&self.held);
+        Some(Held { peer, all })
+    }
+
     /// The transaction begins with an operation that is about to run.
-    pub(super) fn begin<'a>(&'a self, site: &'a Site, name: TxnName) -> Running<'a> {
+    pub(super) fn begin<'a>(
+        &'a self,
+        site: &'a Site,
+        name: TxnName,
+        held: Option<Held>,
+    ) -> Running<'a> {
         let entry = Entry {
             running: true,
             last: Instant::now(),
+            held,
         };
         self.known.lock().insert(name, entry);
         Running {
@@ -70,10 +116,11 @@ impl Activity {
         })
     }
 
-    /// The transaction does no more work. Says whether an operation is running, or `None` if it is not
-    /// known.
-    pub(super) fn remove(&self, name: TxnName) -> Option<bool> {
-        self.known.lock().remove(&name).map(|entry| entry.running)
+    /// The transaction does no more work. Says whether an operation is running, and hands over its place among
+    /// those of its peer; `None` if it is not known.
+    pub(super) fn remove(&self, name: TxnName) -> Option<(bool, Option<Held>)> {
+        let entry = self.known.lock().remove(&name)?;
+        Some((entry.running, entry.held))
     }
 
     /// Gives up the transactions whose clients are silent (P3), and forgets those that have ended.

@@ -164,6 +164,13 @@ impl Driver {
                     told.insert(coordinator, reason);
                 }
             }
+            LinkEvent::TellWorking => {
+                let senders = self.senders.lock();
+                if let Some(sender) = senders.get(&coordinator).cloned() {
+                    drop(senders);
+                    sender.working(self.site.working(coordinator));
+                }
+            }
             LinkEvent::Messages(messages) => {
                 messages.iter().for_each(trace);
                 let messages = messages.into_iter();

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use co_core::{AbortReason, Priority, Stamp};
-use coco::protocol::{AbortCause, CommitAnswer, Refusal};
+use co_core::{AbortReason, Gtid, Priority, Stamp};
+use coco::protocol::{AbortCause, ByHand, CommitAnswer, Refusal};
+use coco::service::audit::Audit;
 use coco::service::site::{
-    Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation as Wire, OperationReply, Pending,
-    Range, Row, SiteHandler, SiteStatistics, SiteTxn,
+    DoneByHand, Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation as Wire,
+    OperationReply, Peer, Pending, Range, Row, SiteHandler, SiteStatistics, SiteTxn,
 };
-use coco::service::{Limits, Refused, RefusedCode};
+use coco::service::{Front, Refused, RefusedCode};
 use tokio::sync::oneshot;
 
-use super::activity::{Activity, NotNow, Running};
+use super::activity::{Activity, Held, NotNow, Running};
+use super::by_hand;
 use super::watched::Watch;
 use crate::error::OperationError;
 use crate::participant::{Begin, KeyRange, Operation, Reply, TxnName};
@@ -34,11 +36,11 @@ pub(super) struct Handler {
     watch: Arc<Watch>,
     operation_timeout: Duration,
     next_local: AtomicU64,
-    /// How many transactions may be undecided here.
-    transactions: usize,
-    retry_after: Duration,
+    /// How many transactions may be undecided here, and how many of one peer may be local ones.
+    front: Front,
     /// Nothing begins any more.
     draining: Arc<AtomicBool>,
+    audit: Option<Arc<Audit>>,
 }
 
 impl Handler {
@@ -56,16 +58,21 @@ impl Handler {
             watch,
             operation_timeout,
             next_local,
-            transactions: usize::MAX,
-            retry_after: Duration::ZERO,
+            front: Front::default(),
             draining: Arc::default(),
+            audit: None,
         }
     }
 
+    /// The same, and what operators do is written down here.
+    pub(super) fn audited(mut self, audit: Option<Audit>) -> Self {
+        self.audit = audit.map(Arc::new);
+        self
+    }
+
     /// The same, with bounds, and a switch that ends all beginning.
-    pub(super) fn bounded(mut self, limits: &Limits, draining: Arc<AtomicBool>) -> Self {
-        self.transactions = limits.transactions;
-        self.retry_after = limits.retry_after;
+    pub(super) fn bounded(mut self, front: &Front, draining: Arc<AtomicBool>) -> Self {
+        self.front = front.clone();
         self.draining = draining;
         self
     }
@@ -78,23 +85,39 @@ impl Handler {
                 "the site is about to end and begins nothing; come again when it is back",
             ));
         }
-        if self.site.participant().in_flight() >= self.transactions {
-            return Err(ExecuteOutcome::Refused(Refused {
-                code: RefusedCode::Overloaded,
-                message: format!(
-                    "overloaded: the site has {} undecided transactions; retry after {} ms",
-                    self.transactions,
-                    self.retry_after.as_millis()
-                ),
-                retry_after: Some(self.retry_after),
-            }));
+        let limit = self.front.limits.transactions;
+        if self.site.participant().in_flight() >= limit {
+            self.front.count_full(false);
+            let full = format!("the site has {limit} undecided transactions");
+            return Err(self.overloaded(&full));
         }
         Ok(())
+    }
+
+    /// A place for one more local transaction of this peer.
+    fn place(&self, peer: Peer) -> Result<Held, ExecuteOutcome> {
+        let limit = self.front.limits.transactions_per_peer;
+        self.activity.hold(peer, limit).ok_or_else(|| {
+            self.front.count_full(true);
+            self.overloaded(&format!(
+                "you have {limit} undecided transactions of this site alone"
+            ))
+        })
+    }
+
+    fn overloaded(&self, why: &str) -> ExecuteOutcome {
+        let after = self.front.limits.retry_after;
+        ExecuteOutcome::Refused(Refused {
+            code: RefusedCode::Overloaded,
+            message: format!("overloaded: {why}; retry after {} ms", after.as_millis()),
+            retry_after: Some(after),
+        })
     }
 
     /// Finds or begins the transaction of a request, and counts it as running.
     fn admit(
         &self,
+        peer: Peer,
         txn: SiteTxn,
         begin: Option<Priority>,
     ) -> Result<(Running<'_>, TxnName, Option<NewLocal>), ExecuteOutcome> {
@@ -120,9 +143,10 @@ impl Handler {
         let running = match begin {
             Some(priority) => {
                 self.room()?;
+                let held = local.is_some().then(|| self.place(peer)).transpose()?;
                 let begun = self.site.begin(Begin { name, priority });
                 begun.map_err(|error| self.outcome_of(name, error))?;
-                self.activity.begin(&self.site, name)
+                self.activity.begin(&self.site, name, held)
             }
             None => self
                 .activity
@@ -193,8 +217,8 @@ impl Handler {
 }
 
 impl SiteHandler for Handler {
-    async fn execute(&self, request: Execute) -> ExecuteAnswer {
-        let (running, name, local) = match self.admit(request.txn, request.begin) {
+    async fn execute(&self, peer: Peer, request: Execute) -> ExecuteAnswer {
+        let (running, name, local) = match self.admit(peer, request.txn, request.begin) {
             Ok(admitted) => admitted,
             Err(outcome) => {
                 return ExecuteAnswer {
@@ -217,20 +241,21 @@ impl SiteHandler for Handler {
     }
 
     async fn commit_local(&self, name: u64) -> CommitAnswer {
-        match self.activity.remove(TxnName::Local(name)) {
+        let held = match self.activity.remove(TxnName::Local(name)) {
             None => return CommitAnswer::Refused(Refusal::UnknownGtid),
-            Some(true) => {
+            Some((true, _)) => {
                 self.site.abandon(TxnName::Local(name), AbortCause::Client);
                 return CommitAnswer::Aborted {
                     cause: AbortCause::Client,
                 };
             }
-            Some(false) => {}
-        }
+            Some((false, held)) => held,
+        };
         let (done, outcome) = oneshot::channel();
         self.site.commit_local(
             name,
             Box::new(move |outcome| {
+                drop(held);
                 // An error means that the client has gone: the commit stands.
                 let _gone = done.send(outcome);
             }),
@@ -283,6 +308,17 @@ impl SiteHandler for Handler {
 
     fn pending(&self) -> Pending {
         self.watch.look(&self.site)
+    }
+
+    async fn resolve(
+        &self,
+        operator: String,
+        gtid: Gtid,
+        how: ByHand,
+        reason: String,
+    ) -> Result<DoneByHand, Refused> {
+        let (site, audit) = (&self.site, self.audit.as_ref());
+        by_hand::resolve(site, audit, &operator, (gtid, how), &reason).await
     }
 
     fn statistics(&self) -> SiteStatistics {

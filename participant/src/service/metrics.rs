@@ -105,6 +105,11 @@ impl SiteMetrics {
 
 fn votes(scrape: &mut Scrape, stats: &VoterStats) {
     scrape.counter("coco_site_votes_yes", "Votes YES", stats.votes_yes);
+    scrape.counter(
+        "coco_site_votes_dependent",
+        "Of these, those that depended on others when they were given",
+        stats.votes_dependent,
+    );
     scrape.counters(
         "coco_site_votes_no",
         "Votes NO, by cause",
@@ -135,9 +140,37 @@ fn votes(scrape: &mut Scrape, stats: &VoterStats) {
         "Commits of transactions that a volatile site had voted for and lost",
         stats.lost_commits,
     );
+    let decisions = [
+        ("commit", stats.heuristic_commits),
+        ("abort", stats.heuristic_aborts),
+    ];
+    scrape.counters(
+        "coco_site_heuristics",
+        "Transactions in doubt that were decided here by hand",
+        "decision",
+        decisions.map(|(decision, count)| (decision.to_owned(), count)),
+    );
+    scrape.counter(
+        "coco_site_heuristic_damage",
+        "Of these, those that the coordinator had decided the other way",
+        stats.heuristic_damage,
+    );
 }
 
 fn pending(scrape: &mut Scrape, pending: &Pending) {
+    let heuristics = &pending.heuristics;
+    let unheard = heuristics.iter().filter(|it| it.heard.is_none()).count();
+    scrape.gauge(
+        "coco_site_heuristics_unheard",
+        "Decided here by hand, and the coordinator has not been heard since",
+        unheard as u64,
+    );
+    let damage = heuristics.iter().filter(|it| it.is_damage()).count();
+    scrape.gauge(
+        "coco_site_heuristic_damage_unacknowledged",
+        "Decided here by hand, by the coordinator the other way, and not acknowledged by an operator",
+        damage as u64,
+    );
     let oldest = |ages: &mut dyn Iterator<Item = Duration>| ages.max().unwrap_or_default();
     scrape.gauge(
         "coco_site_in_doubt",

@@ -12,6 +12,7 @@
 //! - P3 A transaction whose client is silent for the idle timeout is aborted, unless its vote was asked for.
 
 mod activity;
+mod by_hand;
 mod driver;
 mod handler;
 mod metrics;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use coco::log::Log;
 use coco::protocol::{CoordinatorId, Durability, Incarnation, SiteName, VoterConfig};
+use coco::service::audit::Audit;
 use coco::service::link::{EVENTS, Link};
 use coco::service::net::{Connector, Listener};
 use coco::service::security::Credentials;
@@ -72,6 +74,8 @@ pub struct ParticipantOptions {
     pub credentials: Credentials,
     /// How it connects to its coordinators.
     pub connector: Connector,
+    /// Where what operators do by hand is written down; without it they can do nothing.
+    pub audit: Option<Audit>,
     /// How the site votes; address and durability are filled in.
     pub voter: VoterConfig,
     /// Called with what an operator wants to see: the link's ups and downs.
@@ -93,6 +97,7 @@ impl ParticipantOptions {
             front: Front::default(),
             credentials: Credentials::none(),
             connector: Connector::tcp(),
+            audit: None,
             voter: VoterConfig::default(),
             on_event: Box::new(|_| {}),
         }
@@ -196,7 +201,8 @@ impl ParticipantServer {
             Arc::clone(&watch),
             options.operation_timeout,
         )
-        .bounded(&front.limits, Arc::clone(&draining));
+        .bounded(&front, Arc::clone(&draining))
+        .audited(options.audit.take());
         let (events, told) = mpsc::channel(EVENTS);
         let open = |(&id, uri): (&CoordinatorId, &String)| {
             let (name, credentials) = (options.name.clone(), options.credentials.clone());

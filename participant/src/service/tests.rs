@@ -8,10 +8,11 @@ use coco::protocol::{
     AbortCause, CommitAnswer, CoordinatorId, Decision, Durability, Incarnation, Refusal, SiteName,
     Time, ToParticipant, VoterConfig,
 };
-use coco::service::RefusedCode;
 use coco::service::site::{
-    Execute, ExecuteAnswer, ExecuteOutcome, Operation, OperationReply, SiteHandler as _, SiteTxn,
+    Execute, ExecuteAnswer, ExecuteOutcome, Operation, OperationReply, Peer, SiteHandler as _,
+    SiteTxn,
 };
+use coco::service::{Front, RefusedCode};
 
 use super::activity::Activity;
 use super::handler::Handler;
@@ -74,6 +75,10 @@ fn refused(answer: &ExecuteAnswer) -> &RefusedCode {
     }
 }
 
+fn peer() -> Peer {
+    Peer::named("one")
+}
+
 fn is_done(answer: &ExecuteAnswer) -> bool {
     answer.outcome == ExecuteOutcome::Results(vec![OperationReply::Done])
 }
@@ -82,20 +87,20 @@ fn is_done(answer: &ExecuteAnswer) -> bool {
 async fn operations_before_the_begin_after_it_twice_and_after_the_commit_are_refused() {
     let Setup { site, handler, .. } = setup();
     assert_eq!(
-        refused(&handler.execute(put(G, false)).await),
+        refused(&handler.execute(peer(), put(G, false)).await),
         &RefusedCode::UnknownTransaction
     );
-    assert!(is_done(&handler.execute(put(G, true)).await));
+    assert!(is_done(&handler.execute(peer(), put(G, true)).await));
     assert_eq!(
-        refused(&handler.execute(put(G, true)).await),
+        refused(&handler.execute(peer(), put(G, true)).await),
         &RefusedCode::DuplicateBegin
     );
-    assert!(is_done(&handler.execute(put(G, false)).await));
+    assert!(is_done(&handler.execute(peer(), put(G, false)).await));
 
     site.handle(Input::LinkUp(C), Time(1));
     site.handle(Input::Message(C, ToParticipant::prepare(Gtid(9))), Time(2));
     assert_eq!(
-        refused(&handler.execute(put(G, false)).await),
+        refused(&handler.execute(peer(), put(G, false)).await),
         &RefusedCode::AlreadyEnded
     );
     let decision = Decision::Commit {
@@ -112,7 +117,7 @@ async fn operations_before_the_begin_after_it_twice_and_after_the_commit_are_ref
         Time(3),
     );
     assert_eq!(
-        refused(&handler.execute(put(G, false)).await),
+        refused(&handler.execute(peer(), put(G, false)).await),
         &RefusedCode::UnknownTransaction
     );
     assert_eq!(site.participant().in_flight(), 0);
@@ -121,7 +126,7 @@ async fn operations_before_the_begin_after_it_twice_and_after_the_commit_are_ref
 #[tokio::test]
 async fn the_coordinators_cause_reaches_the_client_that_comes_late() {
     let Setup { site, handler, .. } = setup();
-    assert!(is_done(&handler.execute(put(G, true)).await));
+    assert!(is_done(&handler.execute(peer(), put(G, true)).await));
     let decision = Decision::Abort {
         cause: AbortCause::VotingDeadlock,
     };
@@ -136,7 +141,7 @@ async fn the_coordinators_cause_reaches_the_client_that_comes_late() {
         Time(1),
     );
     for begin in [false, true] {
-        let answer = handler.execute(put(G, begin)).await;
+        let answer = handler.execute(peer(), put(G, begin)).await;
         assert_eq!(
             answer.outcome,
             ExecuteOutcome::Aborted(AbortCause::VotingDeadlock)
@@ -148,11 +153,11 @@ async fn the_coordinators_cause_reaches_the_client_that_comes_late() {
 #[tokio::test]
 async fn one_operation_runs_at_a_time_and_one_that_waits_too_long_ends_its_transaction() {
     let Setup { site, handler, .. } = setup();
-    assert!(is_done(&handler.execute(put(G, true)).await));
+    assert!(is_done(&handler.execute(peer(), put(G, true)).await));
     let other = SiteTxn::Global(Gtid(10));
-    let (waits, second) = tokio::join!(handler.execute(put(other, true)), async {
+    let (waits, second) = tokio::join!(handler.execute(peer(), put(other, true)), async {
         tokio::task::yield_now().await;
-        handler.execute(put(other, false)).await
+        handler.execute(peer(), put(other, false)).await
     });
     assert_eq!(refused(&second), &RefusedCode::Busy);
     assert_eq!(waits.outcome, ExecuteOutcome::Aborted(AbortCause::Timeout));
@@ -167,8 +172,8 @@ async fn a_silent_client_is_given_up_but_not_once_its_vote_was_asked_for() {
         activity,
         handler,
     } = setup();
-    assert!(is_done(&handler.execute(put(G, true)).await));
-    let local = handler.execute(put(SiteTxn::NewLocal, false)).await;
+    assert!(is_done(&handler.execute(peer(), put(G, true)).await));
+    let local = handler.execute(peer(), put(SiteTxn::NewLocal, false)).await;
     assert_eq!(
         local.outcome,
         ExecuteOutcome::Aborted(AbortCause::Timeout),
@@ -190,7 +195,7 @@ async fn a_silent_client_is_given_up_but_not_once_its_vote_was_asked_for() {
         ),
         Time(2),
     );
-    let local = handler.execute(put(SiteTxn::NewLocal, false)).await;
+    let local = handler.execute(peer(), put(SiteTxn::NewLocal, false)).await;
     assert!(is_done(&local));
     activity.reap(&site, Duration::from_secs(60));
     assert_eq!(site.participant().in_flight(), 1, "not silent yet");
@@ -204,10 +209,73 @@ async fn local_commits_of_nobody_and_rollbacks_of_anybody_are_harmless() {
     let unknown = CommitAnswer::Refused(Refusal::UnknownGtid);
     assert_eq!(handler.commit_local(77).await, unknown);
     handler.rollback_local(77).await;
-    let begun = handler.execute(put(SiteTxn::NewLocal, false)).await;
+    let begun = handler.execute(peer(), put(SiteTxn::NewLocal, false)).await;
     let name = begun.local.unwrap().name;
     let (answer, ()) = tokio::join!(handler.commit_local(name), async { site.run(Time(1)) });
     assert!(matches!(answer, CommitAnswer::Committed { .. }));
     assert_eq!(handler.commit_local(name).await, unknown);
     assert_eq!(site.participant().in_flight(), 0);
+}
+
+/// What a peer holds open counts until it is decided, its wait for the decision included; another one is not kept out.
+#[tokio::test]
+async fn local_transactions_of_one_peer_are_bounded() {
+    let Setup {
+        site,
+        activity,
+        handler,
+    } = setup();
+    let mut front = Front::default();
+    front.limits.transactions_per_peer = 2;
+    let handler = handler.bounded(&front, Arc::default());
+    let counted = || {
+        let mut all = front.refused();
+        all.find(|(reason, _)| reason == "transactions_per_peer")
+            .unwrap()
+            .1
+    };
+    let put = |key: u8| Execute {
+        txn: SiteTxn::NewLocal,
+        begin: None,
+        operations: vec![Operation::Put(vec![key], vec![1])],
+    };
+    let first = handler.execute(peer(), put(1)).await.local.unwrap().name;
+    let second = handler.execute(peer(), put(2)).await.local.unwrap().name;
+    let third = handler.execute(peer(), put(3)).await;
+    let ExecuteOutcome::Refused(refusal) = &third.outcome else {
+        panic!("{third:?}")
+    };
+    assert_eq!(refusal.code, RefusedCode::Overloaded);
+    assert_eq!(refusal.retry_after, Some(front.limits.retry_after));
+    assert_eq!((third.local, counted()), (None, 1));
+    assert_eq!(site.participant().in_flight(), 2, "nothing has begun");
+    let other = Peer::named("other");
+    assert!(is_done(&handler.execute(other, put(4)).await));
+    let global = Execute {
+        begin: Some(Priority(1)),
+        txn: G,
+        operations: vec![Operation::Put(vec![5], vec![1])],
+    };
+    assert!(is_done(&handler.execute(peer(), global).await));
+
+    // Asked for, and not decided before the site runs.
+    let mut commit = std::pin::pin!(handler.commit_local(first));
+    assert!(futures_poll(commit.as_mut()).is_pending());
+    let full = handler.execute(peer(), put(3)).await;
+    assert_eq!(refused(&full), &RefusedCode::Overloaded);
+    site.run(Time(1));
+    assert!(matches!(commit.await, CommitAnswer::Committed { .. }));
+    assert!(is_done(&handler.execute(peer(), put(3)).await));
+    handler.rollback_local(second).await;
+    assert!(is_done(&handler.execute(peer(), put(6)).await));
+    assert_eq!(
+        refused(&handler.execute(peer(), put(7)).await),
+        &RefusedCode::Overloaded
+    );
+    activity.reap(&site, Duration::ZERO);
+    assert!(is_done(&handler.execute(peer(), put(7)).await), "given up");
+}
+
+fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }

@@ -63,6 +63,7 @@ impl Watch {
         Pending {
             in_doubt,
             waits: waits.collect(),
+            heuristics: site.heuristics(),
         }
     }
 }

@@ -134,7 +134,17 @@ impl Cluster {
     }
 
     /// Waits until every transaction is decided everywhere, ends everything, and has the histories judged.
-    pub(crate) async fn finish(mut self) {
+    pub(crate) async fn finish(self) {
+        let histories = self.histories().await;
+        for level in [Level::Serializability, Level::CommitmentOrdering] {
+            let report = checker::judge(&histories, level);
+            let valid = matches!(report.verdict, Verdict::Valid { .. });
+            assert!(valid, "{level:?}: {}", report.to_json());
+        }
+    }
+
+    /// [`Cluster::finish`] without the judge.
+    pub(crate) async fn histories(mut self) -> Vec<checker::SiteHistory> {
         for (name, server) in &self.sites {
             let site = server.site();
             until(&format!("site {name} is quiet"), || {
@@ -148,19 +158,11 @@ impl Cluster {
         if let Some(coordinator) = self.coordinator.take() {
             coordinator.shutdown().await.unwrap();
         }
-        let histories: Vec<_> = self
-            .recorders
-            .iter()
-            .map(|(name, recorder)| {
-                let text = recorder.text().unwrap();
-                checker::parse::read_history(text.as_bytes(), name).unwrap()
-            })
-            .collect();
-        for level in [Level::Serializability, Level::CommitmentOrdering] {
-            let report = checker::judge(&histories, level);
-            let valid = matches!(report.verdict, Verdict::Valid { .. });
-            assert!(valid, "{level:?}: {}", report.to_json());
-        }
+        let history = |(name, recorder): (&&'static str, &Recorder)| {
+            let text = recorder.text().unwrap();
+            checker::parse::read_history(text.as_bytes(), name).unwrap()
+        };
+        self.recorders.iter().map(history).collect()
     }
 }
 

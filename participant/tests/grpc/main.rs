@@ -6,11 +6,13 @@
     reason = "a test that fails to set itself up has failed; figures are printed"
 )]
 
+mod by_hand;
 mod certificates;
 mod chaos;
 mod cluster;
 mod coordinator_log;
 mod coordinators;
+mod dependent;
 mod failures;
 mod measure;
 mod operations;

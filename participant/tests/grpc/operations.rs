@@ -107,6 +107,11 @@ fn value(text: &str, name: &str) -> f64 {
         .unwrap()
 }
 
+/// A metric of a process, now.
+pub(crate) async fn scraped(address: std::net::SocketAddr, name: &str) -> f64 {
+    value(&get(address, "/metrics").await, name)
+}
+
 /// The checker's verdict on what was done.
 fn judge(recorders: &[(&str, Recorder)]) {
     let histories: Vec<_> = recorders
@@ -186,11 +191,29 @@ async fn certificates_are_changed_under_load_and_no_transaction_is_lost() {
         let fresh = files.client(&address, "client-token-0123456789").await;
         assert!(matches!(transfer(&fresh).await, Commit::Committed(_)));
     }
+    // The authority is replaced: both are trusted while the certificates change, and a newcomer that trusts the new
+    // one alone is served.
+    let next = Authority::new(files.path(), "next");
+    let both = [&files.authority.pem, &next.pem].map(|pem| std::fs::read_to_string(pem).unwrap());
+    std::fs::write(&files.authority.pem, both.concat()).unwrap();
+    for name in ["coordinator", "A", "B"] {
+        next.issue(files.path(), name);
+    }
+    security.reload().unwrap();
+    for own in &securities {
+        own.reload().unwrap();
+    }
+    let newcomer = Files {
+        authority: next,
+        ..files
+    };
+    let fresh = newcomer.client(&address, "client-token-0123456789").await;
+    assert!(matches!(transfer(&fresh).await, Commit::Committed(_)));
     stop.store(true, Ordering::SeqCst);
     let committed = load.await.unwrap();
     assert!(committed > 0);
     let statistics = client.statistics().await.unwrap();
-    assert_eq!(statistics.counters.commits, committed + 5);
+    assert_eq!(statistics.counters.commits, committed + 6);
     for site in sites {
         until("quiet", || site.site().participant().in_flight() == 0).await;
         site.drain(PATIENCE).await.unwrap();
@@ -359,5 +382,42 @@ async fn a_site_that_drains_begins_nothing_and_ends_what_runs() {
         .unwrap()
         .unwrap()
         .unwrap();
+    judge(&[("A", recorder)]);
+}
+
+#[tokio::test]
+async fn a_coordinator_that_drains_waits_for_what_has_worked_at_a_site_and_for_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let owner = Owner::coordinator("C0");
+    let (log, records) = FileLog::open(folder.path(), &owner, Options::default()).unwrap();
+    let options = CoordinatorOptions::default();
+    let server = CoordinatorServer::start(options, listener().await, Arc::new(log), &records);
+    let server = server.await.unwrap();
+    let address = server.address().to_string();
+    let recorder = Recorder::memory("A");
+    let engine = open(EngineKind::Ss2pl, VoteRule::Withhold, recorder.clone());
+    let options = ParticipantOptions::new("A", &address);
+    let site = ParticipantServer::start(options, engine, Storage::Volatile, listener().await);
+    let site = site.unwrap();
+    let client = Client::connect(&address).await.unwrap();
+    client.wait_for_sites(&["A"], PATIENCE).await.unwrap();
+    for _ in 0..4 {
+        let mut txn = client.begin().await.unwrap();
+        txn.increment("A", b"k", 1).await.unwrap();
+        assert!(matches!(txn.commit().await, Ok(Commit::Committed(_))));
+    }
+    let mut running = client.begin().await.unwrap();
+    running.increment("A", b"k", 1).await.unwrap();
+    let ahead = client.statistics().await.unwrap().in_flight;
+    assert!(ahead > 1, "identifiers are fetched ahead: {ahead}");
+    let drain = tokio::spawn(server.drain(Duration::from_secs(600)));
+    // It goes on as long as the one that has worked runs.
+    running.increment("A", b"k", 1).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!drain.is_finished());
+    assert!(matches!(running.commit().await, Ok(Commit::Committed(_))));
+    let drained = tokio::time::timeout(PATIENCE, drain).await;
+    drained.expect("nothing runs any more").unwrap().unwrap();
+    site.shutdown().await.unwrap();
     judge(&[("A", recorder)]);
 }

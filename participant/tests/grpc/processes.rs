@@ -12,9 +12,9 @@ use coco::client::{Client, Commit};
 use crate::cluster::{COORDINATOR, Cluster, PATIENCE, number};
 
 /// A child that does not outlive its test.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    line: String,
+    pub(crate) line: String,
 }
 
 impl Drop for Process {
@@ -27,7 +27,7 @@ impl Drop for Process {
 
 impl Process {
     /// Starts the command and waits for its ready line.
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::spawn(&mut command(arguments))
     }
 
@@ -54,7 +54,7 @@ impl Process {
         Self { child, line }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .arg(name)
             .arg(self.child.id().to_string())
@@ -62,7 +62,7 @@ impl Process {
         assert!(status.unwrap().success());
     }
 
-    async fn wait(&mut self) -> ExitStatus {
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -80,7 +80,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     command(arguments).stdin(Stdio::null()).output().unwrap()
 }
 

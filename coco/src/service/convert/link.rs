@@ -244,7 +244,7 @@ pub(crate) fn down_of(message: wire::ToParticipant) -> Result<ToParticipant, Mal
     })
 }
 
-fn decision_to_wire(decision: Decision) -> wire::Decision {
+pub(super) fn decision_to_wire(decision: Decision) -> wire::Decision {
     let outcome = match decision {
         Decision::Commit { stamp } => wire::decision::Outcome::CommitStamp(stamp.0),
         Decision::Abort { cause } => wire::decision::Outcome::Abort(cause_to_wire(cause)),
@@ -254,7 +254,7 @@ fn decision_to_wire(decision: Decision) -> wire::Decision {
     }
 }
 
-fn decision_of(decision: Option<wire::Decision>) -> Result<Decision, MalformedWire> {
+pub(super) fn decision_of(decision: Option<wire::Decision>) -> Result<Decision, MalformedWire> {
     let missing = MalformedWire::Missing("decision");
     Ok(
         match decision

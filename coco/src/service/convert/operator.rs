@@ -4,12 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use co_core::{Gtid, Priority, Stamp};
 
-use super::{MalformedWire, RefusedCode, cause_of, cause_to_wire, names_of};
-use crate::protocol::{AbortCause, CommitAnswer, SiteName, TransactionState};
+use super::link::{decision_of, decision_to_wire};
+use super::{MalformedWire, Refused, RefusedCode, cause_of, cause_to_wire, names_of, stamp_of};
+use crate::protocol::{AbortCause, ByHand, CommitAnswer, Heuristic, SiteName, TransactionState};
 use crate::service::coordinator::{
     DeadlockInfo, DecisionInfo, History, Resolved, TransactionInfo, Transactions, WaitInfo,
 };
-use crate::service::site::{InDoubtInfo, Pending, SiteWait};
+use crate::service::site::{DoneByHand, InDoubtInfo, Pending, SiteWait};
 use crate::service::wire;
 
 fn millis(span: Duration) -> u64 {
@@ -252,10 +253,38 @@ pub(crate) fn pending_to_wire(pending: Pending) -> wire::PendingReply {
     wire::PendingReply {
         in_doubt: pending.in_doubt.into_iter().map(in_doubt).collect(),
         waits: pending.waits.into_iter().map(wait).collect(),
+        heuristics: pending
+            .heuristics
+            .into_iter()
+            .map(heuristic_to_wire)
+            .collect(),
     }
 }
 
-pub(crate) fn pending_of(reply: wire::PendingReply) -> Pending {
+fn heuristic_to_wire(heuristic: Heuristic) -> wire::HeuristicInfo {
+    wire::HeuristicInfo {
+        gtid: heuristic.gtid.0,
+        decision: Some(decision_to_wire(heuristic.decision)),
+        read_only: heuristic.read_only,
+        because_of: heuristic.because_of.map(|gtid| gtid.0),
+        heard: heuristic.heard.map(decision_to_wire),
+        acknowledged: heuristic.acknowledged,
+    }
+}
+
+fn heuristic_of(info: wire::HeuristicInfo) -> Result<Heuristic, MalformedWire> {
+    let heard = info.heard.map(|heard| decision_of(Some(heard)));
+    Ok(Heuristic {
+        gtid: Gtid(info.gtid),
+        decision: decision_of(info.decision)?,
+        read_only: info.read_only,
+        because_of: info.because_of.map(Gtid),
+        heard: heard.transpose()?,
+        acknowledged: info.acknowledged,
+    })
+}
+
+pub(crate) fn pending_of(reply: wire::PendingReply) -> Result<Pending, MalformedWire> {
     let in_doubt = |info: wire::InDoubtInfo| InDoubtInfo {
         gtid: Gtid(info.gtid),
         age: Duration::from_millis(info.age_ms),
@@ -265,8 +294,81 @@ pub(crate) fn pending_of(reply: wire::PendingReply) -> Pending {
         waits_for: wait.waits_for.into_iter().map(Gtid).collect(),
         age: Duration::from_millis(wait.age_ms),
     };
-    Pending {
+    let heuristics = reply.heuristics.into_iter().map(heuristic_of);
+    Ok(Pending {
         in_doubt: reply.in_doubt.into_iter().map(in_doubt).collect(),
         waits: reply.waits.into_iter().map(wait).collect(),
+        heuristics: heuristics.collect::<Result<_, _>>()?,
+    })
+}
+
+pub(crate) fn site_resolve_request(
+    gtid: Gtid,
+    how: ByHand,
+    reason: &str,
+) -> wire::SiteResolveRequest {
+    use wire::site_resolve_request::How;
+    let how = match how {
+        ByHand::Commit { stamp } => How::Commit(wire::CommitByHand {
+            stamp: stamp.map(|stamp| stamp.0),
+        }),
+        ByHand::Abort => How::Abort(true),
+        ByHand::Acknowledge => How::Acknowledge(true),
+    };
+    wire::SiteResolveRequest {
+        gtid: gtid.0,
+        how: Some(how),
+        reason: reason.to_owned(),
     }
+}
+
+/// Which, how, and why.
+pub(crate) fn site_resolve_of(
+    request: wire::SiteResolveRequest,
+) -> Result<(Gtid, ByHand, String), MalformedWire> {
+    use wire::site_resolve_request::How;
+    let missing = MalformedWire::Missing("site_resolve_request.how");
+    let how = match request.how.ok_or(missing)? {
+        How::Commit(wire::CommitByHand { stamp }) => {
+            let stamp = stamp.map(|stamp| stamp_of(stamp, "commit_by_hand.stamp"));
+            ByHand::Commit {
+                stamp: stamp.transpose()?,
+            }
+        }
+        How::Abort(true) => ByHand::Abort,
+        How::Acknowledge(true) => ByHand::Acknowledge,
+        How::Abort(false) | How::Acknowledge(false) => return Err(missing),
+    };
+    Ok((Gtid(request.gtid), how, request.reason))
+}
+
+pub(crate) fn done_by_hand_to_wire(done: Result<DoneByHand, Refused>) -> wire::SiteResolveReply {
+    use wire::site_resolve_reply::Outcome;
+    let outcome = match done {
+        Ok(done) => Outcome::Done(wire::DoneByHand {
+            decision: done.decision.map(decision_to_wire),
+            along: done.along.into_iter().map(|gtid| gtid.0).collect(),
+        }),
+        Err(refused) => Outcome::Refused(refused.into()),
+    };
+    wire::SiteResolveReply {
+        outcome: Some(outcome),
+    }
+}
+
+pub(crate) fn done_by_hand_of(
+    reply: wire::SiteResolveReply,
+) -> Result<Result<DoneByHand, Refused>, MalformedWire> {
+    use wire::site_resolve_reply::Outcome;
+    let missing = MalformedWire::Missing("site_resolve_reply.outcome");
+    Ok(match reply.outcome.ok_or(missing)? {
+        Outcome::Done(done) => {
+            let decision = done.decision.map(|decision| decision_of(Some(decision)));
+            Ok(DoneByHand {
+                decision: decision.transpose()?,
+                along: done.along.into_iter().map(Gtid).collect(),
+            })
+        }
+        Outcome::Refused(refused) => Err(refused.into()),
+    })
 }

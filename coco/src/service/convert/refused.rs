@@ -41,12 +41,14 @@ pub enum RefusedCode {
     Overloaded,
     /// The site ends and begins nothing any more.
     Draining,
+    /// What an operator asks for is not possible, or not now.
+    NotResolvable,
     /// A code that only a newer version knows.
     Other(String),
 }
 
 /// The codes that this version knows.
-pub(super) const CODES: [RefusedCode; 9] = [
+pub(super) const CODES: [RefusedCode; 10] = [
     RefusedCode::UnknownTransaction,
     RefusedCode::DuplicateBegin,
     RefusedCode::AlreadyEnded,
@@ -56,6 +58,7 @@ pub(super) const CODES: [RefusedCode; 9] = [
     RefusedCode::LogFailed,
     RefusedCode::Overloaded,
     RefusedCode::Draining,
+    RefusedCode::NotResolvable,
 ];
 
 impl RefusedCode {
@@ -73,6 +76,7 @@ impl RefusedCode {
             Self::LogFailed => "log-failed",
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
+            Self::NotResolvable => "not-resolvable",
         }
     }
 }

@@ -9,12 +9,13 @@ use prost::Message as _;
 use super::refused::CODES;
 use super::*;
 use crate::protocol::{
-    Ballot, CommitAnswer, CoordinatorId, Decision, Dependencies, Incarnation, PeerMessage, Refusal,
-    SiteName, ToCoordinator, ToParticipant,
+    Ballot, ByHand, CommitAnswer, CoordinatorId, Decision, Dependencies, Heuristic, Incarnation,
+    PeerMessage, Refusal, SiteName, ToCoordinator, ToParticipant,
 };
 use crate::service::coordinator::{BeginGrant, SiteInfo, Statistics};
 use crate::service::site::{
-    Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply, Range, SiteTxn,
+    DoneByHand, Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply,
+    Pending, Range, SiteTxn,
 };
 
 const ID: CoordinatorId = CoordinatorId(9);
@@ -43,6 +44,32 @@ fn decision() -> impl Strategy<Value = Decision> {
             stamp: Stamp(stamp)
         }),
         cause().prop_map(|cause| Decision::Abort { cause }),
+    ]
+}
+
+fn heuristic() -> impl Strategy<Value = Heuristic> {
+    let heard = prop::option::of(decision());
+    let flags = any::<(bool, bool)>();
+    let because_of = prop::option::of(any::<u64>());
+    (any::<u64>(), decision(), flags, because_of, heard).prop_map(
+        |(gtid, decision, flags, because_of, heard)| Heuristic {
+            gtid: Gtid(gtid),
+            decision,
+            read_only: flags.0,
+            because_of: because_of.map(Gtid),
+            heard,
+            acknowledged: flags.1,
+        },
+    )
+}
+
+fn by_hand() -> impl Strategy<Value = ByHand> {
+    prop_oneof![
+        prop::option::of(0..END_OF_STAMPS).prop_map(|stamp| ByHand::Commit {
+            stamp: stamp.map(Stamp)
+        }),
+        Just(ByHand::Abort),
+        Just(ByHand::Acknowledge),
     ]
 }
 
@@ -176,6 +203,25 @@ fn through<M: prost::Message + Default>(message: &M) -> M {
 }
 
 proptest! {
+    #[test]
+    fn what_operators_and_sites_say_comes_back(
+        heuristics in prop::collection::vec(heuristic(), 0..4),
+        how in by_hand(),
+        decision in prop::option::of(decision()),
+        along in prop::collection::vec(any::<u64>(), 0..4),
+        reason in ".{0,9}",
+    ) {
+        let pending = Pending { heuristics, ..Pending::default() };
+        let reply = through(&pending_to_wire(pending.clone()));
+        prop_assert_eq!(pending_of(reply), Ok(pending));
+        let request = through(&site_resolve_request(Gtid(7), how, &reason));
+        prop_assert_eq!(site_resolve_of(request), Ok((Gtid(7), how, reason)));
+        let along = along.into_iter().map(Gtid).collect();
+        let done = Ok(DoneByHand { decision, along });
+        let reply = through(&done_by_hand_to_wire(done.clone()));
+        prop_assert_eq!(done_by_hand_of(reply), Ok(done));
+    }
+
     #[test]
     fn what_a_site_says_arrives(message in up()) {
         let site = SiteName::new("here");
@@ -356,6 +402,14 @@ fn every_missing_part_is_named() {
     );
     assert_eq!(names_of(vec![String::new()]), Err(Empty("sites")));
     assert_eq!(
+        site_resolve_of(wire::SiteResolveRequest::default()),
+        Err(Missing("site_resolve_request.how"))
+    );
+    assert_eq!(
+        done_by_hand_of(wire::SiteResolveReply::default()),
+        Err(Missing("site_resolve_reply.outcome"))
+    );
+    assert_eq!(
         begin_grant(wire::BeginReply::default()),
         Err(Empty("begin_reply.count"))
     );
@@ -419,4 +473,8 @@ fn a_stamp_at_the_end_of_all_stamps_is_refused() {
     });
     let refused = MalformedWire::OutOfRange("query_request.stamp");
     assert_eq!(query.unwrap_err(), refused);
+    let stamp = Some(Stamp(u64::MAX));
+    let request = site_resolve_request(Gtid(1), ByHand::Commit { stamp }, "");
+    let refused = MalformedWire::OutOfRange("commit_by_hand.stamp");
+    assert_eq!(site_resolve_of(request).unwrap_err(), refused);
 }

@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::census::Census;
 use super::metrics::Observation;
 use super::observe::Watched;
-use super::queue::{DownFrames, QUEUE};
+use super::queue::{Down, DownFrames, QUEUE};
 use super::quota::Quota;
 use super::{
     BeginGrant, CoordinatorOptions, DeadlockInfo, DecisionInfo, SiteInfo, StartError, Statistics,
@@ -29,8 +30,7 @@ use crate::log::checkpoint::Checkpoints;
 use crate::log::{Log, LogError, Lsn, Record};
 use crate::protocol::{
     BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, CoordinatorId,
-    Incarnation, PeerMessage, SiteName, Time, ToCoordinator, ToParticipant, Token,
-    TransactionState,
+    Incarnation, PeerMessage, SiteName, Time, ToCoordinator, Token, TransactionState,
 };
 use crate::service::guard::PeerKey;
 use crate::service::limits::{Reason, Refusals};
@@ -99,6 +99,11 @@ pub(super) enum Input {
         id: LinkId,
         messages: Vec<ToCoordinator>,
     },
+    /// On which transactions a site has worked that are not decided there.
+    Working {
+        id: LinkId,
+        gtids: Vec<Gtid>,
+    },
     LinkEnded {
         id: LinkId,
     },
@@ -150,7 +155,7 @@ enum Durable {
 
 struct LinkOut {
     id: LinkId,
-    messages: mpsc::Sender<ToParticipant>,
+    messages: mpsc::Sender<Down>,
 }
 
 pub(super) struct Driver {
@@ -166,6 +171,7 @@ pub(super) struct Driver {
     pub(super) watched: Watched,
     /// Told when nothing runs any more; while there is one nothing begins.
     drained: Option<oneshot::Sender<()>>,
+    census: Census,
     draining: bool,
     serving: watch::Sender<bool>,
     refusals: Arc<Refusals>,
@@ -215,6 +221,7 @@ impl Driver {
             quota: Quota::new(limits.transactions_per_peer, lease),
             watched: Watched::default(),
             drained: None,
+            census: Census::default(),
             draining: false,
             serving,
             refusals: Arc::clone(&options.front.refusals),
@@ -295,7 +302,7 @@ impl Driver {
     fn tell_drained(&mut self) {
         if self.drained.is_some()
             && self.callers.is_empty()
-            && self.machine.in_flight() == 0
+            && self.census.is_over(&self.machine)
             && let Some(drained) = self.drained.take()
         {
             answer(drained, ());
@@ -400,6 +407,8 @@ impl Driver {
             Input::Drain { reply } => {
                 self.draining = true;
                 self.drained = Some(reply);
+                let sites: Vec<SiteName> = self.links.keys().cloned().collect();
+                sites.iter().for_each(|site| self.ask_for_work(site));
             }
             Input::Link {
                 site,
@@ -410,9 +419,20 @@ impl Driver {
                 answer(reply, linked);
             }
             Input::Messages { id, messages } => self.hear(now, id, messages),
+            Input::Working { id, gtids } => self.census.answered(id, gtids),
             Input::LinkEnded { id } => self.unlink(now, id),
             Input::Peer(input) => self.handle_peer(now, input),
             Input::Shutdown { grace } => self.end_at = Some(Instant::now() + grace),
+        }
+    }
+
+    /// Asks a site on what it has worked, for the end of a drain.
+    fn ask_for_work(&mut self, site: &SiteName) {
+        // A queue that is full loses its link anyhow.
+        if let Some(link) = self.links.get(site)
+            && link.messages.try_send(Down::TellWorking).is_ok()
+        {
+            self.census.asked(link.id);
         }
     }
 
@@ -565,6 +585,7 @@ impl Driver {
             },
         ) {
             self.sites.remove(&before.id);
+            self.census.gone(before.id);
             self.machine.handle_link_down(now, &site, &mut self.effects);
         }
         self.sites.insert(id, site.clone());
@@ -572,11 +593,15 @@ impl Driver {
             self.machine
                 .handle_message(now, &site, message, &mut self.effects);
         }
+        if self.draining {
+            self.ask_for_work(&site);
+        }
         Ok((id, DownFrames::new(receiver)))
     }
 
     fn unlink(&mut self, now: Time, id: LinkId) {
         if let Some(site) = self.sites.remove(&id) {
+            self.census.gone(id);
             self.links.remove(&site);
             self.machine.handle_link_down(now, &site, &mut self.effects);
         }
@@ -601,7 +626,7 @@ impl Driver {
                 CoordinatorEffect::Send { to, message } => {
                     self.watched.sent(&message);
                     if let Some(link) = self.links.get(&to)
-                        && link.messages.try_send(message).is_err()
+                        && link.messages.try_send(Down::Message(message)).is_err()
                     {
                         broken.push(link.id);
                     }

@@ -16,15 +16,23 @@ use crate::service::wire;
 /// date.
 pub(super) const QUEUE: usize = 64 * 1024;
 
+/// What may be said to a site.
+#[derive(Debug)]
+pub(super) enum Down {
+    Message(ToParticipant),
+    /// On which transactions has it worked?
+    TellWorking,
+}
+
 /// The frames for one site: each takes what is there and waits for no more. Ends when the driver drops its
 /// end of the queue.
 pub(crate) struct DownFrames {
-    messages: mpsc::Receiver<ToParticipant>,
-    taken: Vec<ToParticipant>,
+    messages: mpsc::Receiver<Down>,
+    taken: Vec<Down>,
 }
 
 impl DownFrames {
-    pub(super) fn new(messages: mpsc::Receiver<ToParticipant>) -> Self {
+    pub(super) fn new(messages: mpsc::Receiver<Down>) -> Self {
         Self {
             messages,
             taken: Vec::new(),
@@ -44,7 +52,13 @@ impl Stream for DownFrames {
         if taken == 0 {
             return Poll::Ready(None);
         }
-        let messages = this.taken.drain(..).map(down_to_wire).collect();
-        Poll::Ready(Some(Ok(wire::DownFrame { messages })))
+        let mut frame = wire::DownFrame::default();
+        for down in this.taken.drain(..) {
+            match down {
+                Down::Message(message) => frame.messages.push(down_to_wire(message)),
+                Down::TellWorking => frame.tell_working = true,
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 }

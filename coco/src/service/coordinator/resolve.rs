@@ -5,7 +5,6 @@
 //! (O2) What is asked for is in the audit file before it is done; what came of it follows.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use co_core::Gtid;
 use tonic::Status;
@@ -13,11 +12,8 @@ use tonic::Status;
 use super::driver::Input;
 use super::{Adapter, Resolved};
 use crate::protocol::{CommitAnswer, SiteName, TransactionState};
-use crate::service::audit::Audit;
+use crate::service::audit::{Audit, objection};
 use crate::service::guard::Caller;
-
-/// The longest reason that is kept.
-const MAX_REASON: usize = 1000;
 
 impl Adapter {
     pub(super) async fn resolve_by_hand(
@@ -26,17 +22,14 @@ impl Adapter {
         gtid: Gtid,
         reason: &str,
     ) -> Result<Resolved, Status> {
-        if reason.trim().is_empty() || reason.len() > MAX_REASON {
-            let why =
-                format!("say why, in at most {MAX_REASON} bytes: it goes into the audit file");
-            return Err(Status::invalid_argument(why));
+        if let Some(objection) = objection(reason) {
+            return Err(Status::invalid_argument(objection));
         }
         let Some(audit) = self.audit.clone() else {
             let nowhere = "this coordinator has no data folder to keep an audit file in";
             return Err(Status::failed_precondition(nowhere));
         };
         let entry = serde_json::json!({
-            "at_ms": now_ms(),
             "operator": caller.name(),
             "action": "abort",
             "gtid": gtid.0,
@@ -52,7 +45,6 @@ impl Adapter {
             Err(status) => format!("failed: {}", status.message()),
         };
         let mut outcome = entry;
-        outcome["at_ms"] = now_ms().into();
         outcome["outcome"] = said.into();
         write(&audit, outcome).await?;
         resolved
@@ -105,18 +97,9 @@ impl Adapter {
 }
 
 async fn write(audit: &Arc<Audit>, entry: serde_json::Value) -> Result<(), Status> {
-    let audit = Arc::clone(audit);
-    let written = tokio::task::spawn_blocking(move || audit.append(&entry)).await;
-    match written {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Status::internal(format!(
+    audit.write(entry).await.map_err(|error| {
+        Status::internal(format!(
             "the audit file cannot be written ({error}); mend the disk and ask again"
-        ))),
-        Err(_) => Err(Status::internal("writing the audit file was broken off")),
-    }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+        ))
+    })
 }

@@ -49,6 +49,7 @@ pub(crate) const TABLE: &[(&str, &[Role])] = &[
     ("/coco.v1.SiteService/Query", &[Client]),
     ("/coco.v1.SiteService/SiteStatistics", &[Client, Operator]),
     ("/coco.v1.SiteService/Pending", &[Operator]),
+    ("/coco.v1.SiteService/Resolve", &[Operator]),
     (
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         &[Operator],
