@@ -252,7 +252,7 @@ fn tokens_are_read_again_on_a_hangup() {
         write("new", "new-token-0123456789\n"),
     );
     let data = folder.path().join("log");
-    let server = Process::start(&["serve", "--data", text(&data), "--tokens", &tokens]);
+    let mut server = Process::start(&["serve", "--data", text(&data), "--tokens", &tokens]);
     let at = address(&server);
     let status = |token: &str| {
         let arguments = ["status", "--at", &at, "--token-file", token];
@@ -261,6 +261,13 @@ fn tokens_are_read_again_on_a_hangup() {
     assert_eq!((status(&old), status(&new)), (Some(0), Some(2)));
     write("tokens", "king root new-token-0123456789");
     server.signal("-HUP");
+    let mut errors = BufReader::new(server.child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("stay as they were") {
+        said.clear();
+        let read = errors.read_line(&mut said).unwrap();
+        assert!(read > 0, "it has ended");
+    }
     assert_eq!(status(&old), Some(0), "what is wrong changes nothing");
     write("tokens", "operator root new-token-0123456789");
     server.signal("-HUP");
@@ -269,6 +276,28 @@ fn tokens_are_read_again_on_a_hangup() {
         assert!(Instant::now() < end, "the new token is not accepted");
     }
     assert_eq!(status(&old), Some(2));
+}
+
+/// A site that says hello, and nothing when it is asked on what it has worked: that may be anything.
+async fn silent_site(
+    at: &str,
+    client: &coco::client::Client,
+) -> (coco::service::link::Link, coco::service::link::LinkSender) {
+    use coco::protocol::{CoordinatorId, Incarnation, SiteName, ToCoordinator};
+    use coco::service::link::{Link, LinkEvent};
+    let (told, mut events) = tokio::sync::mpsc::channel(8);
+    let link = Link::open(CoordinatorId(0), at, SiteName::new("a"), told).unwrap();
+    let Some((_, LinkEvent::Up(sender))) = events.recv().await else {
+        panic!()
+    };
+    sender.send(ToCoordinator::Hello {
+        incarnation: Incarnation(1),
+        address: "http://127.0.0.1:9".to_owned(),
+        in_doubt: Vec::new(),
+    });
+    tokio::spawn(async move { while events.recv().await.is_some() {} });
+    client.wait_for_sites(&["a"], PATIENCE).await.unwrap();
+    (link, sender)
 }
 
 #[test]
@@ -285,6 +314,7 @@ fn a_second_signal_ends_a_drain_at_once() {
     let client = coco::client::Client::connect(&at);
     let client = runtime.block_on(client).unwrap();
     let running = runtime.block_on(client.begin()).unwrap();
+    let _site = runtime.block_on(silent_site(&at, &client));
     server.signal("-TERM");
     let end = Instant::now() + PATIENCE;
     while runtime.block_on(client.statistics()).unwrap().serving {

@@ -87,6 +87,21 @@ async fn only_clients_of_the_authority_get_in_and_only_to_its_servers() {
 }
 
 #[tokio::test]
+async fn a_server_whose_certificate_has_expired_is_not_spoken_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let ours = Authority::new(folder, "ours");
+    let pair = ours.issue_until(folder, "server", 2020);
+    let security = security(&pair, None);
+    let server = coordinator(Front::new(security.clone(), Limits::default())).await;
+    assert!(!answered(&server, files(&ours, None)).await, "expired");
+    ours.issue(folder, "server");
+    security.reload().unwrap();
+    assert!(answered(&server, files(&ours, None)).await, "renewed");
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_encrypted_address_needs_an_authority_and_the_error_says_so() {
     let error = coco::client::Client::connect("https://127.0.0.1:1").await;
     let error = error.unwrap_err().to_string();

@@ -113,6 +113,23 @@ async fn a_connection_that_does_not_get_to_the_point_is_ended() {
     server.shutdown().await.unwrap();
 }
 
+/// It has got to the point, and then its peer is gone without a word: it answers no ping.
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_ended() {
+    let server = coordinator(Front::default()).await;
+    let mut silent = TcpStream::connect(server.address()).await.unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    silent.write_all(preface).await.unwrap();
+    let mut said = Vec::new();
+    let ended = tokio::time::timeout(crate::PATIENCE, silent.read_to_end(&mut said));
+    // However it was closed, it was closed.
+    let _closed = ended
+        .await
+        .expect("it is asked for a sign of life, and ended");
+    assert!(!said.is_empty(), "it was served before");
+    server.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_call_takes_no_longer_than_calls_may_whatever_its_client_says() {
     let front = front(|limits| limits.call_timeout = Duration::from_millis(200));

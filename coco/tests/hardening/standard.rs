@@ -1,12 +1,14 @@
 //! Health, reflection, drain.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use co_core::Gtid;
 use coco::client::{Client, ClientError};
 use coco::log::MemoryLog;
 use coco::service::Front;
 use coco::service::coordinator::{CoordinatorOptions, CoordinatorServer};
+use coco::service::link::Link;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
@@ -77,7 +79,7 @@ async fn health_follows_the_log() {
         .unwrap();
     let mut links = Vec::new();
     for name in ["a", "b"] {
-        links.push(voter(&server, name).await);
+        links.push(voter(&server, name, Vec::new()));
     }
     client
         .wait_for_sites(&["a", "b"], crate::PATIENCE)
@@ -101,12 +103,12 @@ async fn health_follows_the_log() {
     server.kill();
 }
 
-/// A site that votes YES to everything.
-async fn voter(server: &CoordinatorServer, name: &str) -> coco::service::link::Link {
+/// A site that votes YES to everything, and says that it has worked on these.
+fn voter(server: &CoordinatorServer, name: &str, worked: Vec<Gtid>) -> Link {
     use coco::protocol::{
         Ballot, CoordinatorId, Dependencies, Incarnation, SiteName, ToCoordinator, ToParticipant,
     };
-    use coco::service::link::{Link, LinkEvent};
+    use coco::service::link::LinkEvent;
     let uri = server.address().to_string();
     let (told, mut events) = tokio::sync::mpsc::channel(8);
     let link = Link::open(CoordinatorId(0), &uri, SiteName::new(name), told).unwrap();
@@ -137,6 +139,11 @@ async fn voter(server: &CoordinatorServer, name: &str) -> coco::service::link::L
                         }
                     }
                 }
+                LinkEvent::TellWorking => {
+                    if let Some(sender) = &sender {
+                        sender.working(worked.clone());
+                    }
+                }
                 LinkEvent::Down { .. } => sender = None,
             }
         }
@@ -154,6 +161,11 @@ async fn a_drain_begins_nothing_ends_what_runs_and_tells_health() {
     };
     let client = Client::connect_with(&address, options).await.unwrap();
     let running = client.begin().await.unwrap();
+    let _site = voter(&server, "a", vec![running.gtid()]);
+    client
+        .wait_for_sites(&["a"], crate::PATIENCE)
+        .await
+        .unwrap();
     let channel = channel(&server).await;
     let drain = tokio::spawn(server.drain(Duration::from_secs(60)));
     until("not healthy", async || {
@@ -174,10 +186,40 @@ async fn a_drain_is_bounded() {
     let client = Client::connect(&server.address().to_string())
         .await
         .unwrap();
-    let _running = client.begin().await.unwrap();
-    let drain = server.drain(Duration::from_millis(50));
+    let running = client.begin().await.unwrap();
+    let _site = voter(&server, "a", vec![running.gtid()]);
+    client
+        .wait_for_sites(&["a"], crate::PATIENCE)
+        .await
+        .unwrap();
+    let patience = Duration::from_millis(50);
+    let start = Instant::now();
+    let drain = server.drain(patience);
     tokio::time::timeout(crate::PATIENCE, drain)
         .await
         .unwrap()
         .unwrap();
+    assert!(start.elapsed() >= patience, "one runs");
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_what_was_fetched_ahead() {
+    let server = coordinator(Front::default()).await;
+    let client = Client::connect(&server.address().to_string())
+        .await
+        .unwrap();
+    let _site = voter(&server, "a", Vec::new());
+    client
+        .wait_for_sites(&["a"], crate::PATIENCE)
+        .await
+        .unwrap();
+    for _ in 0..4 {
+        let txn = client.begin().await.unwrap();
+        txn.commit().await.unwrap().committed().unwrap();
+    }
+    let left = client.statistics().await.unwrap().in_flight;
+    assert!(left > 0, "identifiers are fetched ahead");
+    let drain = server.drain(Duration::from_secs(600));
+    let drained = tokio::time::timeout(crate::PATIENCE, drain).await;
+    drained.expect("nothing runs").unwrap();
 }
