@@ -2,7 +2,6 @@
 //! runs one site.
 
 use std::fs::File;
-use std::io::BufWriter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -287,8 +286,6 @@ fn recorder(args: &Serve) -> Result<Recorder, Fatal> {
             path.display()
         ))
     })?;
-    Ok(Recorder::to_writer(
-        &args.name,
-        Box::new(BufWriter::new(file)),
-    ))
+    // Without a buffer: what a killed process has written down is what its log held, line by line.
+    Ok(Recorder::to_writer(&args.name, Box::new(file)))
 }
