@@ -140,7 +140,7 @@ pub async fn overload(options: &Options) -> Result<Outcome> {
         .tempdir()?;
     let mut dice = Rng::with_seed(options.seed);
     let (servers, uri) = start(options, folder.path(), &mut dice).await?;
-    let clients = connect(&uri, 4).await?;
+    let clients = connect(&uri, 16).await?;
     let mut outcome = Outcome::default();
     let measured = (options.time / 6).clamp(Duration::from_secs(2), Duration::from_secs(10));
     // Connections, caches and the first files are not what is measured.

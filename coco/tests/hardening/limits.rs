@@ -213,6 +213,43 @@ async fn a_peer_with_too_many_transactions_is_told_when_to_come_again() {
     server.shutdown().await.unwrap();
 }
 
+/// Whoever was refused first used to hold the others up, each for his whole patience.
+#[tokio::test]
+async fn begins_without_room_do_not_wait_behind_each_other_and_ask_together() {
+    const BEGINS: usize = 20;
+    let front = front(|limits| limits.transactions_per_peer = 1);
+    let server = coordinator(front.clone()).await;
+    let patience = Duration::from_millis(400);
+    let options = ClientOptions {
+        overload_patience: patience,
+        lease: 1,
+        ..ClientOptions::default()
+    };
+    let address = server.address().to_string();
+    let client = Client::connect_with(&address, options).await.unwrap();
+    let _only = client.begin().await.unwrap();
+    let started = Instant::now();
+    let begins: Vec<_> = (0..BEGINS)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.begin().await.map(drop) })
+        })
+        .collect();
+    for begin in begins {
+        let refusal = begin.await.unwrap().unwrap_err();
+        assert!(
+            matches!(refusal, ClientError::Overloaded { .. }),
+            "{refusal:?}"
+        );
+    }
+    let took = started.elapsed();
+    assert!(took < patience * 4, "{took:?}");
+    // One request for each time that the coordinator says to come again, not one for each begin.
+    let asked = refused(&front, "transactions_per_peer");
+    assert!((1..BEGINS as u64).contains(&asked), "{asked} requests");
+    server.shutdown().await.unwrap();
+}
+
 /// A client with a token of its own.
 async fn named(
     server: &coco::service::coordinator::CoordinatorServer,
