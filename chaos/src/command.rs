@@ -40,6 +40,8 @@ enum Command {
     Storm(StormArgs),
     /// Offers several times as much work as can be done, and looks at what is refused, what is slow and what grows.
     Overload(OverloadArgs),
+    /// All three, one after the other: what CI runs.
+    Ci(CiArgs),
     /// One life in a storm.
     #[command(hide = true)]
     Life(Box<storm::LifeArgs>),
@@ -132,7 +134,7 @@ struct StormArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   chaos overload --seconds 60
-  chaos overload --seconds 10 --factor 8 --clients 64 --limit 96 --json")]
+  chaos overload --seconds 10 --factor 8 --clients 64 --limit 128 --json")]
 struct OverloadArgs {
     /// For how long more is offered than can be done.
     #[arg(long, default_value_t = 60)]
@@ -144,7 +146,7 @@ struct OverloadArgs {
     #[arg(long, default_value_t = 32)]
     clients: usize,
     /// How many transactions the servers are told to take at a time (`--max-transactions`).
-    #[arg(long, default_value_t = 48)]
+    #[arg(long, default_value_t = 64)]
     limit: usize,
     /// What is drawn: which accounts.
     #[arg(long, default_value_t = 1)]
@@ -152,6 +154,59 @@ struct OverloadArgs {
     /// Says what came of it in one line of JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+#[command(after_help = "Examples:
+  chaos ci
+  chaos ci --run-seconds 600 --storm-seconds 900 --overload-seconds 60 --seed 7")]
+struct CiArgs {
+    /// For how long servers are killed.
+    #[arg(long, default_value_t = 60)]
+    run_seconds: u64,
+    /// For how long small systems are killed.
+    #[arg(long, default_value_t = 90)]
+    storm_seconds: u64,
+    /// For how long more is offered than can be done.
+    #[arg(long, default_value_t = 8)]
+    overload_seconds: u64,
+    /// What is drawn.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Says what came of each in one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl CiArgs {
+    /// Runs all three, even if one fails; the worst exit status.
+    fn run(self) -> ExitCode {
+        let Self {
+            run_seconds,
+            storm_seconds,
+            overload_seconds,
+            seed,
+            json,
+        } = self;
+        let each = [
+            format!("run --seconds {run_seconds}"),
+            format!("storm --kills 1000000000 --seconds {storm_seconds}"),
+            format!("overload --seconds {overload_seconds}"),
+        ];
+        let mut worst = 0;
+        for one in each {
+            let mut line = format!("chaos {one} --seed {seed}");
+            if json {
+                line.push_str(" --json");
+            }
+            warn("chaos", &format!("{line} ..."));
+            let Ok(cli) = Cli::try_parse_from(line.split_whitespace()) else {
+                return ExitCode::from(2);
+            };
+            worst = worst.max(status(cli));
+        }
+        ExitCode::from(worst)
+    }
 }
 
 impl OverloadArgs {
@@ -178,19 +233,21 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Coordinator(args) => coco::command::run(*args),
         Command::Participant(args) => participant::command::run(*args),
-        Command::Overload(args) => in_runtime(args.json, move || async move {
-            let outcome = overload::overload(&args.options()).await?;
-            Ok(Said {
-                held: outcome.wrong.is_empty(),
-                json: outcome.to_json(),
-                text: outcome.to_string(),
-            })
-        }),
+        Command::Ci(args) => args.run(),
+        Command::Life(_) | Command::Run(_) | Command::Storm(_) | Command::Overload(_) => {
+            ExitCode::from(status(cli))
+        }
+    }
+}
+
+/// Runs one of the commands that are not a server's; its exit status.
+fn status(cli: Cli) -> u8 {
+    match cli.command {
         Command::Life(args) => match storm::live(&args) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 warn("chaos life", &format!("{error:#}"));
-                ExitCode::from(2)
+                2
             }
         },
         Command::Storm(args) => {
@@ -202,6 +259,14 @@ pub fn run(cli: Cli) -> ExitCode {
             });
             finish(args.json, said)
         }
+        Command::Overload(args) => in_runtime(args.json, move || async move {
+            let outcome = overload::overload(&args.options()).await?;
+            Ok(Said {
+                held: outcome.wrong.is_empty(),
+                json: outcome.to_json(),
+                text: outcome.to_string(),
+            })
+        }),
         Command::Run(args) => in_runtime(args.json, move || async move {
             let outcome = run::run(&args.options()).await?;
             Ok(Said {
@@ -210,6 +275,9 @@ pub fn run(cli: Cli) -> ExitCode {
                 text: outcome.to_string(),
             })
         }),
+        Command::Ci(_) | Command::Coordinator(_) | Command::Participant(_) => {
+            unreachable!("these are not run by `chaos ci`")
+        }
     }
 }
 
@@ -253,7 +321,7 @@ struct Said {
     text: String,
 }
 
-fn in_runtime<F>(json: bool, work: impl FnOnce() -> F) -> ExitCode
+fn in_runtime<F>(json: bool, work: impl FnOnce() -> F) -> u8
 where
     F: Future<Output = Result<Said>>,
 {
@@ -267,7 +335,8 @@ where
     finish(json, said)
 }
 
-fn finish(json: bool, said: Result<Said>) -> ExitCode {
+/// Says what came of it; the exit status.
+fn finish(json: bool, said: Result<Said>) -> u8 {
     let done = said.map_err(|error| format!("{error:#}")).and_then(|said| {
         let text = if json {
             said.json.to_string()
@@ -278,11 +347,40 @@ fn finish(json: bool, said: Result<Said>) -> ExitCode {
         Ok(said.held)
     });
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(true) => 0,
+        Ok(false) => 1,
         Err(message) => {
             warn("chaos", &message);
-            ExitCode::from(2)
+            2
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_the_examples_parse() {
+        Cli::command().debug_assert();
+        let mut all = vec![Cli::command()];
+        let mut examples = 0;
+        while let Some(command) = all.pop() {
+            all.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string);
+            for line in help.iter().flat_map(|help| help.lines()) {
+                let Some(line) = line.trim().strip_prefix("chaos ") else {
+                    continue;
+                };
+                let line = line.split("   ").next().unwrap_or(line);
+                let words = std::iter::once("chaos").chain(line.split_whitespace());
+                let words = words.take_while(|word| *word != "what");
+                assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+                examples += 1;
+            }
+        }
+        assert!(examples >= 10, "{examples}");
     }
 }

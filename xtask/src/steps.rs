@@ -185,6 +185,14 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "chaos",
+        about: "real processes killed for a minute, small systems killed by the thousand, four times the load",
+        work: Work::Cargo(
+            &["run", "--release", "--quiet", "-p", "chaos", "--", "ci"],
+            &[],
+        ),
+    },
+    Step {
         name: "loom",
         about: "loom models of co-core",
         work: Work::Cargo(&["test", "--release", "-p", "loom-tests"], LOOM_ENV),

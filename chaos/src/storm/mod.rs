@@ -28,7 +28,7 @@ use fastrand::Rng;
 use participant::engine::EngineKind;
 use serde_json::json;
 
-use self::folder::{Moment, POINTS};
+use self::folder::{COMMON, Moment, POINTS};
 use self::wire::Line;
 use crate::ledger::{Ledger, Outcome, SiteState, Tally};
 use crate::lives;
@@ -278,11 +278,13 @@ impl<'a> Epoch<'a> {
             0..=1 => Fate::Early(Duration::from_micros(dice.u64(0..25_000))),
             2..=5 => Fate::Late(late),
             _ => {
-                let (point, times) = POINTS[dice.usize(0..POINTS.len())];
+                let among = if dice.bool() { COMMON } else { POINTS.len() };
+                let (point, times) = POINTS[dice.usize(0..among)];
                 let (log, time) = (dice.usize(0..=self.engines.len()), dice.u64(1..=times));
                 let moment = Moment::ALL[dice.usize(0..Moment::ALL.len())].1;
                 let death = format!("{log}/{point}/{time}/{moment}");
-                Fate::AtPoint(death, late)
+                // Most come there long before.
+                Fate::AtPoint(death, Duration::from_millis(25))
             }
         }
     }
@@ -365,7 +367,7 @@ impl<'a> Epoch<'a> {
             self.hear(&line, &mut told, &mut wrong)?;
         }
         drop(reader.join());
-        ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+        ensure!(wrong.is_empty(), "{}", shortened(&wrong));
         self.over(fate, &told, status)
     }
 
@@ -417,6 +419,18 @@ impl<'a> Epoch<'a> {
     }
 }
 
+/// The first of them, and how many there are.
+fn shortened(wrong: &[String]) -> String {
+    let shown = &wrong[..wrong.len().min(3)];
+    let more = wrong.len() - shown.len();
+    let more = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{more}", shown.join("; "))
+}
+
 impl Havoc {
     /// Kills a second.
     #[must_use]
@@ -463,11 +477,13 @@ impl fmt::Display for Havoc {
             "acknowledged: {} commits, {} aborts; not answered: {} that committed, {} that did not",
             tally.committed, tally.aborted, tally.seen_committed, tally.seen_aborted
         )?;
-        writeln!(
-            f,
-            "the checker judged {} committed transactions in {} epochs: serializable, commitment ordered",
-            self.judged, self.epochs
-        )?;
+        if self.epochs > 0 {
+            writeln!(
+                f,
+                "the checker judged {} committed transactions in {} epochs: serializable, commitment ordered",
+                self.judged, self.epochs
+            )?;
+        }
         for wrong in &self.wrong {
             writeln!(f, "WRONG: {wrong}")?;
         }

@@ -33,10 +33,10 @@ use crate::run::Store;
 const TICK: Duration = Duration::from_millis(2);
 
 /// Small, so that a short life fills several.
-const SEGMENT_BYTES: u64 = 32 << 10;
+const SEGMENT_BYTES: u64 = 16 << 10;
 
 /// Small, so that a short life cuts its log.
-const CHECKPOINT_BYTES: u64 = 16 << 10;
+const CHECKPOINT_BYTES: u64 = 8 << 10;
 
 const COORDINATOR: CoordinatorId = CoordinatorId(1);
 
