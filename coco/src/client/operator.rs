@@ -8,6 +8,7 @@ use tonic::Status;
 use super::{Client, ClientError, ClientOptions, error};
 use crate::protocol::ByHand;
 use crate::service::coordinator::{History, Resolved, Transactions};
+use crate::service::net::Connector;
 use crate::service::security::Credentials;
 use crate::service::site::{DoneByHand, Pending};
 use crate::service::{
@@ -94,7 +95,8 @@ impl SiteOperator {
     /// # Errors
     /// If `uri` is no address, or nobody listens there.
     pub async fn connect(uri: &str, credentials: &Credentials) -> Result<Self, ClientError> {
-        let connected = endpoint(uri, credentials)?.connect().await;
+        let target = endpoint(uri, credentials, &Connector::tcp())?;
+        let connected = target.connect().await;
         let channel = connected.map_err(|source| ClientError::ConnectSite {
             uri: uri.to_owned(),
             source,
