@@ -184,6 +184,11 @@ impl Site {
     }
 
     fn apply_commit(&self, state: &mut State, name: TxnName, ordinal: u64, stamp: Stamp) {
+        if state.has_depended(name) && self.participant.stored().failure().is_some() {
+            // What its vote named may be a commit that could not be stored: it stays as that one does.
+            self.inbox.push(Event::LogFailed);
+            return;
+        }
         match self.participant.decide(name, Decision::Commit(stamp)) {
             Ok(()) => {}
             Err(OperationError::StorageFailed) => {

@@ -413,3 +413,30 @@ fn another_engine_does_not_take_up_votes_that_depend_on_others() {
     };
     assert_eq!(gtid, Gtid(2));
 }
+
+/// The commit that a reader depends on could not be stored, and stays as it is until a restart: so must the reader's, which
+/// stores nothing. It was applied, and the engine found its predecessor undecided.
+#[test]
+fn a_reader_waits_with_the_commit_that_could_not_be_stored() {
+    for restarts in [0, 4] {
+        let mut rig = Rig::new(Some(SimStorage::new()));
+        rig.run(1, &[put("x", "1")]);
+        rig.run(2, &[get("x")]);
+        rig.prepare(1);
+        rig.prepare(2);
+        rig.sync();
+        assert_eq!(yes(&rig.votes(2)).2, [1]);
+        rig.storage.as_ref().unwrap().fail_after(0);
+        rig.run(3, &[put("y", "3")]);
+        rig.say(ToParticipant::CommitOnePhase { gtid: Gtid(3) });
+        rig.sync();
+        rig.commit(1, 100);
+        rig.commit(2, 101);
+        assert!(rig.site.log_failed());
+        assert_eq!(rig.site.participant().in_flight(), 2);
+        rig.restart(restarts);
+        rig.commit(1, 100);
+        rig.commit(2, 101);
+        rig.ends_with("1", "3");
+    }
+}
