@@ -170,7 +170,7 @@ fn a_yes_before_its_record_is_durable_is_found() {
     found(
         Bug::YesBeforeForce,
         1_000,
-        &["outcomes", "lost", "assertion"],
+        &["outcomes", "lost", "assertion", "recovery"],
     );
 }
 
@@ -179,7 +179,7 @@ fn an_acknowledgement_before_the_record_is_durable_is_found() {
     found(
         Bug::AckBeforeForce,
         1_000,
-        &["outcomes", "lost", "assertion"],
+        &["outcomes", "lost", "assertion", "recovery"],
     );
 }
 
@@ -219,7 +219,7 @@ fn an_abort_that_is_presumed_too_early_is_found() {
 fn successors_that_write_before_the_decision_are_found() {
     found(
         Bug::WokenBeforeLog,
-        8_000,
+        1_000,
         &["order", "money", "values", "lost", "recovery", "strictness"],
     );
 }
@@ -325,7 +325,7 @@ fn a_coordinator_that_does_not_wait_for_what_votes_name_is_found() {
 fn a_dependency_that_recovery_forgets_is_found() {
     found(
         Bug::DependencyForgotten,
-        4_000,
+        12_000,
         &["outcomes", "order", "assertion", "lost"],
     );
 }
@@ -343,14 +343,14 @@ fn a_checkpoint_without_those_in_doubt_is_found() {
 fn a_coordinator_s_checkpoint_without_what_is_not_acknowledged_is_found() {
     found(
         Bug::UndeliveredCut,
-        4_000,
+        15_000,
         &["outcomes", "lost", "assertion"],
     );
 }
 
 #[test]
 fn a_store_that_is_ahead_of_its_log_is_found() {
-    found(Bug::StoreBeforeLog, 5_000, &["recovery", "lost"]);
+    found(Bug::StoreBeforeLog, 2_000, &["recovery", "lost"]);
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn a_replay_that_ignores_what_the_store_has_is_found() {
 
 #[test]
 fn a_log_that_is_cut_before_the_store_is_durable_is_found() {
-    found(Bug::PersistIgnored, 200, &["recovery"]);
+    found(Bug::PersistIgnored, 5_000, &["recovery"]);
 }
 
 /// Each has its test here.

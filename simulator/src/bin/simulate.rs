@@ -175,39 +175,50 @@ fn all(arguments: &Arguments, wish: &Wish) -> Total {
 }
 
 fn report(arguments: &Arguments, total: &Total, took: Duration) {
-    let seconds = took.as_secs_f64();
-    let per_minute = total.runs as f64 * 60.0 / seconds;
-    let factor = total.virtual_time.as_secs_f64() / seconds;
-    let counts = &total.counts;
     if arguments.json {
-        let failed: Vec<_> = total
-            .failed
-            .iter()
-            .map(|(seed, outcome)| {
-                json!({
-                    "seed": seed,
-                    "problem": outcome.problem.as_ref().map(ToString::to_string),
-                })
-            })
-            .collect();
-        println!(
-            "{}",
-            json!({
-                "seeds": total.runs, "seconds": seconds, "seeds_per_minute": per_minute,
-                "events": total.events, "virtual_seconds": total.virtual_time.as_secs_f64(),
-                "time_factor": factor, "faults": counts.faults, "crashes": counts.crashes,
-                "failed_logs": counts.failed_logs, "failed_starts": counts.starts_failed,
-                "bit_flips": counts.flips, "bit_flips_refused": counts.flips_detected,
-                "late_repetitions": counts.repeated, "commits": counts.commits,
-                "aborts": counts.aborts, "unknown": counts.unknown, "judged": counts.judged,
-                "dependent_votes": counts.dependent_votes,
-                "site_checkpoints": counts.site_checkpoints,
-                "coordinator_checkpoints": counts.coordinator_checkpoints,
-                "lost_batches": counts.batches_lost, "failed": failed,
-            })
-        );
-        return;
+        println!("{}", as_json(total, took));
+    } else {
+        in_words(total, took);
     }
+}
+
+fn as_json(total: &Total, took: Duration) -> serde_json::Value {
+    let counts = &total.counts;
+    let failed = total.failed.iter().map(|(seed, outcome)| {
+        json!({
+            "seed": seed,
+            "problem": outcome.problem.as_ref().map(ToString::to_string),
+        })
+    });
+    let failed: Vec<_> = failed.collect();
+    json!({
+        "seeds": total.runs, "seconds": took.as_secs_f64(),
+        "seeds_per_minute": per_minute(total, took),
+        "events": total.events, "virtual_seconds": total.virtual_time.as_secs_f64(),
+        "time_factor": time_factor(total, took), "faults": counts.faults, "crashes": counts.crashes,
+        "failed_logs": counts.failed_logs, "failed_starts": counts.starts_failed,
+        "bit_flips": counts.flips, "bit_flips_refused": counts.flips_detected,
+        "late_repetitions": counts.repeated, "commits": counts.commits,
+        "aborts": counts.aborts, "unknown": counts.unknown, "judged": counts.judged,
+        "dependent_votes": counts.dependent_votes,
+        "site_checkpoints": counts.site_checkpoints,
+        "coordinator_checkpoints": counts.coordinator_checkpoints,
+        "lost_batches": counts.batches_lost, "failed": failed,
+    })
+}
+
+fn per_minute(total: &Total, took: Duration) -> f64 {
+    total.runs as f64 * 60.0 / took.as_secs_f64()
+}
+
+fn time_factor(total: &Total, took: Duration) -> f64 {
+    total.virtual_time.as_secs_f64() / took.as_secs_f64()
+}
+
+fn in_words(total: &Total, took: Duration) {
+    let counts = &total.counts;
+    let (seconds, per_minute) = (took.as_secs_f64(), per_minute(total, took));
+    let factor = time_factor(total, took);
     println!(
         "{} seeds in {seconds:.1} s ({per_minute:.0} a minute), {} events, {:.0} s of virtual time ({factor:.0}x)",
         total.runs,

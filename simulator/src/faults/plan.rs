@@ -217,15 +217,16 @@ impl Plan {
         let most = if long { 48..=96 } else { 4..=16 };
         let txns = wish.txns.unwrap_or_else(|| rng.usize(most));
         let window = rng.u64(20..=1_500) * MS;
-        let plans = (0..sites).map(|_| SitePlan::draw(&mut rng)).collect();
+        let hot = rng.u8(..4) == 0;
+        let plans = (0..sites).map(|_| SitePlan::draw(&mut rng, hot)).collect();
         let coordinators = [1, 1, 2, 3][rng.usize(..4)];
         let crowd = Crowd {
             sites,
             coordinators,
             window,
             skew: rng.u8(..4) == 0,
-            hot: rng.u8(..4) == 0,
-            dependent_of_four: [0, 2, 4][rng.usize(..3)],
+            hot,
+            dependent_of_four: [if hot { 4 } else { 0 }, 2, 4][rng.usize(..3)],
         };
         let clients = (0..txns)
             .map(|id| ClientPlan::draw(id, &mut rng, &crowd))
@@ -261,6 +262,17 @@ impl Plan {
     /// How many processes there are.
     pub(crate) fn processes(&self) -> usize {
         self.coordinators + self.sites.len()
+    }
+
+    /// How many stores, kinds of checkpoints, and parties to dependent votes there are.
+    pub(crate) fn extras(&self) -> u64 {
+        let stores = self.sites.iter().filter_map(|site| site.store.as_ref());
+        let stores = stores.map(|store| 1 + u64::from(store.checkpoints.is_some()));
+        let votes = self.sites.iter().filter(|site| site.dependent_votes);
+        let clients = self.clients.iter().filter(|client| client.dependent);
+        stores.sum::<u64>()
+            + (votes.count() + clients.count()) as u64
+            + u64::from(self.coordinator_checkpoints.is_some())
     }
 
     /// How many links there are: one from each site to each coordinator, and one from each coordinator to
@@ -516,12 +528,16 @@ impl Net {
 }
 
 impl SitePlan {
-    fn draw(rng: &mut Rng) -> Self {
-        let engine = ENGINES[rng.usize(..ENGINES.len())];
+    /// Where all meet at one key there is most to see of those who do not wait for each other.
+    fn draw(rng: &mut Rng, hot: bool) -> Self {
+        let mut engine = ENGINES[rng.usize(..ENGINES.len())];
+        if hot && rng.bool() {
+            engine = EngineKind::Shared;
+        }
         let checkpoints = [None, Some(300), Some(900), Some(2_500)];
         Self {
             engine,
-            dependent_votes: rng.u8(..4) != 0,
+            dependent_votes: hot || rng.u8(..4) != 0,
             store: rng.bool().then(|| StorePlan {
                 checkpoints: checkpoints[rng.usize(..checkpoints.len())],
             }),

@@ -48,6 +48,7 @@ pub fn shrink(plan: Plan, most: u64) -> Shrunk {
         shrinker.faults();
         shrinker.clients();
         shrinker.network();
+        shrinker.extras();
         shrinker.steps();
         shrinker.sites();
         shrinker.time();
@@ -62,6 +63,7 @@ pub fn shrink(plan: Plan, most: u64) -> Shrunk {
         "faults",
         "sites",
         "kinds of network trouble",
+        "stores, checkpoints, dependent votes",
         "retries",
         "ms until healed",
     ];
@@ -77,7 +79,7 @@ pub fn shrink(plan: Plan, most: u64) -> Shrunk {
     }
 }
 
-fn sizes(plan: &Plan) -> [u64; 7] {
+fn sizes(plan: &Plan) -> [u64; 8] {
     let steps = plan.clients.iter().map(|client| client.script.steps.len());
     let net = &plan.net;
     let trouble = [net.break_one_in, net.repeat_one_in, net.lose_one_in];
@@ -87,6 +89,7 @@ fn sizes(plan: &Plan) -> [u64; 7] {
         plan.faults.len() as u64,
         plan.sites.len() as u64,
         trouble.iter().filter(|one_in| **one_in > 0).count() as u64,
+        plan.extras(),
         plan.clients
             .iter()
             .map(|client| u64::from(client.retries))
@@ -180,6 +183,32 @@ impl Shrinker {
             if sizes(&candidate) != sizes(&self.plan) {
                 self.take(candidate);
             }
+        }
+    }
+
+    /// What sites, coordinators and clients can do without.
+    fn extras(&mut self) {
+        let mut candidate = self.plan.clone();
+        candidate.coordinator_checkpoints = None;
+        self.take_if_smaller(candidate);
+        for site in 0..self.plan.sites.len() {
+            let mut candidate = self.plan.clone();
+            candidate.sites[site].store = None;
+            self.take_if_smaller(candidate);
+            let mut candidate = self.plan.clone();
+            candidate.sites[site].dependent_votes = false;
+            self.take_if_smaller(candidate);
+        }
+        for client in 0..self.plan.clients.len() {
+            let mut candidate = self.plan.clone();
+            candidate.clients[client].dependent = false;
+            self.take_if_smaller(candidate);
+        }
+    }
+
+    fn take_if_smaller(&mut self, candidate: Plan) {
+        if sizes(&candidate) != sizes(&self.plan) {
+            self.take(candidate);
         }
     }
 

@@ -90,6 +90,17 @@ impl SiteProcess {
         }
     }
 
+    /// What is under the engine in its next life.
+    fn storage(&self, bug: Option<Bug>) -> Arc<dyn Storage> {
+        match &self.store {
+            None => Arc::new(Memory::new()),
+            Some(store) if bug == Some(Bug::PersistIgnored) => {
+                Arc::new(NeverPersists(store.clone()))
+            }
+            Some(store) => Arc::new(store.clone()),
+        }
+    }
+
     /// No transaction, lock, mark, operation, timer is left (I7).
     pub(crate) fn is_empty(&self) -> bool {
         self.life.as_ref().is_some_and(|life| {
@@ -263,14 +274,7 @@ impl World {
         let process = &self.sites[index];
         let plan = process.plan;
         let replay = Replay::of(&records, process.histories.last());
-        let storage: Arc<dyn Storage> = match &process.store {
-            None => Arc::new(Memory::new()),
-            Some(store) if bug == Some(Bug::PersistIgnored) => {
-                Arc::new(NeverPersists(store.clone()))
-            }
-            Some(store) => Arc::new(store.clone()),
-        };
-        let (engine, is_idle) = engine(plan.engine, recorder.clone(), storage);
+        let (engine, is_idle) = engine(plan.engine, recorder.clone(), process.storage(bug));
         let stamps = Stamps::default();
         let ends_early: Arc<Mutex<Vec<(TxnName, Stamp)>>> = Arc::default();
         let tap = Arc::new(Tap {
@@ -284,20 +288,6 @@ impl World {
         let site_log = Arc::new(SiteLog::new(Arc::clone(&log), bug));
         let up: Queue<(CoordinatorId, ToCoordinator)> = Arc::default();
         let outbox = Arc::clone(&up);
-        let timing = &self.plan.timing;
-        let config = SiteConfig {
-            name: site_name(index),
-            voter: VoterConfig {
-                durability: Durability::Durable,
-                inquire_after: Duration::from_micros(timing.inquire),
-                inquire_limit: Duration::from_micros(timing.inquire_limit),
-                remembered_outcomes: timing.remembered_by_sites,
-                dependent_votes: plan.dependent_votes,
-                report_after: self.plan.reports.then_some(Duration::from_millis(5)),
-                ..VoterConfig::default()
-            },
-            incarnation: Incarnation(0),
-        };
         let parts = Parts {
             participant: Arc::clone(&participant),
             log: Arc::clone(&site_log) as Arc<dyn coco::log::Log>,
@@ -308,35 +298,18 @@ impl World {
             wake: Box::new(|| {}),
         };
         let now = self.clock(proc);
-        let site = match Site::open(config, parts, &records, now) {
+        let site = match Site::open(self.site_config(index), parts, &records, now) {
             Ok(site) => site,
-            // The store was told to fail, and is asked again later.
-            Err(RecoverError::Storage(_)) if self.sites[index].store.is_some() => {
-                self.counts.starts_failed += 1;
-                self.processes[proc].up = false;
-                self.crash_store(index);
-                self.after(50 * MS, super::world::Event::Start(proc));
-                return;
-            }
-            Err(error) => {
-                self.fail(Problem::Unrecoverable(format!(
-                    "site {}: {error}",
-                    site_name(index)
-                )));
-                return;
-            }
+            Err(error) => return self.site_not_opened(index, &error),
         };
         tap.opened();
         if let Some(bytes) = plan.store.and_then(|store| store.checkpoints) {
             site.checkpoint_every(bytes);
         }
-        let replay = match replay {
-            Ok(replay) => replay,
-            Err(text) => {
-                self.fail(Problem::Lost(format!("site {}: {text}", site_name(index))));
-                return;
-            }
-        };
+        let replay = replay.unwrap_or_else(|text| {
+            self.fail(Problem::Lost(format!("site {}: {text}", site_name(index))));
+            Replay::default()
+        });
         self.sites[index].life = Some(Life {
             log,
             site_log,
@@ -357,6 +330,37 @@ impl World {
             self.redial(link);
         }
         self.settle_site(index);
+    }
+
+    fn site_config(&self, index: usize) -> SiteConfig {
+        let timing = &self.plan.timing;
+        SiteConfig {
+            name: site_name(index),
+            voter: VoterConfig {
+                durability: Durability::Durable,
+                inquire_after: Duration::from_micros(timing.inquire),
+                inquire_limit: Duration::from_micros(timing.inquire_limit),
+                remembered_outcomes: timing.remembered_by_sites,
+                dependent_votes: self.plan.sites[index].dependent_votes,
+                report_after: self.plan.reports.then_some(Duration::from_millis(5)),
+                ..VoterConfig::default()
+            },
+            incarnation: Incarnation(0),
+        }
+    }
+
+    fn site_not_opened(&mut self, index: usize, error: &RecoverError) {
+        let proc = self.plan.coordinators + index;
+        if let (RecoverError::Storage(_), Some(_)) = (error, &self.sites[index].store) {
+            // A store fails when it is told to only, and is asked again later.
+            self.counts.starts_failed += 1;
+            self.processes[proc].up = false;
+            self.crash_store(index);
+            self.after(50 * MS, super::world::Event::Start(proc));
+        } else {
+            let site = site_name(index);
+            self.fail(Problem::Unrecoverable(format!("site {site}: {error}")));
+        }
     }
 
     /// The life of a site ends: what it has recorded is kept.
