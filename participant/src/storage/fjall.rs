@@ -5,6 +5,7 @@
 //! store could lose.
 
 use std::fmt;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
@@ -50,6 +51,16 @@ impl FjallStore {
     /// # Errors
     /// [`StorageError`] if it is in use, another site's, of another version, damaged, or cannot be written.
     pub fn open(path: &Path, site: &str) -> Result<Self, StorageError> {
+        if is_absent(path) {
+            make(path, site).map_err(|error| match error {
+                MakeError::Store(error) => error,
+                MakeError::Folder(error) => failed(fjall::Error::Io(error)),
+            })?;
+        }
+        Self::open_in(path, site)
+    }
+
+    fn open_in(path: &Path, site: &str) -> Result<Self, StorageError> {
         let opened = Database::builder(path)
             .worker_threads(1)
             .manual_journal_persist(true)
@@ -90,6 +101,51 @@ impl FjallStore {
     pub fn disk_bytes(&self) -> Result<u64, StorageError> {
         self.database.disk_space().map_err(failed)
     }
+}
+
+/// No store, not even an empty one: at most an empty folder.
+fn is_absent(path: &Path) -> bool {
+    fs::read_dir(path).map_or_else(
+        |error| error.kind() == io::ErrorKind::NotFound,
+        |mut entries| entries.next().is_none(),
+    )
+}
+
+enum MakeError {
+    Store(StorageError),
+    Folder(io::Error),
+}
+
+impl From<io::Error> for MakeError {
+    fn from(error: io::Error) -> Self {
+        Self::Folder(error)
+    }
+}
+
+/// Makes an empty store, which has its name only when it is whole: what fjall has half made when the process is
+/// killed can be opened by nobody. What an earlier attempt has left is removed.
+fn make(path: &Path, site: &str) -> Result<(), MakeError> {
+    let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
+        // The root of a file system.
+        return Ok(());
+    };
+    let mut unfinished = name.to_owned();
+    unfinished.push(".unfinished");
+    let unfinished = path.with_file_name(unfinished);
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(&unfinished)?;
+    drop(FjallStore::open_in(&unfinished, site).map_err(MakeError::Store)?);
+    fs::rename(&unfinished, path)?;
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    File::open(parent)?.sync_all()?;
+    Ok(())
 }
 
 fn check_owner(path: &Path, about: &[u8], site: &str) -> Result<(), StorageError> {

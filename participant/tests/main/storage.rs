@@ -219,3 +219,19 @@ fn copy_into(from: &Path, to: &Path) -> Option<std::path::PathBuf> {
     }
     None
 }
+
+/// A process that was killed while it made its store used to find a store that nobody could open.
+#[test]
+fn a_store_has_its_name_only_when_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let unfinished = folder.path().join("store.unfinished");
+    // What fjall leaves when it is killed while it makes a database.
+    std::fs::create_dir_all(unfinished.join("keyspaces")).unwrap();
+    std::fs::write(unfinished.join("0.jnl"), [0; 64]).unwrap();
+    drop(FjallStore::open(&path, "berlin").unwrap());
+    assert!(!unfinished.exists());
+    assert!(path.join("version").exists());
+    let again = FjallStore::open(&path, "berlin").unwrap();
+    assert_eq!(again.mark(), Mark::default());
+}
