@@ -151,6 +151,9 @@ struct OverloadArgs {
     /// What is drawn: which accounts.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How often it is tried as long as all that is wrong is that something took too long.
+    #[arg(long, default_value_t = 1)]
+    attempts: u32,
     /// Says what came of it in one line of JSON.
     #[arg(long)]
     json: bool,
@@ -191,7 +194,8 @@ impl CiArgs {
         let each = [
             format!("run --seconds {run_seconds}"),
             format!("storm --kills 1000000000 --seconds {storm_seconds}"),
-            format!("overload --seconds {overload_seconds}"),
+            // It is about time, and others may use the machine.
+            format!("overload --seconds {overload_seconds} --attempts 3"),
         ];
         let mut worst = 0;
         for one in each {
@@ -217,6 +221,7 @@ impl OverloadArgs {
             clients: self.clients,
             limit: self.limit,
             seed: self.seed,
+            attempts: self.attempts.max(1),
         }
     }
 }
@@ -262,7 +267,7 @@ fn status(cli: Cli) -> u8 {
         Command::Overload(args) => in_runtime(args.json, move || async move {
             let outcome = overload::overload(&args.options()).await?;
             Ok(Said {
-                held: outcome.wrong.is_empty(),
+                held: outcome.held(),
                 json: outcome.to_json(),
                 text: outcome.to_string(),
             })

@@ -3,7 +3,7 @@
 //!
 //! At the end everything is started once more, and within a bound nothing may be in doubt, waited for or in
 //! flight; then what was acknowledged is compared with what is there ([`ledger`](crate::ledger)), and the checker
-//! judges the histories of all lives ([`lives`]).
+//! judges the histories of all lives ([`lives`](crate::lives)).
 
 mod clients;
 mod cluster;
@@ -156,8 +156,7 @@ async fn run_in(options: &Options, folder: &Path) -> Result<Outcome> {
     {
         outcome.wrong.push(format!("{error:#}{}", said(&cluster)));
     }
-    let lock = |told: &Mutex<Told>| told.lock().map(|it| it.clone()).unwrap_or_default();
-    outcome.told = lock(&shared.told);
+    outcome.told = shared.told.lock().map(|it| it.clone()).unwrap_or_default();
     outcome.tally = shared
         .ledger
         .lock()

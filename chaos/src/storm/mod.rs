@@ -1,9 +1,9 @@
 //! `chaos storm`: small whole systems, killed with SIGKILL by the thousand.
 //!
 //! A life is a process: a coordinator and two or three sites with real logs, in real files, written by their own
-//! threads ([`system`]). It recovers, says through a pipe what is there, works, and says what it was told. It is
+//! threads (`system`). It recovers, says through a pipe what is there, works, and says what it was told. It is
 //! killed at a random microsecond, while it recovers or works, or at a named point of one of its logs
-//! ([`folder`]). The parent keeps the [`Ledger`] and compares at the end of every recovery. The lives of one
+//! (`folder`). The parent keeps the [`Ledger`] and compares at the end of every recovery. The lives of one
 //! folder are an epoch: its last life ends in good order, and the checker judges the histories of all of them.
 
 mod bug;

@@ -92,13 +92,11 @@ fn push<T>(queue: &Queue<T>, item: T) {
     queue.push_back(item);
 }
 
+/// A log and the records that it holds.
+type Opened = (Arc<dyn Log>, Vec<Vec<u8>>);
+
 /// Opens a log, number 0 for the coordinator's.
-fn open_log(
-    setup: &Setup<'_>,
-    number: usize,
-    path: &Path,
-    owner: &Owner,
-) -> Result<(Arc<dyn Log>, Vec<Vec<u8>>)> {
+fn open_log(setup: &Setup<'_>, number: usize, path: &Path, owner: &Owner) -> Result<Opened> {
     let death = setup.death.filter(|death| death.log == number).cloned();
     let options = Options {
         segment_bytes: SEGMENT_BYTES,
