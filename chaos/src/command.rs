@@ -111,8 +111,8 @@ struct StormArgs {
     /// What is drawn: engines, stores, work, and how each life ends.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many systems live and die at the same time.
-    #[arg(long, default_value_t = 2)]
+    /// How many systems live and die at the same time; they wait for the disk most of the time.
+    #[arg(long, default_value_t = 4)]
     jobs: usize,
     /// How many lives a folder sees before its histories are judged.
     #[arg(long, default_value_t = 60)]
