@@ -4,6 +4,7 @@
 //! - [`log`]: durable append-only logs, on files and in memory, and the coordinator's records.
 //! - [`service`] (feature `grpc`): the protocol over gRPC, for coordinators and participants.
 //! - [`client`] (feature `grpc`): transactions over several sites.
+//! - [`failpoint`]: where tests have a process fail.
 //! - [`command`] (features `grpc` and `file-log`): the `coco` command as a function.
 #![forbid(unsafe_code)]
 
@@ -12,6 +13,7 @@ pub mod client;
 #[cfg(all(feature = "grpc", feature = "file-log"))]
 pub mod command;
 pub mod error;
+pub mod failpoint;
 pub mod log;
 pub mod protocol;
 #[cfg(feature = "grpc")]

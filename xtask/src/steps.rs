@@ -193,6 +193,24 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "failpoints",
+        about: "every failpoint fails in every way, in processes of their own",
+        work: Work::Cargo(
+            &[
+                "test",
+                "-p",
+                "participant",
+                "--features",
+                "failpoints",
+                "--test",
+                "failpoints",
+                "--",
+                "--nocapture",
+            ],
+            &[],
+        ),
+    },
+    Step {
         name: "loom",
         about: "loom models of co-core",
         work: Work::Cargo(&["test", "--release", "-p", "loom-tests"], LOOM_ENV),

@@ -44,6 +44,7 @@ use super::net::{Connector, Listener};
 use super::security::Credentials;
 use super::transport::serve;
 use super::wire;
+use crate::failpoint;
 use crate::log::checkpoint::{self, Checkpoints};
 use crate::log::{Log, Record, RecordError};
 use crate::protocol::{
@@ -288,6 +289,7 @@ impl CoordinatorServer {
         log: Arc<dyn Log>,
         records: &[Vec<u8>],
     ) -> Result<Self, StartError> {
+        failpoint::io("coordinator: recover")?;
         let checkpoints = Checkpoints::new(options.checkpoint_bytes, records);
         let records = checkpoint::live(records).into_iter().map(|(index, bytes)| {
             Record::decode(bytes).map_err(|source| StartError::Record { index, source })
@@ -308,10 +310,12 @@ impl CoordinatorServer {
             &inbox,
         )?;
         let driver = Driver::recover(options, log, records, checkpoints, ready, serving)?;
+        failpoint::io("coordinator: recovered")?;
         let driver = AbortOnDrop(tokio::spawn(driver.run(inputs)));
         if !is_ready.await.unwrap_or(false) {
             return Err(StartError::LogFailed);
         }
+        failpoint::io("coordinator: serve")?;
         let adapter = Adapter {
             id,
             inbox: inbox.clone(),
@@ -455,6 +459,9 @@ impl wire::coordinator_server::Coordinator for Adapter {
             NotBegun::PeerIsFull => overloaded("you have too many transactions", retry_after),
             NotBegun::Draining => stopping(),
         })?;
+        if failpoint::hit("coordinator: begun") {
+            return Err(stopping());
+        }
         tracing::debug_span!("begin", gtid = %grant.first, count = grant.count)
             .in_scope(|| tracing::debug!(priority = grant.priority.0));
         Ok(Response::new(grant_to_wire(&grant)))
@@ -476,6 +483,9 @@ impl wire::coordinator_server::Coordinator for Adapter {
             })
             .instrument(tracing::debug_span!("commit", %gtid))
             .await?;
+        if failpoint::hit("coordinator: reply") {
+            return Err(stopping());
+        }
         Ok(Response::new(answer_to_wire(answer)))
     }
 
@@ -570,6 +580,9 @@ impl wire::coordinator_server::Coordinator for Adapter {
             let forbidden = format!("this token speaks for site {bound} and for no other");
             return Err(Status::permission_denied(forbidden));
         }
+        if failpoint::hit("coordinator: hello") {
+            return Err(stopping());
+        }
         let linked = {
             let site = site.clone();
             self.ask(|reply| Input::Link {
@@ -644,6 +657,9 @@ async fn receive(
             () = inbox.closed() => return,
         };
         let Ok(Some(frame)) = frame else { break };
+        if failpoint::hit("coordinator: frame heard") {
+            break;
+        }
         let messages = frame
             .messages
             .into_iter()

@@ -20,6 +20,7 @@ use super::net::Connector;
 use super::security::Credentials;
 use super::transport::{InvalidUri, MAX_MESSAGE_BYTES, endpoint};
 use super::wire::{self, coordinator_client::CoordinatorClient};
+use crate::failpoint;
 use crate::protocol::{CoordinatorId, SiteName, ToCoordinator, ToParticipant};
 
 /// Most messages of one frame.
@@ -153,6 +154,7 @@ async fn keep_open(link: End) {
     let mut pause = FIRST_PAUSE;
     loop {
         let end = match endpoint(&link.uri, &link.credentials, &link.connector) {
+            Ok(_) if failpoint::hit("link: connect") => Some("a test says so".to_owned()),
             Ok(target) => match target.connect().await {
                 Ok(channel) => run(channel, &link, &mut pause).await,
                 Err(error) => Some(describe(&error)),
@@ -160,6 +162,8 @@ async fn keep_open(link: End) {
             Err(error) => Some(describe(&error)),
         };
         let Some(reason) = end else { return };
+        // A link cannot fail to be down.
+        let _nothing_follows = failpoint::hit("link: down");
         if !link.tell(LinkEvent::Down { reason }).await {
             return;
         }
@@ -170,6 +174,9 @@ async fn keep_open(link: End) {
 
 /// One connection. Returns why it ended; `None` if nobody listens.
 async fn run(channel: Channel, link: &End, pause: &mut Duration) -> Option<String> {
+    if failpoint::hit("link: up") {
+        return Some("a test says so".to_owned());
+    }
     let (sender, messages) = mpsc::unbounded_channel();
     // The server answers when it has seen the hello, and only the owner can say it.
     if !link.tell(LinkEvent::Up(LinkSender(sender))).await {
@@ -195,6 +202,9 @@ async fn run(channel: Channel, link: &End, pause: &mut Duration) -> Option<Strin
             Ok(None) => return Some("the coordinator closed the link".to_owned()),
             Err(status) => return Some(status.message().to_owned()),
         };
+        if failpoint::hit("link: frame heard") {
+            return Some("a test says so".to_owned());
+        }
         let messages = frame
             .messages
             .into_iter()
@@ -240,7 +250,7 @@ impl Stream for UpFrames {
             this.messages
                 .poll_recv_many(context, &mut this.taken, MAX_FRAME)
         );
-        if taken == 0 {
+        if taken == 0 || failpoint::hit("link: frame said") {
             return Poll::Ready(None);
         }
         let mut frame = wire::UpFrame::default();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use co_core::{AbortReason, Gtid, Priority, Stamp};
+use coco::failpoint;
 use coco::protocol::{AbortCause, ByHand, CommitAnswer, Refusal};
 use coco::service::audit::Audit;
 use coco::service::site::{
@@ -218,6 +219,13 @@ impl Handler {
 
 impl SiteHandler for Handler {
     async fn execute(&self, peer: Peer, request: Execute) -> ExecuteAnswer {
+        if failpoint::hit("site: execute") {
+            let outcome = refuse(RefusedCode::Busy, "a test says so");
+            return ExecuteAnswer {
+                local: None,
+                outcome,
+            };
+        }
         let (running, name, local) = match self.admit(peer, request.txn, request.begin) {
             Ok(admitted) => admitted,
             Err(outcome) => {
@@ -227,7 +235,10 @@ impl SiteHandler for Handler {
                 };
             }
         };
-        let outcome = self.run(name, request.operations).await;
+        let mut outcome = self.run(name, request.operations).await;
+        if failpoint::hit("site: executed") {
+            outcome = ExecuteOutcome::Aborted(AbortCause::Timeout);
+        }
         match (&outcome, name) {
             (ExecuteOutcome::Results(_) | ExecuteOutcome::Refused(_), _) => running.done(),
             // Timed out here: dropping it aborts the transaction.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use coco::failpoint;
 use coco::log::Log;
 use coco::protocol::{CoordinatorId, Durability, Incarnation, SiteName, VoterConfig};
 use coco::service::audit::Audit;
@@ -188,7 +189,9 @@ impl ParticipantServer {
             durability,
             ..std::mem::take(&mut options.voter)
         };
+        failpoint::io("site: recover")?;
         let driver = Driver::open(&options, voter, participant, log, &records)?;
+        failpoint::io("site: recovered")?;
         let site = driver.site();
         site.checkpoint_every(options.checkpoint_bytes);
         let activity = Arc::new(Activity::new());
@@ -214,6 +217,7 @@ impl ParticipantServer {
             .iter()
             .map(open)
             .collect::<Result<_, _>>()?;
+        failpoint::io("site: serve")?;
         let (serving, is_serving) = watch::channel(false);
         let server = SiteServer::start_with(listener, Arc::new(handler), &front, is_serving)?;
         let (stop, stopped) = oneshot::channel();

@@ -12,6 +12,7 @@
 use std::io;
 use std::sync::Arc;
 
+use coco::failpoint;
 use coco::log::Lsn;
 
 use super::inbox::Event;
@@ -76,6 +77,7 @@ impl Site {
         if !wanted || !self.participant.stored().storage().is_durable() {
             return;
         }
+        self.fails_at("site: checkpoint");
         let by_hand = state.voter.heuristics_in_log();
         let mut records = vec![Self::summary(state, by_hand.len())];
         records.extend(
@@ -150,6 +152,7 @@ impl Site {
         if state.log_failed {
             return;
         }
+        self.fails_at("site: persist");
         let Ok(mark) = self.participant.stored().persist() else {
             self.inbox.push(Event::LogFailed);
             return;
@@ -159,7 +162,9 @@ impl Site {
             "S6: nothing is cut that the storage has not"
         );
         // A log that cannot be cut is whole; the next checkpoint tries again.
-        state.checkpoints.failure = self.log.cut_before(first).err().map(Arc::new);
+        let cut = failpoint::io("site: cut").and_then(|()| self.log.cut_before(first));
+        state.checkpoints.failure = cut.err().map(Arc::new);
+        self.fails_at("site: cut done");
         state.checkpoints.done += 1;
     }
 }

@@ -212,6 +212,7 @@ impl Site {
         let mut news = false;
         let through = logged.min(state.commits.applied);
         if state.durable && through > state.commits.settled && !state.log_failed {
+            self.fails_at("site: settle");
             // The history first: what the storage has is never told to it again.
             self.participant.recorder().settled(through);
             let stored = self.participant.stored();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use co_core::{Gtid, Stamp};
+use coco::failpoint;
 use coco::protocol::{
     AbortCause, Decision as Decided, Dependencies, GtidParts, InDoubt, ReleasedVote, Time,
     ToParticipant, Token, VoterEffect, Wait,
@@ -18,6 +19,7 @@ use crate::participant::{Ballot, Blocked, Decision, Participant, Prepared, TxnNa
 
 impl Site {
     pub(super) fn take(&self, state: &mut State, input: Input, now: Time) {
+        self.fails_at(point_of(&input));
         let mut effects = Vec::new();
         let told = match &input {
             Input::Message(
@@ -81,6 +83,9 @@ impl Site {
             let Some(event) = state.hold_back(event) else {
                 continue;
             };
+            if let Some(point) = point_at(&event) {
+                self.fails_at(point);
+            }
             let mut effects = Vec::new();
             match event {
                 Event::Released(gtid, ballot) => {
@@ -114,6 +119,13 @@ impl Site {
                 Event::LocalLost(done) => Self::local_lost(done),
             }
             self.perform(state, effects);
+        }
+    }
+
+    /// Where tests have a site fail: its log then counts as failed.
+    pub(super) fn fails_at(&self, point: &'static str) {
+        if failpoint::hit(point) {
+            self.inbox.push(Event::LogFailed);
         }
     }
 
@@ -160,6 +172,9 @@ impl Site {
 
     fn perform(&self, state: &mut State, effects: Vec<VoterEffect>) {
         for effect in effects {
+            if let Some(point) = point_before(&effect) {
+                self.fails_at(point);
+            }
             match effect {
                 VoterEffect::RequestVote { gtid, dependent } => {
                     self.request_vote(state, gtid, dependent);
@@ -266,6 +281,56 @@ impl Site {
                 state.forget(name);
             }
         }
+    }
+}
+
+/// The failpoint of an input.
+const fn point_of(input: &Input) -> &'static str {
+    match input {
+        Input::Message(_, ToParticipant::Prepare { .. }) => "site: prepare",
+        Input::Message(_, ToParticipant::CommitOnePhase { .. }) => "site: one-phase",
+        Input::Message(_, ToParticipant::Decide { .. }) => "site: decide",
+        Input::LinkUp(_) => "site: link up",
+        Input::LinkDown(_) => "site: link down",
+        Input::Tick => "site: tick",
+    }
+}
+
+/// The failpoint of an event.
+const fn point_at(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::Released(..) => Some("site: released"),
+        Event::Durable(_) => Some("site: durable"),
+        Event::Alive => Some("site: alive"),
+        Event::Checkpointed(..) => Some("site: checkpoint durable"),
+        Event::LocalReleased(..)
+        | Event::LocalDurable(..)
+        | Event::LocalLost(_)
+        | Event::ByHand(..)
+        | Event::HeldBack(_)
+        | Event::LogFailed => None,
+    }
+}
+
+/// The failpoint before an effect.
+const fn point_before(effect: &VoterEffect) -> Option<&'static str> {
+    match effect {
+        VoterEffect::RequestVote { .. } => Some("site: request vote"),
+        VoterEffect::AppendPrepared { .. } => Some("site: append prepared"),
+        VoterEffect::AppendOnePhase { .. } => Some("site: append one-phase"),
+        VoterEffect::AppendDecision { .. } => Some("site: append decision"),
+        VoterEffect::AppendDecisionLazy { .. }
+        | VoterEffect::AppendHeuristic { .. }
+        | VoterEffect::AppendHeuristicState { .. } => None,
+        VoterEffect::Apply {
+            decision: Decided::Commit { .. },
+            ..
+        } => Some("site: apply commit"),
+        VoterEffect::Apply {
+            decision: Decided::Abort { .. },
+            ..
+        } => Some("site: apply abort"),
+        VoterEffect::Send { .. } => Some("site: send"),
     }
 }
 

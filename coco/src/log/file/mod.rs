@@ -26,6 +26,7 @@ use self::frame::{FRAME_BYTES, HEADER_BYTES, NAME_BYTES};
 pub use self::manual::ManualLog;
 use self::writer::{Shared, Writer};
 use super::{Done, Log, LogError, Lsn};
+use crate::failpoint;
 
 /// A durable log in a folder of its own.
 ///
@@ -411,10 +412,14 @@ impl FileLog {
         while let [oldest, following, ..] = segments[..]
             && following <= lsn
         {
+            failpoint::io("log: cut: remove")?;
             match self.shared.folder.remove(&recover::file_name(oldest)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 // An earlier call that failed may have got so far.
-                Ok(()) | Err(_) => self.shared.folder.sync()?,
+                Ok(()) | Err(_) => {
+                    failpoint::io("log: cut: sync folder")?;
+                    self.shared.folder.sync()?;
+                }
             }
             segments.remove(0);
         }

@@ -18,6 +18,7 @@ use std::io;
 use super::folder::{Folder, Media, write_all_at};
 use super::frame::{ALIGN, BadHeader, Frame, HEADER_BYTES, Header, VERSION, frame_len};
 use super::{OpenError, Owner};
+use crate::failpoint;
 use crate::log::Lsn;
 
 /// The segment that is being filled.
@@ -48,11 +49,17 @@ pub(super) fn file_name(first: Lsn) -> String {
 
 /// Creates a segment: filled with zeros, its header written, all of it durable before it has its name.
 pub(super) fn create_segment(folder: &dyn Folder, header: Header) -> io::Result<Segment> {
+    failpoint::io("log: segment: create")?;
     let mut media = folder.create(UNFINISHED)?;
+    failpoint::io("log: segment: write zeros")?;
     write_zeros(&mut *media, 0, header.segment_bytes)?;
+    failpoint::io("log: segment: write header")?;
     write_all_at(&mut *media, 0, &header.encode())?;
+    failpoint::io("log: segment: sync")?;
     media.sync()?;
+    failpoint::io("log: segment: rename")?;
     folder.rename(UNFINISHED, &file_name(header.first))?;
+    failpoint::io("log: segment: sync folder")?;
     folder.sync()?;
     Ok(Segment {
         header,
@@ -82,6 +89,7 @@ pub(super) fn open(
     salt: u32,
 ) -> Result<Found, OpenError> {
     let fail = |source| OpenError::io(folder.path(), source);
+    failpoint::io("log: open: list").map_err(fail)?;
     let names = folder.list().map_err(fail)?;
     if names.iter().any(|name| name == UNFINISHED) {
         folder.remove(UNFINISHED).map_err(fail)?;
@@ -155,9 +163,8 @@ impl Reader<'_> {
     /// Reads one segment; refuses it if it does not continue the ones before.
     fn read(&mut self, name: &str) -> Result<Scan, OpenError> {
         let path = || self.folder.path().join(name);
-        let bytes = self
-            .folder
-            .read(name)
+        let bytes = failpoint::io("log: open: read segment")
+            .and_then(|()| self.folder.read(name))
             .map_err(|source| OpenError::io(&path(), source))?;
         let header = Header::decode(&bytes).map_err(|bad| match bad {
             BadHeader::NotALog => OpenError::NotALog { path: path() },
@@ -236,13 +243,18 @@ fn has_later_batch(bytes: &[u8], end: usize, salt: u32, next: Lsn) -> bool {
 /// Writes the last batch again, zeros from there to the end of the segment, and syncs (O1, O2).
 fn clean_tail(folder: &dyn Folder, name: &str, scan: &Scan) -> io::Result<Box<dyn Media>> {
     // A kill between a rename and the sync of the folder leaves a name that a crash would take away.
+    failpoint::io("log: open: sync folder")?;
     folder.sync()?;
+    failpoint::io("log: open: open segment")?;
     let mut media = folder.open(name)?;
     // The zeros too: that they are read does not say that they reached the disk.
     let last_batch = scan.bytes.get(scan.proven..scan.end).unwrap_or_default();
+    failpoint::io("log: open: write tail")?;
     write_all_at(&mut *media, scan.proven as u64, last_batch)?;
+    failpoint::io("log: open: write zeros")?;
     let full = scan.header.segment_bytes.max(scan.bytes.len() as u64);
     write_zeros(&mut *media, scan.end as u64, full)?;
+    failpoint::io("log: open: sync segment")?;
     media.sync()?;
     Ok(media)
 }

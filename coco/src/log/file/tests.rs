@@ -579,3 +579,36 @@ fn a_completion_that_panics_fails_the_log_loudly() {
     while append_now(&log, b"c").is_ok() {}
     assert!(log.failure().unwrap().to_string().contains("panicked"));
 }
+
+/// The batch that was being written was dropped with its completions: a coordinator that waited for its first
+/// record waited for ever.
+#[test]
+fn whoever_waits_is_told_when_the_writer_panics() {
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Media for Broken {
+        fn write_at(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<usize> {
+            panic!("a broken invariant");
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Box::new(DiskFolder::open(folder.path()).unwrap());
+    let owner = Owner::participant("bank");
+    let (log, mut writer, _) = FileLog::assemble(disk, &owner, &Options::default()).unwrap();
+    writer.current.media = Box::new(Broken);
+    let (told, hears) = mpsc::channel();
+    log.append(
+        b"one",
+        Box::new(move |result| told.send(result.is_err()).unwrap()),
+    );
+    let turned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.turn()));
+    assert!(turned.is_err());
+    assert_eq!(hears.try_recv(), Ok(true));
+    assert!(log.failure().is_some());
+}

@@ -15,6 +15,7 @@ use std::thread::{self, ThreadId};
 use super::folder::{Folder, write_all_at};
 use super::frame::{Header, frame_len, put_frame};
 use super::recover::{Segment, create_segment};
+use crate::failpoint;
 use crate::log::{Done, LogError, Lsn};
 
 /// What appenders and writer share.
@@ -221,11 +222,21 @@ impl Writer {
 
     /// Waits for a batch, writes and completes it; says whether to go on.
     pub(super) fn turn(&mut self) -> bool {
-        let Some(batch) = self.shared.take() else {
+        let Some(mut batch) = self.shared.take() else {
             return false;
         };
         let first = self.next;
-        if let Err(error) = self.write(&batch) {
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            self.write(&batch)?;
+            failpoint::io("log: complete")
+        }));
+        let written = written.unwrap_or_else(|panic| {
+            // Nobody may wait for ever for a writer that has ended (L1).
+            let error = io::Error::other("the log's writer panicked");
+            self.shared.fail(std::mem::take(&mut batch.entries), error);
+            resume_unwind(panic)
+        });
+        if let Err(error) = written {
             self.shared.fail(batch.entries, error);
             return false;
         }
@@ -245,6 +256,7 @@ impl Writer {
 
     /// Writes and syncs one batch; it goes on in a new segment where the present one is full.
     fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        failpoint::io("log: before write")?;
         let mut batch_first = self.next;
         let mut payloads = batch.bytes.as_slice();
         for entry in &batch.entries {
@@ -268,8 +280,11 @@ impl Writer {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        failpoint::io("log: write")?;
         write_all_at(&mut *self.current.media, self.current.end, &self.buffer)?;
+        failpoint::io("log: before sync")?;
         self.current.media.sync()?;
+        failpoint::io("log: synced")?;
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         self.current.end += self.buffer.len() as u64;
         self.buffer.clear();

@@ -26,11 +26,13 @@ use super::{
     BeginGrant, CoordinatorOptions, DeadlockInfo, DecisionInfo, SiteInfo, StartError, Statistics,
     Transactions,
 };
+use crate::failpoint;
 use crate::log::checkpoint::Checkpoints;
 use crate::log::{Log, LogError, Lsn, Record};
 use crate::protocol::{
     BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, CoordinatorId,
-    Incarnation, PeerMessage, SiteName, Time, ToCoordinator, Token, TransactionState,
+    Incarnation, PeerMessage, SiteName, Time, ToCoordinator, ToParticipant, Token,
+    TransactionState,
 };
 use crate::service::guard::PeerKey;
 use crate::service::limits::{Reason, Refusals};
@@ -331,6 +333,14 @@ impl Driver {
 
     fn handle_written(&mut self, written: Written) {
         let now = self.now();
+        let point = match &written {
+            Ok(Durable::Records(_)) => "coordinator: durable",
+            Ok(Durable::Checkpoint(_)) | Err(_) => "coordinator: checkpoint durable",
+        };
+        let written = match written {
+            Ok(_) if failpoint::hit(point) => Err(LogError::Closed),
+            written => written,
+        };
         match written {
             Ok(Durable::Records(tokens)) => {
                 for token in tokens {
@@ -340,7 +350,10 @@ impl Driver {
             }
             Ok(Durable::Checkpoint(first)) => {
                 self.checkpoints.ended();
-                if let Err(error) = self.log.cut_before(first) {
+                let cut = failpoint::io("coordinator: cut")
+                    .and_then(|()| self.log.cut_before(first))
+                    .and_then(|()| failpoint::io("coordinator: cut done"));
+                if let Err(error) = cut {
                     (self.on_event)(&format!("the log cannot be shortened: {error}"));
                 }
             }
@@ -358,6 +371,9 @@ impl Driver {
     }
 
     fn handle(&mut self, input: Input) {
+        if failpoint::hit(point_of(&input)) {
+            self.handle_written(Err(LogError::Closed));
+        }
         let now = self.now();
         match input {
             Input::Begin {
@@ -609,9 +625,11 @@ impl Driver {
 
     /// Does what the machine wants done (D2).
     fn carry_out(&mut self) {
-        let (mut broken, mut batch) = (Vec::new(), Batch::default());
+        let (mut broken, mut fails, mut batch) = (Vec::new(), false, Batch::default());
         let now = self.now();
         for effect in std::mem::take(&mut self.effects) {
+            let fails_here = failpoint::hit(point_at(&effect));
+            fails |= fails_here;
             match effect {
                 CoordinatorEffect::Append { record, token } => {
                     batch.add(&mut self.checkpoints, &record);
@@ -626,7 +644,7 @@ impl Driver {
                 CoordinatorEffect::Send { to, message } => {
                     self.watched.sent(&message);
                     if let Some(link) = self.links.get(&to)
-                        && link.messages.try_send(Down::Message(message)).is_err()
+                        && (fails_here || link.messages.try_send(Down::Message(message)).is_err())
                     {
                         broken.push(link.id);
                     }
@@ -652,6 +670,9 @@ impl Driver {
             }
         }
         self.append(batch);
+        if fails && broken.is_empty() {
+            self.handle_written(Err(LogError::Closed));
+        }
         for id in broken {
             self.unlink(now, id);
         }
@@ -682,6 +703,10 @@ impl Driver {
     /// Appends what still counts, so that what was before can be cut. A commit on its way to the disk is written
     /// again: its first record is before the checkpoint (K1).
     fn checkpoint(&mut self) {
+        if failpoint::hit("coordinator: checkpoint") {
+            self.handle_written(Err(LogError::Closed));
+            return;
+        }
         let mut records = self.machine.live_records();
         records.extend(self.forcing.values().cloned());
         let writing = self.writing.clone();
@@ -705,6 +730,47 @@ impl Batch {
         let bytes = record.encode();
         checkpoints.count(&bytes);
         self.records.push(bytes);
+    }
+}
+
+/// Where tests have the driver fail on an input: its log then counts as failed.
+const fn point_of(input: &Input) -> &'static str {
+    match input {
+        Input::Begin { .. } => "coordinator: begin",
+        Input::Commit { .. } => "coordinator: commit",
+        Input::Rollback { .. } => "coordinator: rollback",
+        Input::Link { .. } => "coordinator: link",
+        Input::Messages { .. } => "coordinator: messages",
+        Input::LinkEnded { .. } => "coordinator: link ended",
+        Input::Peer(_) => "peer: message",
+        Input::Sites { .. }
+        | Input::Statistics { .. }
+        | Input::Observe { .. }
+        | Input::Transactions { .. }
+        | Input::History { .. }
+        | Input::StateOf { .. }
+        | Input::Drain { .. }
+        | Input::Working { .. }
+        | Input::Shutdown { .. } => "coordinator: question",
+    }
+}
+
+/// Where tests have the driver fail at an effect: a message's link breaks, or else the log counts as failed.
+const fn point_at(effect: &CoordinatorEffect) -> &'static str {
+    match effect {
+        CoordinatorEffect::Append { record, .. } => match record {
+            Record::Epoch { .. } => "coordinator: append epoch",
+            Record::Commit { .. } | Record::End { .. } => "coordinator: append commit",
+        },
+        CoordinatorEffect::AppendLazy { .. } => "coordinator: append end",
+        CoordinatorEffect::Send { message, .. } => match message {
+            ToParticipant::Prepare { .. } => "coordinator: send prepare",
+            ToParticipant::CommitOnePhase { .. } => "coordinator: send one-phase",
+            ToParticipant::Decide { .. } => "coordinator: send decision",
+        },
+        CoordinatorEffect::SendPeer { .. }
+        | CoordinatorEffect::Answer { .. }
+        | CoordinatorEffect::Note(_) => "coordinator: answer",
     }
 }
 

@@ -12,6 +12,7 @@ use tonic::{Status, Streaming};
 
 use super::driver::{Input, PeerInput};
 use super::{AbortOnDrop, HELLO_TIMEOUT};
+use crate::failpoint;
 use crate::protocol::{CoordinatorId, PeerMessage};
 use crate::service::convert::{MalformedWire, coordinator_of, peer_of, peer_to_wire};
 use crate::service::link::MAX_FRAME;
@@ -77,10 +78,10 @@ async fn keep_open(own: CoordinatorId, peer: CoordinatorId, way: Way, inbox: mps
     let mut pause = FIRST_PAUSE;
     loop {
         let channel = match endpoint(&way.uri, &way.credentials, &way.connector) {
-            Ok(target) => target.connect().await.ok(),
-            Err(_) => None,
+            Ok(target) if !failpoint::hit("peer: connect") => target.connect().await.ok(),
+            Ok(_) | Err(_) => None,
         };
-        if let Some(channel) = channel {
+        if let Some(channel) = channel.filter(|_| !failpoint::hit("peer: up")) {
             pause = FIRST_PAUSE;
             let (sender, messages) = mpsc::unbounded_channel();
             if inbox
@@ -129,6 +130,9 @@ pub(super) async fn receive(
             "this is coordinator {own} too; coordinators that share sites need different ids"
         )));
     }
+    if failpoint::hit("peer: hello") {
+        return Err(super::stopping());
+    }
     let (silence, mut replaced) = mpsc::channel(1);
     let mut next = Some(first);
     if inbox
@@ -139,6 +143,9 @@ pub(super) async fn receive(
         return Err(super::stopping());
     }
     while let Some(frame) = next {
+        if failpoint::hit("peer: frame heard") {
+            break;
+        }
         let messages = frame.messages.into_iter().map(peer_of);
         let messages = messages.collect::<Result<Vec<_>, _>>()?;
         let input = Input::Peer(PeerInput::Messages { from, messages });
@@ -168,6 +175,9 @@ impl Stream for PeerFrames {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<wire::PeerFrame>> {
         let this = self.get_mut();
+        if failpoint::hit("peer: frame said") {
+            return Poll::Ready(None);
+        }
         if let Some(own) = this.introduce.take() {
             return Poll::Ready(Some(wire::PeerFrame {
                 coordinator: Some(u32::from(own.0)),

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use crate::failpoint;
 use crate::protocol::ToParticipant;
 use crate::service::convert::down_to_wire;
 use crate::service::link::MAX_FRAME;
@@ -49,7 +50,7 @@ impl Stream for DownFrames {
             this.messages
                 .poll_recv_many(context, &mut this.taken, MAX_FRAME)
         );
-        if taken == 0 {
+        if taken == 0 || failpoint::hit("coordinator: frame said") {
             return Poll::Ready(None);
         }
         let mut frame = wire::DownFrame::default();
