@@ -3,7 +3,8 @@
 //!
 //! Invariants: (C1) handshakes run beside each other and beside the accepting: a slow one delays nobody.
 //! (C2) A connection that has not brought its first bytes of HTTP/2 in time is ended; from then on HTTP/2's
-//! own pings end what does not answer. (C3) A new handshake takes the certificates of its moment. (C4) When
+//! own pings end what does not answer. (C5) A connection that is old, was asked to end and has not when calls have had
+//! their time, is ended: links are streams that have no end of their own. (C3) A new handshake takes the certificates of its moment. (C4) When
 //! no more connections can be accepted, accepting pauses instead of spinning.
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
 use super::guard::Front;
-use super::limits::Reason;
+use super::limits::{Limits, Reason};
 use super::net::Listener;
 
 /// Length of what every HTTP/2 connection begins with.
@@ -118,15 +119,17 @@ impl<L: Listener> Incoming<L> {
         let place = self.place(address.ip())?;
         let patience = self.front.limits.handshake_timeout;
         let Some(tls) = self.front.security.tls() else {
-            return Some(Connection::new(Io::Plain(stream), address, place, patience));
+            let limits = &self.front.limits;
+            return Some(Connection::new(Io::Plain(stream), address, place, limits));
         };
         let refusals = Arc::clone(&self.front.refusals);
+        let limits = self.front.limits.clone();
         self.handshakes.spawn(async move {
             let handshake = TlsAcceptor::from(tls).accept(stream);
             match tokio::time::timeout(patience, handshake).await {
                 Ok(Ok(stream)) => {
                     let io = Io::Tls(Box::new(stream));
-                    Some(Connection::new(io, address, place, patience))
+                    Some(Connection::new(io, address, place, &limits))
                 }
                 Ok(Err(_)) | Err(_) => {
                     refusals.count(Reason::Handshake);
@@ -174,17 +177,22 @@ pub(crate) struct Connection<S> {
     peer: Peer,
     /// Until its first bytes have come (C2): how many are missing, and until when.
     opening: Option<(usize, Pin<Box<Sleep>>)>,
+    /// When it ends whatever runs on it (C5).
+    end: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
 impl<S> Connection<S> {
-    fn new(io: Io<S>, address: SocketAddr, place: Place, patience: Duration) -> Self {
+    fn new(io: Io<S>, address: SocketAddr, place: Place, limits: &Limits) -> Self {
+        let patience = limits.handshake_timeout;
+        let longest = limits.connection_age.map(|age| age + limits.call_timeout);
         Self {
             io,
             peer: Peer {
                 address: Some(address),
             },
             opening: Some((PREFACE, Box::pin(tokio::time::sleep(patience)))),
+            end: longest.map(|longest| Box::pin(tokio::time::sleep(longest))),
             _place: place,
         }
     }
@@ -216,6 +224,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
             } else if polled.is_pending() && late.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
+        }
+        if polled.is_pending()
+            && let Some(end) = &mut self.end
+            && end.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
     }

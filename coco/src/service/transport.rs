@@ -144,9 +144,8 @@ pub(crate) fn serve<L: Listener, F: Future<Output = ()> + Send + 'static>(
         .http2_max_local_error_reset_streams(Some(MAX_RESETS))
         .max_concurrent_streams(Some(limits.calls_per_connection));
     if let Some(age) = limits.connection_age {
-        server = server
-            .max_connection_age(age)
-            .max_connection_age_grace(limits.call_timeout);
+        // With a grace of its own tonic would not ask at all, and cut the connection after both: see `accept`.
+        server = server.max_connection_age(age);
     }
     let guarded = Guard::new(routes.prepare(), front);
     let incoming = Incoming::new(listener, front.clone());

@@ -26,6 +26,7 @@ fn refused(front: &Front, reason: &str) -> u64 {
 }
 
 const BEGIN: &str = "/coco.v1.Coordinator/Begin";
+const SITES: &str = "/coco.v1.Coordinator/Sites";
 
 #[tokio::test]
 async fn a_message_that_is_too_large_is_refused_and_the_connection_goes_on() {
@@ -110,6 +111,49 @@ async fn a_connection_that_does_not_get_to_the_point_is_ended() {
         panic!("it was never ended");
     };
     tokio::time::timeout(crate::PATIENCE, drip).await.unwrap();
+    server.shutdown().await.unwrap();
+}
+
+/// So that nobody who was let in once stays for ever. What runs goes on over the change.
+#[tokio::test]
+async fn connections_are_replaced_when_they_are_old() {
+    let (age, call) = (Duration::from_millis(200), Duration::from_millis(400));
+    let front = front(|limits| {
+        limits.connection_age = Some(age);
+        limits.call_timeout = call;
+    });
+    let server = coordinator(front).await;
+    let start = Instant::now();
+    let mut old = connect(server.address()).await;
+    // A call that goes on for ever, as links do.
+    let mut ready = connect(server.address()).await.ready().await.unwrap();
+    let watch = request("/grpc.health.v1.Health/Watch", None);
+    let (response, mut body) = ready.send_request(watch, false).unwrap();
+    body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+    let mut endless = response.await.unwrap().into_body();
+    while let Ok(said) = status(&mut old, request(SITES, None)).await {
+        assert_eq!(said, Some(0));
+        assert!(start.elapsed() < crate::PATIENCE, "it stays for ever");
+    }
+    assert!(start.elapsed() >= age, "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < age + call,
+        "it was asked to end, not cut off"
+    );
+    let rest = async { while let Some(Ok(_)) = endless.data().await {} };
+    tokio::time::timeout(crate::PATIENCE, rest)
+        .await
+        .expect("it is cut off");
+    assert!(start.elapsed() >= age + call, "{:?}", start.elapsed());
+    let client = client(&server, CredentialFiles::default()).await.unwrap();
+    while start.elapsed() < age * 10 {
+        let mut ended = client.begin().await.unwrap().commit().await;
+        // What was asked for in the very moment may have been left behind: nobody has looked at it.
+        while let Err(ClientError::OutcomeUnknown { what, .. }) = ended {
+            ended = client.ask_again(&what).await;
+        }
+        ended.unwrap().committed().unwrap();
+    }
     server.shutdown().await.unwrap();
 }
 
