@@ -261,13 +261,15 @@ fn tokens_are_read_again_on_a_hangup() {
     assert_eq!((status(&old), status(&new)), (Some(0), Some(2)));
     write("tokens", "king root new-token-0123456789");
     server.signal("-HUP");
-    let mut errors = BufReader::new(server.child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("stay as they were") {
-        said.clear();
-        let read = errors.read_line(&mut said).unwrap();
-        assert!(read > 0, "it has ended");
-    }
+    let errors = BufReader::new(server.child.stderr.take().unwrap());
+    let (tell, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // Until the process has ended, or the test.
+        let lines = errors.lines().map_while(Result::ok);
+        lines.map(|line| tell.send(line)).all(|sent| sent.is_ok())
+    });
+    let told = |line: String| line.contains("stay as they were");
+    while !told(said.recv_timeout(PATIENCE).expect("it reads nothing again")) {}
     assert_eq!(status(&old), Some(0), "what is wrong changes nothing");
     write("tokens", "operator root new-token-0123456789");
     server.signal("-HUP");

@@ -8,7 +8,7 @@ use super::operator::connect;
 use super::options::ClientArgs;
 use crate::client::Client;
 use crate::protocol::SiteName;
-use crate::service::coordinator::SiteInfo;
+use crate::service::coordinator::{SiteInfo, Statistics};
 use crate::service::process::{self, Fatal};
 
 #[derive(ClapArgs, Clone, Debug)]
@@ -24,37 +24,7 @@ pub(super) async fn status(args: &Status) -> Result<(), Fatal> {
     let counters = &statistics.counters;
     let by_hand = by_hand(&client, &sites).await;
     if args.client.json() {
-        let site = |site: &SiteInfo| {
-            serde_json::json!({
-                "name": site.name.as_str(),
-                "address": site.address,
-                "connected": site.connected,
-                "incarnation": site.incarnation.0,
-                "decided_by_hand": by_hand.get(&site.name).map(|it| it.0),
-                "damaged_by_hand": by_hand.get(&site.name).map(|it| it.1),
-            })
-        };
-        let aborts = counters
-            .aborts
-            .iter()
-            .map(|(cause, &count)| (format!("{cause:?}"), count.into()));
-        let report = serde_json::json!({
-            "serving": statistics.serving,
-            "epoch": statistics.epoch,
-            "in_flight": statistics.in_flight,
-            "begun": counters.begun,
-            "commits": counters.commits,
-            "one_phase_commits": counters.one_phase_commits,
-            "aborts": serde_json::Map::from_iter(aborts),
-            "expired": counters.expired,
-            "unknown": counters.unknown,
-            "deadlocks_by_search": counters.deadlocks_by_search,
-            "deadlocks_by_timeout": counters.deadlocks_by_timeout,
-            "reports": counters.reports,
-            "resends": counters.resends,
-            "sites": sites.iter().map(site).collect::<Vec<_>>(),
-        });
-        return process::say(&report.to_string());
+        return process::say(&report(&statistics, &sites, &by_hand).to_string());
     }
     let state = if statistics.serving {
         "serving"
@@ -94,6 +64,45 @@ pub(super) async fn status(args: &Status) -> Result<(), Fatal> {
         }
     }
     Ok(())
+}
+
+/// The same for programs.
+fn report(
+    statistics: &Statistics,
+    sites: &[SiteInfo],
+    by_hand: &BTreeMap<SiteName, (usize, usize)>,
+) -> serde_json::Value {
+    let counters = &statistics.counters;
+    let site = |site: &SiteInfo| {
+        serde_json::json!({
+            "name": site.name.as_str(),
+            "address": site.address,
+            "connected": site.connected,
+            "incarnation": site.incarnation.0,
+            "decided_by_hand": by_hand.get(&site.name).map(|it| it.0),
+            "damaged_by_hand": by_hand.get(&site.name).map(|it| it.1),
+        })
+    };
+    let aborts = counters
+        .aborts
+        .iter()
+        .map(|(cause, &count)| (format!("{cause:?}"), count.into()));
+    serde_json::json!({
+        "serving": statistics.serving,
+        "epoch": statistics.epoch,
+        "in_flight": statistics.in_flight,
+        "begun": counters.begun,
+        "commits": counters.commits,
+        "one_phase_commits": counters.one_phase_commits,
+        "aborts": serde_json::Map::from_iter(aborts),
+        "expired": counters.expired,
+        "unknown": counters.unknown,
+        "deadlocks_by_search": counters.deadlocks_by_search,
+        "deadlocks_by_timeout": counters.deadlocks_by_timeout,
+        "reports": counters.reports,
+        "resends": counters.resends,
+        "sites": sites.iter().map(site).collect::<Vec<_>>(),
+    })
 }
 
 /// What was decided by hand at the sites that answer: how much, and how much of it is damage. Only operators are told.

@@ -155,7 +155,8 @@ async fn a_token_of_one_site_does_not_speak_for_another() {
                 .await
                 .unwrap();
         } else {
-            let event = events.recv().await;
+            let event = tokio::time::timeout(crate::PATIENCE, events.recv()).await;
+            let event = event.expect("it is let in");
             let Some((_, LinkEvent::Down { reason })) = event else {
                 panic!("{event:?}")
             };

@@ -630,6 +630,16 @@ fn an_operator_decides_at_one_site_whatever_else_happens() {
             ticks: 1,
             ..hand
         },
+        Budget {
+            log_failures: 1,
+            crashes: 1,
+            ..hand
+        },
+        Budget {
+            repeats: 1,
+            crashes: 1,
+            ..hand
+        },
     ];
     let states = budgets.map(|budget| {
         let explored = explore(&TWO, budget, Lie::None).unwrap_or_else(|broken| panic!("{broken}"));
@@ -641,7 +651,7 @@ fn an_operator_decides_at_one_site_whatever_else_happens() {
         }
         explored.states
     });
-    assert_eq!(states, [19_173, 128_678]);
+    assert_eq!(states, [19_173, 128_678, 48_903, 253_299]);
 }
 
 #[test]

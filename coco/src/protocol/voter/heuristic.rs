@@ -281,6 +281,10 @@ impl Voter {
     }
 
     /// Takes over what the log says of decisions by hand; before anything else happens.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is in doubt as well.
     pub fn recover_heuristics(
         &mut self,
         now: Time,

@@ -231,11 +231,13 @@ impl World {
     }
 
     fn in_doubt_at_hello(&self) -> Vec<Gtid> {
-        let hellos = self.said.iter().filter_map(|message| match message {
-            ToCoordinator::Hello { in_doubt, .. } => Some(in_doubt.clone()),
-            _ => None,
-        });
-        hellos.flatten().collect()
+        let mut all = Vec::new();
+        for message in &self.said {
+            if let ToCoordinator::Hello { in_doubt, .. } = message {
+                all.extend(in_doubt);
+            }
+        }
+        all
     }
 
     fn acknowledged(&self, gtid: Gtid) -> bool {
@@ -396,7 +398,7 @@ fn the_coordinator_is_asked_until_it_is_heard_and_told_no_in_case_it_still_colle
             cause: AbortCause::Client,
         },
     };
-    assert_eq!(world.said, [no.clone()]);
+    assert_eq!(world.said, std::slice::from_ref(&no));
     for _ in 0..3 {
         let at = world.voter.next_deadline().unwrap();
         world.act(|it, out| it.handle_tick(at, out));
