@@ -1,8 +1,8 @@
 //! The worlds that are visited. The numbers of their states are in [`STATES`].
 //!
-//! Those that are not ignored, with more than ten million states, take about two minutes of one core. The others: `cargo test --release
-//! -p coco --test protocol many:: -- --ignored`, with a line of progress every few seconds if
-//! `COCO_EXPLORE_PROGRESS` is set and the output is shown.
+//! Those that are not ignored have more than eleven million states and take about two minutes of one core. The
+//! others: `cargo test --release -p coco --test protocol many:: -- --ignored`, with a line of progress every few
+//! seconds if `COCO_EXPLORE_PROGRESS` is set and the output is shown.
 
 use coco::protocol::DeadlockPolicy;
 
