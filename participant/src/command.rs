@@ -172,7 +172,7 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
     let listener = process::listen(args.listen).await?;
     let rule = args.ordering.rule();
     let options = ParticipantOptions {
-        advertise: args.advertise,
+        advertise: args.advertise.clone(),
         idle_timeout: Duration::from_millis(args.idle_timeout_ms),
         operation_timeout: Duration::from_millis(args.operation_timeout_ms),
         checkpoint_bytes: args.checkpoint_bytes,
@@ -184,7 +184,7 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
             ..VoterConfig::default()
         },
         on_event: Box::new(|event| tracing::warn!("{event}")),
-        coordinators: args.coordinators.into_iter().collect(),
+        coordinators: args.coordinators.clone().into_iter().collect(),
         ..ParticipantOptions::new(&args.name, "")
     };
     let engine = engine::open_with(
@@ -207,26 +207,31 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
         async move { source.render() }
     })
     .await?;
-    let (address, kind) = (server.address(), args.engine);
-    if args.json {
-        let mut ready = serde_json::json!({
-            "site": args.name, "engine": kind.name(), "listening": address.to_string(),
-        });
-        if let Some(metrics) = &metrics {
-            ready["metrics"] = metrics.address().to_string().into();
-        }
-        process::say(&ready.to_string())?;
-    } else {
-        process::say(&format!(
-            "participant {} ({kind}): listening on {address}",
-            args.name
-        ))?;
-    }
+    let metrics = metrics.as_ref().map(|metrics| metrics.address());
+    ready(&args, server.address(), metrics)?;
     let end = match stop.told().await {
         StopCause::Told => server.drain(args.server.drain()),
         StopCause::ParentGone => server.drain(Duration::ZERO),
     };
     stop.unless_told_again(end).await?.map_err(Fatal::new)
+}
+
+/// Says that the site serves, and where.
+fn ready(args: &Serve, address: SocketAddr, metrics: Option<SocketAddr>) -> Result<(), Fatal> {
+    let kind = args.engine;
+    if args.json {
+        let mut ready = serde_json::json!({
+            "site": args.name, "engine": kind.name(), "listening": address.to_string(),
+        });
+        if let Some(metrics) = metrics {
+            ready["metrics"] = metrics.to_string().into();
+        }
+        return process::say(&ready.to_string());
+    }
+    process::say(&format!(
+        "participant {} ({kind}): listening on {address}",
+        args.name
+    ))
 }
 
 /// A coordinator's address, with its id if that is not 0.

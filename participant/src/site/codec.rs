@@ -178,24 +178,6 @@ impl SiteRecord {
                 out.number(incarnation.0);
                 out.number(clock.0);
             }
-            Self::Prepared {
-                gtid,
-                priority,
-                stamp,
-                read_only,
-                prepared,
-                after,
-                if_committed,
-            } => {
-                out.byte(PREPARED);
-                out.number(gtid.0);
-                out.number(priority.0);
-                out.number(stamp.0);
-                out.byte(u8::from(*read_only));
-                out.prepared(prepared);
-                out.gtids(after);
-                out.gtids(if_committed);
-            }
             Self::Decision {
                 gtid,
                 decision,
@@ -227,6 +209,34 @@ impl SiteRecord {
                 out.byte(APPLIED);
                 out.number(*place);
             }
+            Self::Prepared { .. }
+            | Self::Checkpoint { .. }
+            | Self::ByHand { .. }
+            | Self::ByHandState(_) => self.write_undecided(out),
+        }
+    }
+
+    /// What is said of transactions in doubt, and of those that were decided by hand.
+    fn write_undecided(&self, out: &mut Writer) {
+        match self {
+            Self::Prepared {
+                gtid,
+                priority,
+                stamp,
+                read_only,
+                prepared,
+                after,
+                if_committed,
+            } => {
+                out.byte(PREPARED);
+                out.number(gtid.0);
+                out.number(priority.0);
+                out.number(stamp.0);
+                out.byte(u8::from(*read_only));
+                out.prepared(prepared);
+                out.gtids(after);
+                out.gtids(if_committed);
+            }
             Self::Checkpoint {
                 incarnation,
                 clock,
@@ -256,6 +266,11 @@ impl SiteRecord {
                 out.byte(BY_HAND_STATE);
                 out.heuristic(heuristic);
             }
+            Self::Life { .. }
+            | Self::Decision { .. }
+            | Self::OnePhase { .. }
+            | Self::Local { .. }
+            | Self::Applied { .. } => unreachable!("the caller has written these"),
         }
     }
 

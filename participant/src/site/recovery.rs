@@ -384,6 +384,9 @@ fn replay<'a>(
 impl Replayed<'_> {
     fn take(&mut self, record: SiteRecord, index: usize, first: bool) -> Result<(), RecoverError> {
         match record {
+            SiteRecord::ByHand { .. } | SiteRecord::ByHandState(_) => {
+                return self.take_by_hand(record, index);
+            }
             SiteRecord::Life { incarnation, clock } => {
                 self.end_waiting();
                 self.lived(incarnation, clock);
@@ -416,20 +419,7 @@ impl Replayed<'_> {
                 gtid,
                 decision,
                 ordinal,
-            } => {
-                // Its coordinator was heard before the record of the decision by hand was durable.
-                self.by_hand.remove(&gtid);
-                return self.decided(index, gtid, decision, ordinal);
-            }
-            SiteRecord::ByHand {
-                gtid,
-                decision,
-                ordinal,
-                along,
-            } => return self.decided_by_hand(index, (gtid, decision, ordinal), along),
-            SiteRecord::ByHandState(heuristic) => {
-                self.by_hand.insert(heuristic.gtid, heuristic);
-            }
+            } => return self.decided(index, gtid, decision, ordinal),
             SiteRecord::OnePhase {
                 gtid,
                 stamp,
@@ -457,15 +447,41 @@ impl Replayed<'_> {
                 outcomes,
                 ..
             } => {
-                if first {
-                    self.ordinal = ordinal;
-                    self.outcomes = outcomes.into();
-                }
-                self.expect(index, ordinal, self.ordinal)?;
                 self.lived(incarnation, clock);
+                return self.summed_up(index, first, ordinal, outcomes);
             }
         }
         Ok(())
+    }
+
+    fn take_by_hand(&mut self, record: SiteRecord, index: usize) -> Result<(), RecoverError> {
+        if let SiteRecord::ByHand {
+            gtid,
+            decision,
+            ordinal,
+            along,
+        } = record
+        {
+            self.decided_by_hand(index, (gtid, decision, ordinal), along)?;
+        } else if let SiteRecord::ByHandState(heuristic) = record {
+            self.by_hand.insert(heuristic.gtid, heuristic);
+        }
+        Ok(())
+    }
+
+    /// A checkpoint: where replaying starts, or what has been read up to there once more.
+    fn summed_up(
+        &mut self,
+        index: usize,
+        first: bool,
+        ordinal: u64,
+        outcomes: Vec<(Gtid, Stamp)>,
+    ) -> Result<(), RecoverError> {
+        if first {
+            self.ordinal = ordinal;
+            self.outcomes = outcomes.into();
+        }
+        self.expect(index, ordinal, self.ordinal)
     }
 
     fn lived(&mut self, incarnation: Incarnation, clock: Stamp) {
@@ -487,6 +503,8 @@ impl Replayed<'_> {
         decision: Decision,
         ordinal: u64,
     ) -> Result<(), RecoverError> {
+        // Who was to be aborted along by hand may have heard of its coordinator's abort first.
+        self.by_hand.remove(&gtid);
         let in_log = self.in_doubt.remove(&gtid);
         self.doubts.all.remove(&gtid);
         let outcome = match decision {

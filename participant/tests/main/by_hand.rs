@@ -203,6 +203,27 @@ fn damage_stays_over_restarts_and_checkpoints_until_it_is_acknowledged() {
     rig.ends_with("3", "");
 }
 
+/// The vote that had read from it is repeated behind the checkpoint, and has nothing to wait for any more.
+#[test]
+fn a_checkpoint_keeps_what_a_commit_by_hand_has_settled() {
+    let mut rig = three(Some(SimStorage::new()));
+    rig.sync();
+    rig.by_hand(1, COMMIT);
+    rig.sync();
+    rig.site.checkpoint_every(1);
+    for _ in 0..3 {
+        rig.sync();
+    }
+    assert!(rig.site.checkpoints() > 0);
+    rig.restart(0);
+    let (stamp, after, if_committed) = yes(&rig.votes(2));
+    assert_eq!((after, if_committed), (vec![], vec![]));
+    rig.commit(2, stamp);
+    rig.abort(3);
+    rig.commit(1, 3);
+    rig.ends_with("1", "2");
+}
+
 /// A transaction that has read what was committed by hand, and votes while that is written, is behind it in the log.
 #[test]
 fn a_vote_that_counts_on_a_commit_by_hand_comes_back_without_it() {

@@ -54,6 +54,10 @@ fn decisions() -> impl Strategy<Value = Decision> {
     ]
 }
 
+#[allow(
+    clippy::too_many_lines,
+    reason = "one strategy for each kind of record"
+)]
 fn records() -> impl Strategy<Value = SiteRecord> {
     let number = any::<u64>;
     prop_oneof![
