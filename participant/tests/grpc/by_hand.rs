@@ -227,6 +227,7 @@ async fn only_operators_decide_by_hand_and_not_without_a_reason_or_a_file_to_wri
 
 /// The same as its user does it: a site process that is killed in between, and the command.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::too_many_lines, reason = "one story, step by step")]
 async fn the_command_decides_at_a_site_process_that_is_killed_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let (data, history) = (folder.path().join("data"), folder.path().join("P.hist"));

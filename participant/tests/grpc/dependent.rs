@@ -212,6 +212,7 @@ async fn site_beside(cluster: &Cluster) -> ParticipantServer {
 
 /// As its user starts it. What a site does not allow, or a transaction, is an ordinary vote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::too_many_lines, reason = "one story, step by step")]
 async fn a_site_process_gives_dependent_votes_if_it_is_told_to_and_the_transaction_allows_it() {
     for (allowed, dependent, expected) in
         [(true, true, 1.0), (true, false, 0.0), (false, true, 0.0)]

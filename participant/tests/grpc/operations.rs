@@ -134,6 +134,7 @@ async fn transfer(client: &Client) -> Commit {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::too_many_lines, reason = "one story, step by step")]
 async fn certificates_are_changed_under_load_and_no_transaction_is_lost() {
     let files = Files::new();
     let security = files.security("coordinator");
