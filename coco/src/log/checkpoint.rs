@@ -90,30 +90,50 @@ impl Checkpoints {
     }
 }
 
-/// The records that count, with their places from 1: from the last whole checkpoint on, or all. Of one that is
-/// not whole, which is the end of the log then, nothing counts.
+/// The records that count, with their places from 1: from the last whole checkpoint on, or all. Of one that is not
+/// whole nothing counts: a crash has cut it off, and what the next life wrote stands behind it.
 #[must_use]
 pub fn live(records: &[Vec<u8>]) -> Vec<(usize, &[u8])> {
-    let mut end = records.len();
-    for index in (0..records.len()).rev() {
-        let Some(count) = marker(&records[index]) else {
+    let mut live = Vec::new();
+    let mut epoch = None;
+    let mut index = 0;
+    while let Some(bytes) = records.get(index) {
+        index += 1;
+        let Some(count) = marker(bytes) else {
+            if let Ok(Record::Epoch { epoch: begun, .. }) = Record::decode(bytes) {
+                epoch = Some(begun);
+            }
+            live.push((index, bytes.as_slice()));
             continue;
         };
-        if index + 1 + count <= end {
-            return numbered(records, index + 1, end);
+        // The present epoch, then commits: whatever else comes, a new epoch first, was written by the next life.
+        let content = records[index..].iter().take(count);
+        let content =
+            content
+                .enumerate()
+                .take_while(|(place, bytes)| match (place, Record::decode(bytes)) {
+                    (0, Ok(Record::Epoch { epoch: begun, .. })) => {
+                        epoch.is_none_or(|epoch| epoch == begun)
+                    }
+                    (1.., Ok(Record::Commit { .. })) => true,
+                    (_, Ok(_) | Err(_)) => false,
+                });
+        let found = content.count();
+        if found == count {
+            live.clear();
+            let content = records[index..index + found].iter().enumerate();
+            live.extend(content.map(|(place, bytes)| (index + place + 1, bytes.as_slice())));
+            if let Some(Ok(Record::Epoch { epoch: begun, .. })) =
+                records.get(index).map(|bytes| Record::decode(bytes))
+            {
+                epoch = Some(begun);
+            }
         }
-        end = index;
+        index += found;
     }
-    numbered(records, 0, end)
+    live
 }
 
-fn numbered(records: &[Vec<u8>], from: usize, to: usize) -> Vec<(usize, &[u8])> {
-    let records = records.iter().map(Vec::as_slice).enumerate();
-    let records = records.take(to).skip(from);
-    records.map(|(index, bytes)| (index + 1, bytes)).collect()
-}
-
-/// How many records a marker says follow; `None` for records.
 fn marker(bytes: &[u8]) -> Option<usize> {
     let (kind, count) = bytes.split_first()?;
     let count = u32::from_le_bytes(count.try_into().ok()?);
@@ -172,6 +192,17 @@ mod tests {
         let whole = [epoch(1), commit(1), commit(2)];
         assert_eq!(decoded(6), whole);
         assert_eq!(decoded(7), [&whole[..], &[commit(3)]].concat());
+        // The next life has written behind a torn one: an epoch, and a commit.
+        for torn in [3, 4, 5] {
+            let next = [epoch(2), commit(9)].map(|record| record.encode());
+            let log = [&all[..torn], &next[..]].concat();
+            let records = live(&log).into_iter();
+            let records: Vec<_> = records
+                .map(|(_, bytes)| Record::decode(bytes).unwrap())
+                .collect();
+            let expected = [epoch(1), commit(1), epoch(2), commit(9)];
+            assert_eq!(records, expected, "{torn}");
+        }
         assert_eq!(*found.lock().unwrap(), Some(Lsn(3)));
         assert!(!checkpoints.is_due(), "it is running");
     }

@@ -305,6 +305,21 @@ fn decode(records: &[Vec<u8>], index: usize) -> Result<SiteRecord, RecoverError>
     })
 }
 
+/// Whether the transactions in doubt stand behind their checkpoint. If a crash has cut some off, the next life has
+/// written its own record there.
+fn is_whole(behind: &[Vec<u8>], in_doubt: u32) -> Result<bool, RecoverError> {
+    let wanted = usize::try_from(in_doubt).unwrap_or(usize::MAX);
+    if behind.len() < wanted {
+        return Ok(false);
+    }
+    for index in 0..wanted {
+        if !matches!(decode(behind, index)?, SiteRecord::Prepared { .. }) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Where to start: at the last checkpoint that is whole and not beyond the storage, or at the beginning.
 fn start(records: &[Vec<u8>], stored: u64) -> Result<usize, RecoverError> {
     let mut cut = None;
@@ -318,8 +333,7 @@ fn start(records: &[Vec<u8>], stored: u64) -> Result<usize, RecoverError> {
         else {
             unreachable!("it says that it is a checkpoint");
         };
-        let behind = u64::try_from(records.len() - 1 - index).unwrap_or(u64::MAX);
-        if behind < u64::from(in_doubt) {
+        if !is_whole(&records[index + 1..], in_doubt)? {
             continue;
         }
         if ordinal <= stored {
