@@ -445,6 +445,15 @@ async fn transfer(client: &Client, number: usize) -> (Transfer, bool) {
 }
 
 #[test]
+fn the_list_names_each_point_once() {
+    let mut names = std::collections::BTreeSet::new();
+    for (name, process, when) in POINTS {
+        println!("{name} ({process:?}, {when:?})");
+        assert!(names.insert(name), "{name} is listed twice");
+    }
+}
+
+#[test]
 fn every_point_fails_in_every_way_and_nothing_is_lost() {
     let started = Instant::now();
     let only = std::env::var("ONLY").unwrap_or_default();
