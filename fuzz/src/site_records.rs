@@ -112,14 +112,12 @@ fn is_sites_own(record: &SiteRecord) -> bool {
     }
 }
 
-/// Logs as sites write them.
-pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let key = |name: &str| -> Arc<[u8]> { Arc::from(name.as_bytes()) };
-    let life = SiteRecord::Life {
-        incarnation: Incarnation(1),
-        clock: Stamp(0),
-    };
-    let prepared = |gtid| SiteRecord::Prepared {
+fn key(name: &str) -> Arc<[u8]> {
+    Arc::from(name.as_bytes())
+}
+
+fn prepared(gtid: u64) -> SiteRecord {
+    SiteRecord::Prepared {
         gtid: Gtid(gtid),
         priority: Priority(1),
         stamp: Stamp(2),
@@ -138,6 +136,14 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         },
         after: vec![Gtid(8)],
         if_committed: vec![Gtid(9)],
+    }
+}
+
+/// Logs as sites write them.
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let life = SiteRecord::Life {
+        incarnation: Incarnation(1),
+        clock: Stamp(0),
     };
     let decision = |gtid, decision| SiteRecord::Decision {
         gtid: Gtid(gtid),
