@@ -375,3 +375,12 @@ fn there_are_at_least_twenty_five_known_bugs() {
     names.dedup();
     assert!(names.len() >= 25 && names.len() == Bug::ALL.len());
 }
+
+/// A reader's commit behind one that a failed store had refused; a coordinator's checkpoint of which a full disk had
+/// left the beginning, with the next life behind it.
+#[test]
+fn seeds_that_have_found_bugs_hold() {
+    for seed in [9_797, 10_431] {
+        hold(&ALL, seed..seed + 1);
+    }
+}
