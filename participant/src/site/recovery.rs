@@ -305,15 +305,19 @@ fn decode(records: &[Vec<u8>], index: usize) -> Result<SiteRecord, RecoverError>
     })
 }
 
-/// Whether the transactions in doubt stand behind their checkpoint. If a crash has cut some off, the next life has
-/// written its own record there.
+/// Whether what belongs to a checkpoint stands behind it: decisions by hand, and the transactions in doubt. If a crash
+/// has cut some off, the next life has written its own record there.
 fn is_whole(behind: &[Vec<u8>], in_doubt: u32) -> Result<bool, RecoverError> {
     let wanted = usize::try_from(in_doubt).unwrap_or(usize::MAX);
     if behind.len() < wanted {
         return Ok(false);
     }
     for index in 0..wanted {
-        if !matches!(decode(behind, index)?, SiteRecord::Prepared { .. }) {
+        let record = decode(behind, index)?;
+        if !matches!(
+            record,
+            SiteRecord::Prepared { .. } | SiteRecord::ByHandState(_)
+        ) {
             return Ok(false);
         }
     }

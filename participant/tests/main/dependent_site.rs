@@ -356,6 +356,27 @@ fn a_checkpoint_keeps_dependencies() {
     }
 }
 
+/// However much the lives after it have written behind a checkpoint that a crash has cut short, it counts for nothing.
+#[test]
+fn a_torn_checkpoint_is_never_taken_for_a_whole_one() {
+    for survivors in 0..=4 {
+        let mut rig = three(Some(SimStorage::new()));
+        rig.sync();
+        rig.site.checkpoint_every(1);
+        // The checkpoint itself, and the three in doubt.
+        rig.site.run(Time(3));
+        for unsynced in [survivors, 0, 0] {
+            rig.restart(unsynced);
+            let in_doubt: Vec<u64> = rig.site.in_doubt().iter().map(|it| it.0).collect();
+            assert_eq!(in_doubt, [1, 2, 3], "{survivors} records survived");
+        }
+        for (number, stamp) in [(1, 100), (2, 150), (3, 200)] {
+            rig.commit(number, stamp);
+        }
+        rig.ends_with("3", "2");
+    }
+}
+
 /// The vote that waits for another coordinator's transaction is said again without it when that is decided.
 #[test]
 fn of_two_coordinators_the_second_hears_what_the_first_has_decided() {
