@@ -8,6 +8,7 @@ mod embedded;
 mod metrics;
 mod observe;
 mod peer;
+mod points;
 mod queue;
 mod quota;
 mod resolve;

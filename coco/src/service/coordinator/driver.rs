@@ -20,6 +20,7 @@ use tonic::Status;
 use super::census::Census;
 use super::metrics::Observation;
 use super::observe::Watched;
+use super::points::{point_at, point_of};
 use super::queue::{Down, DownFrames, QUEUE};
 use super::quota::Quota;
 use super::{
@@ -31,8 +32,7 @@ use crate::log::checkpoint::Checkpoints;
 use crate::log::{Log, LogError, Lsn, Record};
 use crate::protocol::{
     BeginRefused, CallerId, CommitAnswer, Coordinator, CoordinatorEffect, CoordinatorId,
-    Incarnation, PeerMessage, SiteName, Time, ToCoordinator, ToParticipant, Token,
-    TransactionState,
+    Incarnation, PeerMessage, SiteName, Time, ToCoordinator, Token, TransactionState,
 };
 use crate::service::guard::PeerKey;
 use crate::service::limits::{Reason, Refusals};
@@ -730,47 +730,6 @@ impl Batch {
         let bytes = record.encode();
         checkpoints.count(&bytes);
         self.records.push(bytes);
-    }
-}
-
-/// Where tests have the driver fail on an input: its log then counts as failed.
-const fn point_of(input: &Input) -> &'static str {
-    match input {
-        Input::Begin { .. } => "coordinator: begin",
-        Input::Commit { .. } => "coordinator: commit",
-        Input::Rollback { .. } => "coordinator: rollback",
-        Input::Link { .. } => "coordinator: link",
-        Input::Messages { .. } => "coordinator: messages",
-        Input::LinkEnded { .. } => "coordinator: link ended",
-        Input::Peer(_) => "peer: message",
-        Input::Sites { .. }
-        | Input::Statistics { .. }
-        | Input::Observe { .. }
-        | Input::Transactions { .. }
-        | Input::History { .. }
-        | Input::StateOf { .. }
-        | Input::Drain { .. }
-        | Input::Working { .. }
-        | Input::Shutdown { .. } => "coordinator: question",
-    }
-}
-
-/// Where tests have the driver fail at an effect: a message's link breaks, or else the log counts as failed.
-const fn point_at(effect: &CoordinatorEffect) -> &'static str {
-    match effect {
-        CoordinatorEffect::Append { record, .. } => match record {
-            Record::Epoch { .. } => "coordinator: append epoch",
-            Record::Commit { .. } | Record::End { .. } => "coordinator: append commit",
-        },
-        CoordinatorEffect::AppendLazy { .. } => "coordinator: append end",
-        CoordinatorEffect::Send { message, .. } => match message {
-            ToParticipant::Prepare { .. } => "coordinator: send prepare",
-            ToParticipant::CommitOnePhase { .. } => "coordinator: send one-phase",
-            ToParticipant::Decide { .. } => "coordinator: send decision",
-        },
-        CoordinatorEffect::SendPeer { .. }
-        | CoordinatorEffect::Answer { .. }
-        | CoordinatorEffect::Note(_) => "coordinator: answer",
     }
 }
 
