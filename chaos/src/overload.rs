@@ -162,7 +162,7 @@ async fn once(options: &Options) -> Result<Outcome> {
         .prefix("chaos-overload-")
         .tempdir()?;
     let mut dice = Rng::with_seed(options.seed);
-    let (servers, uri) = start(options, folder.path(), &mut dice).await?;
+    let (servers, uri) = start(options, folder.path()).await?;
     let clients = connect(&uri, 16).await?;
     let mut outcome = Outcome::default();
     let measured = (options.time / 6).clamp(Duration::from_secs(2), Duration::from_secs(10));
@@ -211,8 +211,8 @@ async fn once(options: &Options) -> Result<Outcome> {
 
 const SITES: [(&str, &str); 2] = [("A", "ss2pl"), ("B", "mvcc")];
 
-async fn start(options: &Options, folder: &Path, dice: &mut Rng) -> Result<(Vec<Server>, String)> {
-    let port = ports(1, dice)?[0];
+async fn start(options: &Options, folder: &Path) -> Result<(Vec<Server>, String)> {
+    let port = ports(1)?[0];
     let uri = format!("http://127.0.0.1:{port}");
     let limit = options.limit;
     let common = "--json --exit-with-parent --log-level warn";

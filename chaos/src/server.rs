@@ -128,12 +128,12 @@ impl Server {
 }
 
 /// Ports that nobody has now, below those that the system gives out by itself: a server that is killed comes
-/// back at its own.
+/// back at its own. Drawn without a seed: two runs of one seed would meet at the same ports.
 ///
 /// # Errors
 /// If there are not so many.
-pub fn ports(count: usize, dice: &mut fastrand::Rng) -> Result<Vec<u16>> {
-    let mut held = Vec::new();
+pub fn ports(count: usize) -> Result<Vec<u16>> {
+    let (mut dice, mut held) = (fastrand::Rng::new(), Vec::new());
     for _ in 0..10_000 {
         if held.len() == count {
             return Ok(held.into_iter().map(|(port, _)| port).collect());

@@ -115,8 +115,8 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(options: &Options, folder: &Path, dice: &mut fastrand::Rng) -> Result<Self> {
-        let ports = ports(options.coordinators, dice)?;
+    pub(super) fn new(options: &Options, folder: &Path) -> Result<Self> {
+        let ports = ports(options.coordinators)?;
         let coordinators: Vec<String> = ports
             .iter()
             .map(|port| format!("http://127.0.0.1:{port}"))

@@ -111,7 +111,7 @@ pub async fn run(options: &Options) -> Result<Outcome> {
 async fn run_in(options: &Options, folder: &Path) -> Result<Outcome> {
     let started = Instant::now();
     let mut dice = Rng::with_seed(options.seed);
-    let mut cluster = Cluster::new(options, folder, &mut dice)?;
+    let mut cluster = Cluster::new(options, folder)?;
     cluster.up().await?;
     let shared = Arc::new(Shared {
         coordinators: cluster.coordinators.clone(),
