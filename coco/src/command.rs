@@ -20,7 +20,6 @@ use crate::protocol::CoordinatorId;
 use crate::service::process::{self, Fatal};
 
 /// The commit order coordinator.
-/// The arguments of the commit order coordinator's command.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
     #[command(subcommand)]

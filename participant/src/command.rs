@@ -24,7 +24,6 @@ use coco::service::metrics::LogMeter;
 use coco::service::process::{self, Fatal, Stop, StopCause};
 
 /// A resource manager that votes in commit order.
-/// The arguments of a resource manager's command.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
     #[command(subcommand)]

@@ -42,7 +42,7 @@ struct SecurityArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
     /// Ask every caller for a token of this file: lines of `ROLE NAME TOKEN [site=SITE]`, the role one of
-    /// client, participant, operator. Readable by its owner only.
+    /// client, participant, coordinator, operator. Readable by its owner only.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
 }
@@ -62,7 +62,7 @@ struct LimitArgs {
     /// Calls that may be open in all.
     #[arg(long, value_name = "N")]
     max_calls: Option<usize>,
-    /// Undecided transactions that one peer may have at a coordinator.
+    /// Undecided transactions that one peer may have at a coordinator, or open at a site without a coordinator.
     #[arg(long, value_name = "N")]
     max_transactions_per_peer: Option<usize>,
     /// Undecided transactions in all.
