@@ -1,4 +1,5 @@
-//! Resource managers that vote in commit order: strict two-phase locking, optimistic, multi-version and ordered sharing.
+//! Resource managers that vote in commit order: strong strict two-phase locking, optimistic, multi-version and ordered
+//! sharing.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "grpc")]

@@ -7,7 +7,7 @@
 //! 3 decision   gtid:u64 (1:u8 stamp:u64 ordinal:u64 | 0:u8 cause:u8)
 //! 4 one-phase  gtid:u64 stamp:u64 ordinal:u64 changes
 //! 5 local      stamp:u64 ordinal:u64 changes
-//! 7 checkpoint incarnation:u64 clock:u64 ordinal:u64 in_doubt:u32 count:u32 (gtid:u64 stamp:u64)*
+//! 7 checkpoint incarnation:u64 clock:u64 ordinal:u64 follow:u32 count:u32 (gtid:u64 stamp:u64)*
 //! 8 by hand    gtid:u64 (1:u8 stamp:u64 ordinal:u64 | 0:u8 cause:u8) along:gtids
 //! 9 state      gtid:u64 outcome read_only:u8 (1:u8 because_of:u64 | 0:u8) (1:u8 heard:outcome | 0:u8) acknowledged:u8
 //! outcome  = 1:u8 stamp:u64 | 0:u8 cause:u8
