@@ -192,6 +192,9 @@ impl Caller {
             };
             figures.took(took);
             count += 1;
+            if !load.pause.is_zero() {
+                tokio::time::sleep(load.pause).await;
+            }
         }
         Ok((figures, count))
     }

@@ -11,6 +11,8 @@ pub(crate) struct Load {
     pub(crate) warm_up: Duration,
     /// What comes in this time does.
     pub(crate) span: Duration,
+    /// How long each caller rests between two transactions.
+    pub(crate) pause: Duration,
 }
 
 impl Load {

@@ -42,6 +42,10 @@ struct Arguments {
     /// Whether everything that has to be forced to the disk is: one run each; may be repeated.
     #[arg(long, value_enum, default_values = ["none", "forced"])]
     disk: Vec<Disk>,
+    /// Microseconds that each caller of coco rests between two transactions. Without a rest a lone commit meets the
+    /// forced writes that the one before left behind.
+    #[arg(long, default_value_t = 0)]
+    pause_us: u64,
     /// Where the logs are written: the disk that is measured. The system's folder for temporary files otherwise.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -90,6 +94,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         in_flight,
         warm_up: span / 5,
         span,
+        pause: Duration::from_micros(arguments.pause_us),
     };
     let wanted = |name: &str| {
         let only = arguments.only.as_deref();
@@ -164,6 +169,7 @@ mod tests {
             in_flight,
             warm_up: Duration::ZERO,
             span: Duration::from_millis(300),
+            pause: Duration::ZERO,
         }
     }
 
