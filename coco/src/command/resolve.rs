@@ -10,6 +10,7 @@ use super::operator::{connect_to, list};
 use super::options::EitherArgs;
 use crate::client::{ClientError, SiteOperator};
 use crate::protocol::ByHand;
+use crate::service::RefusedCode;
 use crate::service::coordinator::{Resolved, cause_name};
 use crate::service::process::{self, Fatal};
 use crate::service::site::DoneByHand;
@@ -154,7 +155,9 @@ async fn at_site(args: &Resolve, site: &str) -> Result<Outcome, Fatal> {
                 along,
             })
         }
-        Err(ClientError::Refused(refused)) => Ok(Outcome::left_alone(&refused.message)),
+        Err(ClientError::Refused(refused)) if refused.code == RefusedCode::NotResolvable => {
+            Ok(Outcome::left_alone(&refused.message))
+        }
         Err(error) => Err(Fatal::new(error)),
     }
 }

@@ -363,7 +363,7 @@ impl CoordinatorServer {
 
     /// Begins nothing more, says so to those who ask after its health, and waits until all transactions that
     /// run are decided, but no longer than `patience`. What was begun and has worked at none of the connected sites
-    /// is not waited for. Then [`shutdown`](Self::shutdown).
+    /// when they are asked, once, is not waited for. Then [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     /// If the server had failed.

@@ -55,13 +55,26 @@ pub(super) async fn resolve(
             said["outcome"] = "done".into();
             said["aborted_along"] = along.into();
         }
+        Err(error @ ByHandError::Unknown) => said["outcome"] = format!("unknown: {error}").into(),
         Err(error) => said["outcome"] = format!("left alone: {error}").into(),
     }
-    write(audit, said).await?;
+    let outcome = said["outcome"].to_string();
+    write(audit, said).await.map_err(|refused| Refused {
+        code: RefusedCode::LogFailed,
+        message: format!(
+            "the transaction is {outcome}, and that is not in the audit: {}",
+            refused.message
+        ),
+        ..refused
+    })?;
     match resolved {
         Ok(done) => Ok(DoneByHand {
             decision: done.decision,
             along: done.along,
+        }),
+        Err(error @ ByHandError::Unknown) => Err(Refused {
+            code: RefusedCode::LogFailed,
+            ..refuse(error.to_string())
         }),
         Err(error) => Err(refuse(error.to_string())),
     }

@@ -296,13 +296,20 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    /// A vote is appended to the log, or read from it.
+    /// A vote is appended to the log, or read from it. One that is read again, because a torn checkpoint repeats it,
+    /// keeps its place.
     pub(super) fn enter(&mut self, vote: InDoubt, changes: bool) {
-        self.last += 1;
+        let order = match self.all.get(&vote.gtid) {
+            Some(before) => before.order,
+            None => {
+                self.last += 1;
+                self.last
+            }
+        };
         for named in vote.depends.iter() {
             self.dependents.entry(named).or_default().push(vote.gtid);
         }
-        let doubt = Doubt::new(vote, self.last, changes);
+        let doubt = Doubt::new(vote, order, changes);
         self.all.insert(doubt.vote.gtid, doubt);
     }
 

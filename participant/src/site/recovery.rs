@@ -307,13 +307,14 @@ fn decode(records: &[Vec<u8>], index: usize) -> Result<SiteRecord, RecoverError>
 
 /// Whether what belongs to a checkpoint stands behind it: decisions by hand, and the transactions in doubt. If a crash
 /// has cut some off, the next life has written its own record there.
-fn is_whole(behind: &[Vec<u8>], in_doubt: u32) -> Result<bool, RecoverError> {
+fn is_whole(records: &[Vec<u8>], checkpoint: usize, in_doubt: u32) -> Result<bool, RecoverError> {
+    let behind = checkpoint + 1;
     let wanted = usize::try_from(in_doubt).unwrap_or(usize::MAX);
-    if behind.len() < wanted {
+    if records.len() - behind < wanted {
         return Ok(false);
     }
-    for index in 0..wanted {
-        let record = decode(behind, index)?;
+    for index in behind..behind + wanted {
+        let record = decode(records, index)?;
         if !matches!(
             record,
             SiteRecord::Prepared { .. } | SiteRecord::ByHandState(_)
@@ -337,7 +338,7 @@ fn start(records: &[Vec<u8>], stored: u64) -> Result<usize, RecoverError> {
         else {
             unreachable!("it says that it is a checkpoint");
         };
-        if !is_whole(&records[index + 1..], in_doubt)? {
+        if !is_whole(records, index, in_doubt)? {
             continue;
         }
         if ordinal <= stored {

@@ -51,6 +51,8 @@ impl FjallStore {
     /// # Errors
     /// [`StorageError`] if it is in use, another site's, of another version, damaged, or cannot be written.
     pub fn open(path: &Path, site: &str) -> Result<Self, StorageError> {
+        // What is made has to be beside the folder itself, not beside a link to it.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         if is_absent(path) {
             make(path, site).map_err(|error| match error {
                 MakeError::Store(error) => error,
@@ -138,7 +140,14 @@ fn make(path: &Path, site: &str) -> Result<(), MakeError> {
     }
     fs::create_dir_all(&unfinished)?;
     drop(FjallStore::open_in(&unfinished, site).map_err(MakeError::Store)?);
-    fs::rename(&unfinished, path)?;
+    match fs::rename(&unfinished, path) {
+        // A file system of its own: nothing can take its place, and the store is made inside.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            fs::remove_dir_all(&unfinished)?;
+            return Ok(());
+        }
+        renamed => renamed?,
+    }
     let parent = if parent.as_os_str().is_empty() {
         Path::new(".")
     } else {

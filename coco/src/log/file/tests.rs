@@ -507,6 +507,27 @@ fn records_that_belong_together_share_a_sync_and_a_completion() {
     assert_eq!(open(&folder).unwrap().1, records(0..10));
 }
 
+/// What lies in the queue waits for nobody, and what comes next does not fit beside it.
+#[test]
+fn records_without_room_do_not_wait_behind_lazy_ones() {
+    let folder = SimFolder::default();
+    let options = Options {
+        queue_bytes: 64,
+        ..options()
+    };
+    let (log, _) = FileLog::open_in(Box::new(folder), &owner(), options).unwrap();
+    log.append_lazy(&[1; 20]);
+    let (told, hears) = mpsc::channel();
+    let appending = std::thread::spawn(move || {
+        let told = Box::new(move |result: Result<Lsn, LogError>| told.send(result).unwrap());
+        log.append_all(&[vec![2; 60], vec![3; 40]], told);
+        log
+    });
+    let durable = hears.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(durable.expect("the writer sleeps").unwrap(), Lsn(3));
+    drop(appending.join());
+}
+
 #[test]
 fn a_record_too_large_is_refused_and_the_largest_is_not() {
     let folder = SimFolder::default();

@@ -38,6 +38,8 @@ struct Queue {
     batch: Batch,
     /// How many of the queued appends wait for durability.
     forced: usize,
+    /// How many appenders wait for room.
+    waiting: usize,
     closing: bool,
     failure: Option<Arc<io::Error>>,
     writer: Option<ThreadId>,
@@ -92,10 +94,13 @@ impl Shared {
             if fits || queue.writer == Some(thread::current().id()) {
                 break;
             }
+            queue.waiting += 1;
+            self.work.notify_one();
             queue = self
                 .room
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
+            queue.waiting -= 1;
         }
         queue.forced += usize::from(done.is_some());
         for record in records {
@@ -114,10 +119,12 @@ impl Shared {
         }
     }
 
-    /// Whether the writer should not wait for more: somebody waits for durability, the queue fills
+    /// Whether the writer should not wait for more: somebody waits for durability or for room, the queue fills
     /// up, or the log is being closed.
     fn is_due(&self, queue: &Queue) -> bool {
-        queue.forced > 0 || queue.closing || queue.batch.bytes.len() * 2 > self.limit_bytes
+        let is_in_the_way = queue.waiting > 0 && !queue.batch.entries.is_empty();
+        let fills = queue.batch.bytes.len() * 2 > self.limit_bytes;
+        queue.forced > 0 || queue.closing || is_in_the_way || fills
     }
 
     /// Whether somebody waits for the durability of what is queued.

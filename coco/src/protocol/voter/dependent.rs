@@ -35,14 +35,7 @@ impl Voter {
                 }
                 Some(&Phase::Applied { stamp }) => Some(stamp),
                 Some(Phase::ByHand(_)) => self.outcome_by_hand(gtid),
-                None => match self.recent.get(gtid) {
-                    Some(&Ended {
-                        decision: Decision::Commit { stamp },
-                        ..
-                    }) => Some(stamp),
-                    // Or forgotten, which only an abort can have been so soon: nothing is lost by it.
-                    Some(_) | None => None,
-                },
+                None => self.outcome_of_late(gtid),
             };
             if let Some(committed) = outcome {
                 stamp = stamp.max(next_stamp(committed));
@@ -52,6 +45,18 @@ impl Voter {
             }
         }
         Some((depends, stamp))
+    }
+
+    /// What was done here with a transaction that has ended, which is not what its coordinator has said if an
+    /// operator decided otherwise. `None`: it was aborted.
+    fn outcome_of_late(&self, gtid: Gtid) -> Option<Stamp> {
+        let by_hand = self.damage.get(&gtid).map(|it| it.decision);
+        let ended = || self.recent.get(gtid).map(|it: &Ended| it.decision);
+        match by_hand.or_else(ended) {
+            Some(Decision::Commit { stamp }) => Some(stamp),
+            // Or forgotten, which only an abort can have been so soon: nothing is lost by it.
+            Some(Decision::Abort { .. }) | None => None,
+        }
     }
 
     pub(super) fn index_dependencies(&mut self, gtid: Gtid, depends: &Dependencies) {

@@ -27,6 +27,9 @@ use crate::protocol::{
     VoterEffect,
 };
 
+/// How far beyond its vote's an operator's stamp may be: as far as a query's beyond the clock.
+const STAMPS_AHEAD: u64 = 1 << 44;
+
 /// What an operator wants of a transaction at one site.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ByHand {
@@ -157,6 +160,16 @@ pub enum HeuristicRefused {
         gtid: Gtid,
         /// The stamp of its vote.
         least: Stamp,
+    },
+    /// The stamp is far beyond that of its vote: all clocks would be set by it.
+    #[error(
+        "{gtid} cannot have so large a stamp, which all sites would have to count on from; the largest is {most}"
+    )]
+    StampTooLarge {
+        /// Whose.
+        gtid: Gtid,
+        /// The largest that it can have.
+        most: Stamp,
     },
     /// There is no damage to acknowledge.
     #[error(
@@ -416,6 +429,10 @@ impl Voter {
             if stamp < vote.stamp {
                 let least = vote.stamp;
                 return Err(HeuristicRefused::StampTooSmall { gtid, least });
+            }
+            let most = Stamp(vote.stamp.0.saturating_add(STAMPS_AHEAD));
+            if stamp > most {
+                return Err(HeuristicRefused::StampTooLarge { gtid, most });
             }
         }
         Ok(vote.read_only)

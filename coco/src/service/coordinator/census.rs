@@ -24,8 +24,10 @@ impl Census {
     }
 
     pub(super) fn answered(&mut self, link: LinkId, gtids: Vec<Gtid>) {
-        self.asked.remove(&link);
-        self.worked.extend(gtids);
+        // What nobody has asked for is not kept.
+        if self.asked.remove(&link) {
+            self.worked.extend(gtids);
+        }
     }
 
     /// Whoever cannot be asked is not waited for: what has worked there cannot commit now.

@@ -433,6 +433,13 @@ fn only_what_is_in_doubt_is_decided_by_hand_and_once() {
         world.by_hand(T, small),
         Err(HeuristicRefused::StampTooSmall { gtid: T, least })
     );
+    let large = Decision::Commit {
+        stamp: Stamp(1 << 61),
+    };
+    assert!(matches!(
+        world.by_hand(T, large),
+        Err(HeuristicRefused::StampTooLarge { gtid: T, .. })
+    ));
     world.by_hand(T, COMMIT).unwrap();
     let twice = Err(HeuristicRefused::DecidedByHand {
         gtid: T,
