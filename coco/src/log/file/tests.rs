@@ -518,7 +518,7 @@ fn records_without_room_do_not_wait_behind_lazy_ones() {
     let (log, _) = FileLog::open_in(Box::new(folder), &owner(), options).unwrap();
     log.append_lazy(&[1; 20]);
     let (told, hears) = mpsc::channel();
-    let appending = std::thread::spawn(move || {
+    let appending = thread::spawn(move || {
         let told = Box::new(move |result: Result<Lsn, LogError>| told.send(result).unwrap());
         log.append_all(&[vec![2; 60], vec![3; 40]], told);
         log
