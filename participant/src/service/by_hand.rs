@@ -13,8 +13,27 @@ use tokio::sync::oneshot;
 
 use crate::site::{ByHandError, Site};
 
-/// Decides by hand, for this operator and reason.
+/// Decides by hand, for this operator and reason. An operator who goes away does not take what follows along (O2).
 pub(super) async fn resolve(
+    site: &Arc<Site>,
+    audit: Option<&Arc<Audit>>,
+    operator: String,
+    what: (Gtid, ByHand),
+    reason: String,
+) -> Result<DoneByHand, Refused> {
+    let (site, audit) = (Arc::clone(site), audit.cloned());
+    let task = async move { decide(&site, audit.as_ref(), &operator, what, &reason).await };
+    match tokio::spawn(task).await {
+        Ok(resolved) => resolved,
+        Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+        Err(_) => Err(Refused {
+            code: RefusedCode::LogFailed,
+            ..refuse("the site is ending; ask again when it is back".to_owned())
+        }),
+    }
+}
+
+async fn decide(
     site: &Site,
     audit: Option<&Arc<Audit>>,
     operator: &str,

@@ -329,7 +329,7 @@ impl SiteHandler for Handler {
         reason: String,
     ) -> Result<DoneByHand, Refused> {
         let (site, audit) = (&self.site, self.audit.as_ref());
-        by_hand::resolve(site, audit, &operator, (gtid, how), &reason).await
+        by_hand::resolve(site, audit, operator, (gtid, how), reason).await
     }
 
     fn statistics(&self) -> SiteStatistics {

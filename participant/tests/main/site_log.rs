@@ -6,22 +6,35 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use co_core::{Gtid, Stamp};
-use coco::log::{FileLog, MemoryLog, Options, Owner};
-use coco::protocol::{Durability, Incarnation, SiteName, Time, VoterConfig};
+use co_core::{Gtid, Priority, Stamp};
+use coco::log::{FileLog, Log as _, MemoryLog, Options, Owner};
+use coco::protocol::{
+    AbortCause, Decision, Durability, Heuristic, Incarnation, SiteName, Time, VoterConfig,
+};
 use participant::engine::{EngineKind, open_with};
 use participant::site::{Parts, RecoverError, Site, SiteConfig, SiteRecord};
 use participant::storage::{Batch, Cell, Mark, Memory, SimStorage, Storage};
-use participant::{Change, Decision, Key, TxnName, Value};
+use participant::{Change, Key, KeyRange, Prepared, TxnName, Value};
 
 /// Small, so that the fixture is.
 const SEGMENT_BYTES: u64 = 8 * 1024;
 
-fn fixture() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/site-log-v1.bin"]
+fn fixture(version: u8) -> PathBuf {
+    let name = format!("site-log-v{version}.bin");
+    [env!("CARGO_MANIFEST_DIR"), "tests/fixtures", &name]
         .iter()
         .collect()
 }
+
+/// The records of a log in a fixture.
+fn records_of(version: u8) -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = folder.path().join(FIRST_SEGMENT);
+    std::fs::copy(fixture(version), segment).unwrap();
+    open(folder.path()).1
+}
+
+const FIRST_SEGMENT: &str = "00000000000000000001.seg";
 
 fn open(folder: &Path) -> (FileLog, Vec<Vec<u8>>) {
     let options = Options {
@@ -33,10 +46,7 @@ fn open(folder: &Path) -> (FileLog, Vec<Vec<u8>>) {
 
 #[test]
 fn the_log_of_version_1_is_read() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(fixture(), folder.path().join("00000000000000000001.seg")).unwrap();
-    let (log, records) = open(folder.path());
-    drop(log);
+    let records = records_of(1);
     assert_eq!(records.len(), 10);
     for kind in EngineKind::ALL {
         let storages: [Arc<dyn Storage>; 2] =
@@ -66,10 +76,114 @@ fn the_log_of_version_1_is_read() {
             at("n", 2, Some(&1i64.to_le_bytes()));
             at("b", 3, None);
             at("c", 3, Some(b"4"));
-            participant.decide(in_doubt, Decision::Abort).unwrap();
+            participant
+                .decide(in_doubt, participant::Decision::Abort)
+                .unwrap();
             assert_eq!(participant.in_flight(), 0);
         }
     }
+}
+
+/// Every kind of record that versions 2 and 3 have.
+fn of_version_3() -> Vec<SiteRecord> {
+    let put = |name: &str| Change::Put(key(name), Value::from(name.as_bytes()));
+    let commit = |stamp| Decision::Commit {
+        stamp: Stamp(stamp),
+    };
+    let abort = Decision::Abort {
+        cause: AbortCause::Timeout,
+    };
+    let prepared = |gtid, stamp, if_committed: &[u64]| SiteRecord::Prepared {
+        gtid: Gtid(gtid),
+        priority: Priority(gtid),
+        stamp: Stamp(stamp),
+        read_only: false,
+        prepared: Prepared {
+            changes: vec![put(&format!("k{gtid}"))],
+            reads: vec![key("r")],
+            scans: vec![KeyRange {
+                low: key("s"),
+                high: None,
+            }],
+        },
+        after: Vec::new(),
+        if_committed: if_committed.iter().copied().map(Gtid).collect(),
+    };
+    let decision = |gtid, decision, ordinal| SiteRecord::Decision {
+        gtid: Gtid(gtid),
+        decision,
+        ordinal,
+    };
+    let mut heard = Heuristic::new(Gtid(6), abort, false);
+    heard.heard = Some(commit(50));
+    vec![
+        SiteRecord::Life {
+            incarnation: Incarnation(1),
+            clock: Stamp(0),
+        },
+        prepared(1, 2, &[]),
+        prepared(2, 3, &[1]),
+        decision(1, commit(4), 1),
+        decision(2, commit(5), 2),
+        SiteRecord::OnePhase {
+            gtid: Gtid(3),
+            stamp: Stamp(6),
+            ordinal: 3,
+            changes: vec![Change::Increment(key("n"), -2)],
+        },
+        SiteRecord::Local {
+            stamp: Stamp(7),
+            ordinal: 4,
+            changes: vec![Change::Delete(key("k1"))],
+        },
+        prepared(6, 8, &[]),
+        SiteRecord::ByHand {
+            gtid: Gtid(6),
+            decision: abort,
+            ordinal: 0,
+            along: Vec::new(),
+        },
+        SiteRecord::ByHandState(heard),
+        prepared(4, 9, &[]),
+        decision(4, abort, 0),
+        prepared(5, 10, &[]),
+    ]
+}
+
+#[test]
+fn the_log_of_version_3_is_read() {
+    let records = records_of(3);
+    let decoded: Vec<SiteRecord> = records
+        .iter()
+        .map(|bytes| SiteRecord::decode(bytes).unwrap())
+        .collect();
+    assert_eq!(decoded, of_version_3());
+    let encoded: Vec<Vec<u8>> = decoded.iter().map(SiteRecord::encode).collect();
+    assert_eq!(encoded, records);
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let site = site(
+        EngineKind::Shared,
+        &storage,
+        &MemoryLog::automatic(),
+        &records,
+    )
+    .unwrap();
+    assert_eq!(site.in_doubt(), [Gtid(5)]);
+    assert_eq!(site.heuristics().len(), 1);
+    assert_eq!(site.participant().stored().newest(), 4);
+}
+
+/// How the fixture was made: by the code of version 3, once.
+#[test]
+#[ignore = "writes the fixture of version 3"]
+fn the_log_of_version_3_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    for record in of_version_3() {
+        log.append_lazy(&record.encode());
+    }
+    drop(log);
+    std::fs::copy(folder.path().join(FIRST_SEGMENT), fixture(3)).unwrap();
 }
 
 fn key(text: &str) -> Key {
@@ -148,7 +262,7 @@ fn commits_are_replayed_once_from_the_checkpoint_that_the_store_has() {
     // The log was cut: what is left of the segment before the checkpoint makes no sense by itself.
     let decision = SiteRecord::Decision {
         gtid: Gtid(1),
-        decision: coco::protocol::Decision::Commit { stamp: Stamp(1) },
+        decision: Decision::Commit { stamp: Stamp(1) },
         ordinal: 1,
     };
     let log = [
