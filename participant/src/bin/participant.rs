@@ -10,7 +10,7 @@ use clap::Parser;
 #[command(
     version,
     about,
-    after_help = "Exit status: 0 done, 2 could not start or finish."
+    after_help = "Exit status: 0 done, 1 left alone (resolve), 2 could not start or finish."
 )]
 struct Cli {
     #[command(flatten)]

@@ -66,7 +66,7 @@ impl SiteMetrics {
         let statistics = participant.statistics();
         scrape.counter(
             "coco_site_votes_requested",
-            "Votes that were asked for, local transactions included",
+            "Votes that were asked for, local transactions included; without those that depended on others",
             statistics.requested,
         );
         scrape.counter(
