@@ -54,7 +54,7 @@ thread_local! {
 }
 
 /// Runs a seed, perhaps with a bug. `readable` asks for the trace in words. The runs of one process take turns:
-/// see [`align_task_ids`].
+/// see `align_task_ids`.
 #[must_use]
 pub fn run(seed: u64, bug: Option<Planted>, readable: bool) -> Outcome {
     static TURN: Mutex<()> = Mutex::new(());
