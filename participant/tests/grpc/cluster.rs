@@ -22,6 +22,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The cluster's only coordinator.
 pub(crate) const COORDINATOR: CoordinatorId = CoordinatorId(1);
 
+/// Has the checker judge the histories of all sites together.
+pub(crate) fn assert_in_order(histories: &[checker::SiteHistory]) {
+    for level in [Level::Serializability, Level::CommitmentOrdering] {
+        let report = checker::judge(histories, level);
+        let valid = matches!(report.verdict, Verdict::Valid { .. });
+        assert!(valid, "{level:?}: {}", report.to_json());
+    }
+}
+
+/// What a site has recorded, read by the checker.
+pub(crate) fn history_of(name: &str, recorder: &Recorder) -> checker::SiteHistory {
+    let text = recorder.text().unwrap();
+    checker::parse::read_history(text.as_bytes(), name).unwrap()
+}
+
 /// A running cluster.
 pub(crate) struct Cluster {
     pub(crate) config: CoordinatorConfig,
@@ -135,12 +150,7 @@ impl Cluster {
 
     /// Waits until every transaction is decided everywhere, ends everything, and has the histories judged.
     pub(crate) async fn finish(self) {
-        let histories = self.histories().await;
-        for level in [Level::Serializability, Level::CommitmentOrdering] {
-            let report = checker::judge(&histories, level);
-            let valid = matches!(report.verdict, Verdict::Valid { .. });
-            assert!(valid, "{level:?}: {}", report.to_json());
-        }
+        assert_in_order(&self.histories().await);
     }
 
     /// [`Cluster::finish`] without the judge.
@@ -158,11 +168,10 @@ impl Cluster {
         if let Some(coordinator) = self.coordinator.take() {
             coordinator.shutdown().await.unwrap();
         }
-        let history = |(name, recorder): (&&'static str, &Recorder)| {
-            let text = recorder.text().unwrap();
-            checker::parse::read_history(text.as_bytes(), name).unwrap()
-        };
-        self.recorders.iter().map(history).collect()
+        let recorded = self.recorders.iter();
+        recorded
+            .map(|(name, recorder)| history_of(name, recorder))
+            .collect()
     }
 }
 
