@@ -66,24 +66,21 @@ impl Checkpoints {
         records: &[Record],
         done: impl FnOnce(Result<Lsn, LogError>) + Send + 'static,
     ) {
-        let Some((last, first)) = records.split_last() else {
+        if records.is_empty() {
             return;
-        };
+        }
         let count = u32::try_from(records.len()).expect("transactions fit into memory");
         let mut marker = vec![MARKER];
         marker.extend_from_slice(&count.to_le_bytes());
         self.running = true;
         self.since = 0;
-        self.last = 0;
-        for bytes in std::iter::once(marker).chain(first.iter().map(Record::encode)) {
-            self.last += bytes.len() as u64 + FRAME_BYTES;
-            log.append_lazy(&bytes);
-        }
-        let bytes = last.encode();
-        self.last += bytes.len() as u64 + FRAME_BYTES;
+        let records = records.iter().map(Record::encode);
+        let records: Vec<Vec<u8>> = std::iter::once(marker).chain(records).collect();
+        let lengths = records.iter().map(|bytes| bytes.len() as u64 + FRAME_BYTES);
+        self.last = lengths.sum();
         let behind = u64::from(count);
-        log.append(
-            &bytes,
+        log.append_all(
+            &records,
             // Nobody else appends to this log.
             Box::new(move |written| done(written.map(|last| Lsn(last.0 - behind)))),
         );

@@ -46,9 +46,6 @@ pub trait Log: Send + Sync {
     /// Appends a record. `done` is called exactly once, when the record is durable or when the log
     /// has failed; on whatever thread the log likes, the caller's included. It must be quick and
     /// must not wait for the log.
-    ///
-    /// To be told once of several records, append all but the last with
-    /// [`append_lazy`](Self::append_lazy): they are durable when the last one is.
     fn append(&self, record: &[u8], done: Done);
 
     /// Appends records that belong together. `done` is called exactly once, when all of them are durable or one of

@@ -128,6 +128,7 @@ impl Driver {
                 }
             }
         }
+        self.site.flush();
         drop(links);
     }
 

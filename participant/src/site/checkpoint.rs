@@ -78,6 +78,8 @@ impl Site {
             return;
         }
         self.fails_at("site: checkpoint");
+        // A1, and what the batch has decided is not in doubt.
+        self.hand_over(state);
         let by_hand = state.voter.heuristics_in_log();
         let mut records = vec![Self::summary(state, by_hand.len())];
         records.extend(
@@ -110,14 +112,10 @@ impl Site {
         state.checkpoints.since = 0;
         state.checkpoints.last = records.iter().map(|record| record.len() as u64).sum();
         let behind = records.len() as u64 - 1;
-        let last = records.pop().expect("the summary at least");
-        for record in records {
-            self.log.append_lazy(&record);
-        }
         let (logged, inbox) = (state.commits.on_logged(), Arc::clone(&self.inbox));
         let ordinal = state.commits.given;
-        self.log.append(
-            &last,
+        self.log.append_all(
+            &records,
             Box::new(move |written| {
                 inbox.push(match written {
                     Ok(last) => {

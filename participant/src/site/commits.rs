@@ -85,6 +85,11 @@ impl Commits {
         }
     }
 
+    /// Whether votes wait for the log to catch up.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.held_back.is_empty()
+    }
+
     pub(super) fn logged(&self) -> u64 {
         self.logged.load(Ordering::Acquire)
     }

@@ -69,7 +69,7 @@ impl Site {
     pub(super) fn drain(&self, state: &mut State, now: Time) {
         loop {
             self.handle_events(state, now);
-            let appended = self.append_batch(state);
+            let appended = self.append_batch(state, now);
             if !self.settle(state) && !appended {
                 break;
             }
@@ -198,8 +198,9 @@ impl Site {
                     decision,
                     token,
                 } => {
-                    let record = decision_record(state, gtid, decision);
-                    self.append(state, &record, token);
+                    let record = decision_record(state, gtid, decision).encode();
+                    state.checkpoints.count(&record);
+                    state.batch.force_soon(record, durable(token));
                 }
                 VoterEffect::AppendDecisionLazy { gtid, decision } => {
                     let record = decision_record(state, gtid, decision);
@@ -246,15 +247,11 @@ impl Site {
     }
 
     fn append(&self, state: &mut State, record: &SiteRecord, token: Token) {
-        self.force(state, record, move |written| match written {
-            Ok(()) => [Some(Event::Durable(token)), None],
-            Err(()) => [Some(Event::LogFailed), None],
-        });
+        Self::force(state, record, durable(token));
     }
 
     /// Has a record appended with the present batch; `then` says what it means that it is durable, or is not.
     pub(super) fn force(
-        &self,
         state: &mut State,
         record: &SiteRecord,
         then: impl FnOnce(Result<(), ()>) -> [Option<Event>; 2] + Send + 'static,
@@ -281,6 +278,14 @@ impl Site {
                 state.forget(name);
             }
         }
+    }
+}
+
+/// A record of the voter is durable, or cannot be.
+fn durable(token: Token) -> impl FnOnce(Result<(), ()>) -> [Option<Event>; 2] + Send + 'static {
+    move |written| match written {
+        Ok(()) => [Some(Event::Durable(token)), None],
+        Err(()) => [Some(Event::LogFailed), None],
     }
 }
 

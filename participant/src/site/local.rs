@@ -90,7 +90,7 @@ impl Site {
             ordinal: state.commits.give_alone(TxnName::Local(name)),
             changes: prepared.changes,
         };
-        self.force(state, &record, move |written| match written {
+        Self::force(state, &record, move |written| match written {
             Ok(()) => [Some(Event::LocalDurable(name, stamp, done)), None],
             Err(()) => [Some(Event::LogFailed), Some(Event::LocalLost(done))],
         });

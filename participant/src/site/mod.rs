@@ -199,7 +199,18 @@ impl Site {
     /// When [`Input::Tick`] has something to do next, waits that should be reported apart.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        self.state.lock().voter.next_deadline()
+        let state = self.state.lock();
+        let timer = state.voter.next_deadline();
+        match (timer, state.batch.until()) {
+            (Some(timer), Some(batch)) => Some(timer.min(batch)),
+            (timer, batch) => timer.or(batch),
+        }
+    }
+
+    /// Gives the log what has waited until now. For an owner that stops: what it has been told is then decided after
+    /// a restart, too, and nobody has to be asked.
+    pub fn flush(&self) {
+        self.hand_over(&mut self.state.lock());
     }
 
     /// Begins a transaction at this site: global ones begin here and not at the engine, because their age

@@ -73,7 +73,9 @@ impl Rig {
         rig(MemoryLog::manual().holding(records), self.recorder)
     }
 
+    /// All that the site has to say to its log is on the disk, and it has heard of that.
     fn sync(&self) {
+        self.site.flush();
         self.log.sync();
         self.site.run(Time(1));
     }
@@ -189,6 +191,62 @@ fn a_yes_waits_for_its_record_and_an_ack_for_its_decision() {
     rig.sync();
     assert_eq!(rig.said(), [ToCoordinator::Ack { gtid: Gtid(1) }]);
     assert_eq!(rig.site.participant().in_flight(), 0);
+}
+
+#[test]
+fn a_decision_waits_for_a_vote_or_for_time_and_costs_no_sync_of_its_own() {
+    let rig = Rig::fresh();
+    rig.write(1, "x", "one");
+    rig.say(ToParticipant::prepare(Gtid(1)));
+    rig.sync();
+    rig.say(commit(1, 50));
+    rig.said();
+    let on_disk = |rig: &Rig| {
+        rig.log.sync();
+        rig.site.run(Time(1));
+        rig.log.durable().len()
+    };
+    let before = on_disk(&rig);
+    assert_eq!(rig.said(), [], "nothing was handed to the log");
+    // A vote takes it along, in its order.
+    rig.write(2, "y", "two");
+    rig.say(ToParticipant::prepare(Gtid(2)));
+    assert_eq!(on_disk(&rig), before + 2);
+    assert!(matches!(
+        &rig.said()[..],
+        [ToCoordinator::Ack { gtid: Gtid(1) }, vote] if is_yes(vote)
+    ));
+    // So does time.
+    rig.say(commit(2, 51));
+    assert_eq!(on_disk(&rig), before + 2);
+    let deadline = rig.site.next_deadline().unwrap();
+    rig.site.handle(Input::Tick, deadline);
+    assert_eq!(on_disk(&rig), before + 3);
+    assert_eq!(rig.said(), [ToCoordinator::Ack { gtid: Gtid(2) }]);
+    assert_eq!(rig.site.next_deadline(), None);
+}
+
+#[test]
+fn a_vote_that_only_reads_does_not_wait_for_the_time_of_decisions() {
+    let rig = Rig::fresh();
+    rig.write(1, "x", "one");
+    rig.say(ToParticipant::prepare(Gtid(1)));
+    rig.sync();
+    rig.say(commit(1, 50));
+    rig.begin(2);
+    rig.run(TxnName::Global(Gtid(2)), &Operation::Get(key("x")));
+    rig.said();
+    rig.say(ToParticipant::prepare(Gtid(2)));
+    // The decision goes to the log for its sake, and its own record behind.
+    for _ in 0..2 {
+        rig.log.sync();
+        rig.site.run(Time(1));
+    }
+    let said = rig.said();
+    assert!(
+        matches!(&said[..], [ToCoordinator::Ack { gtid: Gtid(1) }, vote] if is_yes(vote)),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -393,6 +451,7 @@ fn a_commit_that_was_durable_and_not_yet_visible_keeps_its_place() {
     rig.say(ToParticipant::CommitOnePhase { gtid: Gtid(2) });
     rig.say(commit(1, 90));
     // On the disk; the site stops before it hears of that.
+    rig.site.flush();
     rig.log.sync();
     let mut rig = rig.restart();
     for _ in 0..2 {
