@@ -106,6 +106,7 @@ fn commits_around_a_commit_by_hand_keep_their_places() {
         rig.sync();
         rig.by_hand(1, COMMIT);
         rig.commit(7, 40);
+        rig.site.flush();
         rig.restart(survivors);
         if survivors == 0 {
             rig.by_hand(1, COMMIT);

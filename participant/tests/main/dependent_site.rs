@@ -103,6 +103,7 @@ impl Rig {
     }
 
     pub(crate) fn sync(&self) {
+        self.site.flush();
         self.log.sync();
         self.site.run(Time(1));
     }

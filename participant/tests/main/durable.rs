@@ -88,6 +88,7 @@ impl Running {
                 return said;
             }
             self.woken.recv().unwrap();
+            self.site.flush();
             self.site.run(Time(1));
         }
     }

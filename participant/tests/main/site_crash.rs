@@ -366,6 +366,7 @@ impl World {
     /// Everything is decided; the counter says how often, and the checker what it thinks of the history.
     fn finish(mut self, case: &str) -> u64 {
         for _ in 0..200 {
+            self.site.flush();
             self.log.sync();
             self.hear();
             self.say_decisions();

@@ -230,6 +230,7 @@ impl Rig {
                 }
             }
             Step::Sync => {
+                self.site().flush();
                 self.log.sync();
                 self.syncs += 1;
                 self.end_orphans(4);
@@ -594,6 +595,7 @@ impl Rig {
         self.end_orphans(1);
         for _ in 0..64 {
             self.settle();
+            self.site().flush();
             self.log.sync();
         }
         self.settle();

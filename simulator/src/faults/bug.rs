@@ -27,7 +27,7 @@ pub enum Bug {
     EpochBeforeForce,
     /// A site that asks about an undecided transaction is told that it was aborted.
     PresumedTooEarly,
-    /// Successors are released, and write, before the decision they waited for is in the log.
+    /// What successors write is in the log before the decision that has released them.
     WokenBeforeLog,
     /// A site that only read ends its part with its vote.
     ReadOnlyForgotten,
@@ -169,8 +169,6 @@ impl FromStr for Bug {
 pub(crate) struct SiteLog {
     pub(crate) log: Arc<ManualLog>,
     pub(crate) bug: Option<Bug>,
-    /// A record that the bug holds back.
-    held: Mutex<Option<(Vec<u8>, Option<Done>)>>,
     /// What the bug puts in the place of the transactions in doubt of a checkpoint: the record and how often.
     instead: Mutex<(Vec<u8>, u32)>,
 }
@@ -180,19 +178,7 @@ impl SiteLog {
         Self {
             log,
             bug,
-            held: Mutex::default(),
             instead: Mutex::default(),
-        }
-    }
-
-    /// Writes what the bug has held back.
-    pub(crate) fn flush(&self) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = { held }.take();
-        match held {
-            Some((record, Some(done))) => self.log.append(&record, done),
-            Some((record, None)) => self.log.append_lazy(&record),
-            None => {}
         }
     }
 
@@ -255,12 +241,6 @@ impl Log for SiteLog {
             done(Ok(Lsn(0)));
             return;
         }
-        if self.bug == Some(Bug::WokenBeforeLog) && is_commit(record) {
-            self.flush();
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            *held = Some((record.to_vec(), Some(done)));
-            return;
-        }
         if self.bug == Some(Bug::ReadMarksForgotten)
             && let Ok(SiteRecord::Prepared {
                 gtid,
@@ -295,6 +275,23 @@ impl Log for SiteLog {
             return;
         }
         self.log.append(record, done);
+    }
+
+    fn append_all(&self, records: &[Vec<u8>], done: Done) {
+        match (self.bug, records.split_last()) {
+            (Some(Bug::WokenBeforeLog), _) => {
+                let all = records.iter().cloned();
+                let (decided, others): (Vec<_>, Vec<_>) = all.partition(|it| is_commit(it));
+                self.log.append_all(&[others, decided].concat(), done);
+            }
+            (Some(_), Some((last, first))) => {
+                for record in first {
+                    self.append(record, Box::new(|_| {}));
+                }
+                self.append(last, done);
+            }
+            (_, _) => self.log.append_all(records, done),
+        }
     }
 
     fn cut_before(&self, lsn: Lsn) -> std::io::Result<()> {

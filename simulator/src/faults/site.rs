@@ -64,7 +64,6 @@ pub(crate) struct SiteProcess {
 
 pub(crate) struct Life {
     pub(crate) log: Arc<ManualLog>,
-    site_log: Arc<SiteLog>,
     site: Site,
     participant: Arc<dyn Participant>,
     is_idle: Box<dyn Fn() -> bool + Send + Sync>,
@@ -312,7 +311,6 @@ impl World {
         });
         self.sites[index].life = Some(Life {
             log,
-            site_log,
             site,
             participant,
             is_idle,
@@ -423,7 +421,6 @@ impl World {
         let patience = self.plan.timing.idle;
         let now = self.now;
         if let Some(life) = &mut self.sites[index].life {
-            life.site_log.flush();
             let running = &life.running;
             let silent = |(name, heard): (&TxnName, &u64)| {
                 (!running.contains_key(name) && heard + patience <= now).then_some(*name)
