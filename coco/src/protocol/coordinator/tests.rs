@@ -6,6 +6,7 @@ use super::*;
 use crate::log::Record;
 use crate::protocol::{Ballot, Dependencies};
 
+mod counters;
 mod dependent;
 mod peers;
 
@@ -418,6 +419,88 @@ fn an_outcome_is_told_again_as_long_as_it_is_remembered() {
         said(commit(&mut coordinator, 0, first, &["A", "X"])),
         refused
     );
+}
+
+/// An abort by a site that did not know the transaction is a proof if it was asked once, and only then: asked
+/// again, it may have committed and forgotten in between. What it knew is a proof whenever it says so.
+#[test]
+fn an_abort_by_the_only_site_is_believed_if_it_cannot_have_forgotten_a_commit() {
+    let cause = AbortCause::StaleRead;
+    let aborted = CommitAnswer::Aborted { cause };
+    for (known, comes_back_as, expected) in [
+        (true, None, aborted),
+        (false, None, aborted),
+        (true, Some(1), aborted),
+        (true, Some(2), aborted),
+        (false, Some(1), CommitAnswer::Unknown),
+        (false, Some(2), CommitAnswer::Unknown),
+    ] {
+        let mut coordinator = serving(&["A", "B"]);
+        let gtid = begin(&mut coordinator, 0, None);
+        commit(&mut coordinator, 0, gtid, &["A"]);
+        if let Some(incarnation) = comes_back_as {
+            let again = hello(&mut coordinator, "A", incarnation, &[]);
+            assert_eq!(again.len(), 1, "it is asked again: {again:?}");
+        }
+        let done = ToCoordinator::OnePhaseDone {
+            gtid,
+            decision: Decision::Abort { cause },
+            known,
+        };
+        assert_eq!(
+            hear(&mut coordinator, "B", done.clone()),
+            [],
+            "B has no say in it"
+        );
+        assert_eq!(
+            hear(&mut coordinator, "A", done),
+            [answer(CallerId(gtid.0), gtid, expected)],
+            "known: {known}, back as {comes_back_as:?}"
+        );
+    }
+}
+
+/// A timer that set itself again for the moment at which it fires would fire for ever.
+#[test]
+fn at_its_deadline_a_transaction_has_waited_long_enough() {
+    let mut coordinator = serving(&["A", "B"]);
+    let voting = begin(&mut coordinator, 0, None);
+    commit(&mut coordinator, 0, voting, &["A", "B"]);
+    let alone = begin(&mut coordinator, 0, None);
+    commit(&mut coordinator, 0, alone, &["A"]);
+    for _ in 0..10 {
+        let due = coordinator.next_deadline();
+        if let Some(due) = due {
+            coordinator.handle_tick(due, &mut Vec::new());
+            assert!(coordinator.next_deadline().is_none_or(|next| next > due));
+        }
+    }
+    assert_eq!(coordinator.in_flight(), 0);
+    assert_eq!(coordinator.next_deadline(), None);
+}
+
+#[test]
+fn reported_waits_are_shown_until_they_are_withdrawn() {
+    let mut coordinator = serving(&["A"]);
+    let (one, two) = (
+        begin(&mut coordinator, 0, None),
+        begin(&mut coordinator, 0, None),
+    );
+    let report = |by: &[Gtid]| ToCoordinator::Blocked {
+        gtid: one,
+        priority: Priority(1),
+        by: by.iter().map(|&it| (it, Priority(2))).collect(),
+    };
+    hear(&mut coordinator, "A", report(&[two]));
+    let site = SiteName::new("A");
+    let wait = WaitView {
+        waiter: one,
+        site: &site,
+        blockers: &[two],
+    };
+    assert_eq!(coordinator.waits().collect::<Vec<_>>(), [wait]);
+    hear(&mut coordinator, "A", report(&[]));
+    assert_eq!(coordinator.waits().count(), 0);
 }
 
 #[test]
