@@ -143,3 +143,20 @@ impl Default for VoterConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_found_by_the_name_that_the_refusal_of_others_lists() {
+        let refusal = DeadlockPolicy::from_str("hope").unwrap_err().to_string();
+        assert!(refusal.contains("`hope`"), "{refusal}");
+        for policy in DeadlockPolicy::ALL {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+            assert!(refusal.contains(policy.name()), "{refusal}");
+        }
+        let names = DeadlockPolicy::ALL.map(DeadlockPolicy::name);
+        assert_eq!(names, ["search", "wound-wait", "wait-die", "timeouts"]);
+    }
+}
