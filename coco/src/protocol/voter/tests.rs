@@ -189,6 +189,7 @@ fn an_abort_overtakes_the_vote_on_its_way_to_the_disk() {
     let [VoterEffect::AppendPrepared { token, .. }] = effects[..] else {
         panic!("{effects:?}")
     };
+    assert_eq!(voter.in_flight(), 1);
     let decision = Decision::Abort {
         cause: AbortCause::Timeout,
     };
