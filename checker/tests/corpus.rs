@@ -1,6 +1,9 @@
 //! Walks the corpus: every case in `corpus/valid`, `corpus/invalid` and `corpus/unknown` must get
 //! the verdict of its folder, on the grounds that its comments name.
 //!
+//! What the reports say of all of them stands in `corpus/reports.txt`; after a wanted change run with
+//! `CO_CHECK_REGENERATE=1` and read the difference.
+//!
 //! A case is `name.hist`, or `name.A.hist` and `name.B.hist` for two sites. Comments of the first
 //! file direct the test: `# expect: <grounds> [<number>]` (for a cycle, its length; otherwise how
 //! many there are; all grounds must match in order), `# level: co`, and `# per-site: valid` when
@@ -164,6 +167,50 @@ fn sites_that_are_said_to_be_valid_alone_are() {
         seen >= 8,
         "the corpus shows the gap between each site and all sites"
     );
+}
+
+/// All that a report says of a case, one line for each thing.
+fn words(case: &Case) -> String {
+    let report = judge(&case.sites, case.level());
+    let mut lines = vec![format!("=== {}", case.name)];
+    match &report.verdict {
+        Verdict::Valid { serial_order } => {
+            let order: Vec<String> = serial_order.iter().map(ToString::to_string).collect();
+            lines.push(format!("valid: {}", order.join(", ")));
+        }
+        Verdict::Invalid { anomalies, .. } => {
+            lines.extend(anomalies.iter().map(|it| it.to_string()))
+        }
+        Verdict::Unknown { reasons, .. } => lines.extend(reasons.iter().map(|it| it.to_string())),
+    }
+    if let Some(cycle) = report.cycle() {
+        lines.extend(cycle.steps.iter().map(|it| it.to_string()));
+        lines.push(format!(
+            "groups {}, entangled {}",
+            cycle.groups, cycle.entangled
+        ));
+    }
+    lines.push(format!("{:?}", report.statistics));
+    lines.join("\n") + "\n\n"
+}
+
+/// The sentences name the operations behind each conflict: whoever reads them must be able to believe them.
+#[test]
+fn every_report_says_what_it_said() {
+    let mut said = String::new();
+    for case in ["valid", "invalid", "unknown"].into_iter().flat_map(cases) {
+        said += &words(&case);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/reports.txt");
+    if std::env::var_os("CO_CHECK_REGENERATE").is_some() {
+        fs::write(&path, &said).unwrap();
+    }
+    let before = fs::read_to_string(&path).unwrap();
+    let mut lines = said.lines().zip(before.lines());
+    if let Some((now, then)) = lines.find(|(now, then)| now != then) {
+        panic!("expected {then:?}, got {now:?}");
+    }
+    assert_eq!(said.len(), before.len());
 }
 
 #[test]
