@@ -311,3 +311,56 @@ impl<'a> Search<'a> {
         cycle
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{GraphBuilder, Keys, Members};
+    use crate::index::{SiteIndex, committed};
+    use crate::parse::read_history;
+
+    fn graph(lines: &str) -> Graph {
+        let text = format!("co-history 1 A\n{lines}\nend {}\n", lines.lines().count());
+        let sites = [read_history(text.as_bytes(), "f").unwrap()];
+        let index = SiteIndex::new(&sites[0]);
+        let members = Members::new(&sites);
+        let mut builder = GraphBuilder::new(&members);
+        let runs = builder.add_versions(0, &index, Keys { first: 0 });
+        for (record, committed) in committed(&sites[0]) {
+            for sight in &index.sights(record, committed).seen {
+                builder.add_sight(members.node(0, record), sight, &index, &runs);
+            }
+        }
+        builder.finish()
+    }
+
+    /// How long a cycle is found within a budget, and whether it is said to be a shortest one.
+    fn found(graph: &Graph, budget: u64) -> (usize, bool) {
+        let Shape::Cyclic(components) = shape(graph) else {
+            panic!("no cycle")
+        };
+        let found = shortest_cycle(graph, &components, budget);
+        (found.conflicts.len(), found.exhaustive)
+    }
+
+    /// Each of three reads the initial state of what the next one writes.
+    const THREE: &str = "c L1 1 1 r:b@0 w:a\nc L2 2 2 r:c@0 w:b\nc L3 3 3 r:a@0 w:c";
+
+    #[test]
+    fn a_cycle_is_found_whatever_the_budget_and_called_shortest_only_within_it() {
+        let three = graph(THREE);
+        assert_eq!(found(&three, u64::MAX), (3, true));
+        assert_eq!(found(&three, 1), (3, false));
+        assert_eq!(found(&three, 0), (3, false));
+        let two = graph("c L1 1 1 r:b@0 w:a\nc L2 2 2 r:a@0 w:b");
+        assert_eq!(found(&two, 0), (2, true), "there is none shorter");
+    }
+
+    /// Counted in edges: three from the first start, and two from each other, which looks for shorter ones only.
+    #[test]
+    fn the_budget_is_what_the_search_costs() {
+        let three = graph(THREE);
+        assert_eq!(found(&three, 7), (3, false));
+        assert_eq!(found(&three, 8), (3, true));
+    }
+}
