@@ -203,4 +203,84 @@ mod tests {
         assert_eq!(*found.lock().unwrap(), Some(Lsn(3)));
         assert!(!checkpoints.is_due(), "it is running");
     }
+
+    fn due(checkpoints: &mut Checkpoints) -> u64 {
+        let mut frames = 0;
+        while !checkpoints.is_due() {
+            checkpoints.count(&[]);
+            frames += 1;
+            assert!(frames < 1000, "it is never due");
+        }
+        frames * FRAME_BYTES
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_when_the_log_has_grown_by_so_much_frames_included() {
+        let mut checkpoints = Checkpoints::new(100, &[vec![0; 60], vec![0; 12]]);
+        assert!(!checkpoints.is_due());
+        checkpoints.count(&[]);
+        assert!(
+            checkpoints.is_due(),
+            "72 bytes were found, and 28 are a frame's"
+        );
+        let mut checkpoints = Checkpoints::new(100, &[]);
+        checkpoints.count(&[0; 71]);
+        assert!(!checkpoints.is_due());
+        checkpoints.count(&[0; 1]);
+        assert!(checkpoints.is_due());
+    }
+
+    /// A checkpoint that is larger than what it is due after would otherwise be written again and again.
+    #[test]
+    fn the_next_checkpoint_waits_for_twice_as_much_as_the_last_one_was() {
+        let log = MemoryLog::automatic();
+        let mut checkpoints = Checkpoints::new(1, &[]);
+        let records = [epoch(1), commit(1), commit(2)];
+        checkpoints.append(&log, &records, |_| {});
+        checkpoints.count(&[0; 1000]);
+        assert!(!checkpoints.is_due(), "one is running");
+        checkpoints.ended();
+        assert!(checkpoints.is_due());
+
+        checkpoints.append(&log, &records, |_| {});
+        checkpoints.ended();
+        let marker = 5;
+        let payloads: usize = records.iter().map(|it| it.encode().len()).sum();
+        let last = (marker + payloads) as u64 + 4 * FRAME_BYTES;
+        let counted = due(&mut checkpoints);
+        assert!(
+            (2 * last..2 * last + FRAME_BYTES).contains(&counted),
+            "due after {counted} bytes, the last one took {last}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_no_checkpoint() {
+        let log = MemoryLog::manual();
+        let mut checkpoints = Checkpoints::new(1, &[vec![0]]);
+        checkpoints.append(&log, &[], |_| {});
+        assert_eq!(log.pending(), 0);
+        assert!(checkpoints.is_due(), "none is running");
+    }
+
+    #[test]
+    fn what_counts_is_found_with_its_place_in_the_log() {
+        let log = MemoryLog::automatic();
+        let mut checkpoints = Checkpoints::new(1, &[]);
+        for record in [epoch(1), commit(1)] {
+            log.append_lazy(&record.encode());
+        }
+        checkpoints.append(&log, &[epoch(1), commit(1)], |_| {});
+        log.append(&commit(3).encode(), Box::new(|_| {}));
+        let all = log.durable();
+        let places = |records: &[Vec<u8>]| {
+            let live = live(records).into_iter();
+            live.map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        assert_eq!(places(&all), [4, 5, 6], "the marker is the third");
+        assert_eq!(places(&all[..4]), [1, 2]);
+        for (place, bytes) in live(&all) {
+            assert_eq!(all[place - 1], bytes);
+        }
+    }
 }
