@@ -277,4 +277,43 @@ mod tests {
         assert!(hears.try_recv().is_err());
         assert_eq!(log.durable().len(), 3);
     }
+
+    /// L4
+    #[test]
+    fn after_a_failed_sync_nothing_becomes_durable_by_another() {
+        let (told, hears) = mpsc::channel();
+        let log = MemoryLog::manual();
+        append(&log, b"a", &told);
+        log.sync();
+        append(&log, b"b", &told);
+        log.fail_next_sync();
+        log.sync();
+        log.sync();
+        append(&log, b"c", &told);
+        log.append_lazy(b"d");
+        log.sync();
+        assert_eq!(log.durable(), [b"a"]);
+        let heard: Vec<bool> = hears.try_iter().map(|it| it.is_ok()).collect();
+        assert_eq!(heard, [true, false, false]);
+        assert_eq!(log.syncs(), 2);
+    }
+
+    /// As a log on files keeps what shares a segment with later records.
+    #[test]
+    fn a_cut_leaves_up_to_three_records_and_the_places_of_the_others() {
+        let (told, hears) = mpsc::channel();
+        let log = MemoryLog::automatic();
+        let mut left = Vec::new();
+        for number in 1..=12u64 {
+            append(&log, &[0], &told);
+            assert_eq!(hears.try_recv().unwrap(), Ok(Lsn(number)));
+            log.cut_before(Lsn(number)).unwrap();
+            left.push(log.durable().len());
+        }
+        assert_eq!(left, [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]);
+        log.cut_before(Lsn(u64::MAX)).unwrap();
+        assert_eq!(log.durable().len(), 0);
+        let _found = log.crash(0);
+        log.cut_before(Lsn(1)).unwrap();
+    }
 }
