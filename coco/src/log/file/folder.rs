@@ -200,3 +200,52 @@ impl Media for DiskFile {
         self.file.sync_data()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes two bytes at a time, if it is not interrupted, up to a limit.
+    #[derive(Debug)]
+    struct Narrow {
+        bytes: Vec<u8>,
+        limit: usize,
+        interrupted: bool,
+    }
+
+    impl Media for Narrow {
+        fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            assert_eq!(
+                offset,
+                self.bytes.len() as u64,
+                "one write follows the other"
+            );
+            let room = self.limit - self.bytes.len();
+            let some = &bytes[..bytes.len().min(room).min(2)];
+            self.bytes.extend_from_slice(some);
+            Ok(some.len())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn interrupted_and_short_writes_go_on_and_one_without_progress_fails() {
+        let mut media = Narrow {
+            bytes: Vec::new(),
+            limit: 9,
+            interrupted: false,
+        };
+        write_all_at(&mut media, 0, b"12345").unwrap();
+        write_all_at(&mut media, 5, b"6789").unwrap();
+        assert_eq!(media.bytes, b"123456789");
+        let error = write_all_at(&mut media, 9, b"0").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
+}

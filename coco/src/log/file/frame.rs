@@ -225,6 +225,14 @@ mod tests {
             };
             assert_eq!(Header::decode(&header.encode()), Err(BadHeader::Damaged));
         }
+        for (first, segment_bytes) in [(1, 4096), (LAST_FIRST, 5120)] {
+            let header = Header {
+                first: Lsn(first),
+                segment_bytes,
+                ..header()
+            };
+            assert_eq!(Header::decode(&header.encode()), Ok(header));
+        }
     }
 
     #[test]

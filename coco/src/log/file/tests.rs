@@ -562,6 +562,36 @@ fn segments_before_a_cut_go_and_the_rest_stays() {
     assert_eq!(append_now(&log, &record(100)).unwrap(), Lsn(101));
 }
 
+/// The file is gone and the folder could not be synced: the next call finds no file and goes on from there.
+#[test]
+fn a_cut_that_failed_half_way_is_taken_up_again() {
+    let folder = written(100);
+    let (log, _) = open(&folder).unwrap();
+    let log: &dyn Log = &log;
+    let segments = || folder.files().len();
+    let before = segments();
+    folder.fault_at(1, Fault::Once(io::ErrorKind::Other));
+    log.cut_before(Lsn(60)).unwrap_err();
+    assert_eq!(segments(), before - 1);
+    log.cut_before(Lsn(60)).unwrap();
+    assert!(segments() < before - 1, "{} of {before}", segments());
+    // Another failure than a missing file is one.
+    folder.fault_at(0, Fault::Once(io::ErrorKind::Other));
+    log.cut_before(Lsn(u64::MAX)).unwrap_err();
+}
+
+#[test]
+fn a_refusal_of_damage_says_where_it_is() {
+    let folder = written(4);
+    let mut files = folder.files();
+    let (start, _) = frames(&files[0].1)[1];
+    files[0].1[start] ^= 1;
+    let error = open(&SimFolder::holding(&files)).map(|_| ()).unwrap_err();
+    let said = error.to_string();
+    let place = format!("is damaged at byte {start} (record #2)");
+    assert!(said.contains(&place), "{said}");
+}
+
 /// A full queue makes appenders wait, but a completion, which runs on the writer, may always append.
 #[test]
 fn completions_may_append_to_a_full_queue_and_drop_the_log() {
