@@ -507,6 +507,26 @@ fn records_that_belong_together_share_a_sync_and_a_completion() {
     assert_eq!(open(&folder).unwrap().1, records(0..10));
 }
 
+/// Two records do not fit into the queue: whoever appends the second waits until the first is taken out, so that
+/// no batch has two.
+#[test]
+fn whoever_appends_more_than_there_is_room_for_waits() {
+    let folder = SimFolder::default();
+    let options = Options {
+        queue_bytes: 64,
+        ..options()
+    };
+    let (log, mut writer, _) = FileLog::assemble(Box::new(folder), &owner(), &options).unwrap();
+    let log = Arc::new(log);
+    let appends = Arc::clone(&log);
+    let appending = thread::spawn(move || (0..100).for_each(|_| appends.append_lazy(&[1; 60])));
+    for done in 1..=100 {
+        assert!(writer.turn());
+        assert_eq!(log.stats().appended, done);
+    }
+    appending.join().unwrap();
+}
+
 /// What lies in the queue waits for nobody, and what comes next does not fit beside it.
 #[test]
 fn records_without_room_do_not_wait_behind_lazy_ones() {
