@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::protocol::{Durability, ReleasedVote};
 
+mod counters;
+
 const T: Gtid = Gtid(1);
 const C: CoordinatorId = CoordinatorId(0);
 
@@ -443,6 +445,16 @@ fn an_abort_turns_a_vote_that_needed_the_commit_into_a_no_and_sets_another_free(
 fn what_is_decided_while_the_vote_is_on_its_way_is_not_named() {
     let mut voter = after_t();
     hear(&mut voter, COMMIT);
+    let said = prepared(&mut voter, FOREIGN, on_t(true));
+    assert_eq!(votes_said(&said), [Some((10, 0))]);
+
+    // Nor when its record is durable, and it is only remembered.
+    let mut voter = after_t();
+    let effects = hear(&mut voter, COMMIT);
+    let Some(&VoterEffect::AppendDecision { token, .. }) = effects.first() else {
+        panic!("{effects:?}")
+    };
+    voter.handle_durable(ms(0), token, &mut Vec::new());
     let said = prepared(&mut voter, FOREIGN, on_t(true));
     assert_eq!(votes_said(&said), [Some((10, 0))]);
 

@@ -275,6 +275,27 @@ fn nothing_is_applied_before_the_record_is_durable() {
     }
 }
 
+/// H5 and V6: to the other one it is nobody's, and its hello would be taken for a claim.
+#[test]
+fn what_was_decided_by_hand_stands_in_the_hello_to_its_own_coordinator_only() {
+    for decision in [COMMIT, ABORT] {
+        let mut world = World::in_doubt();
+        world.by_hand(T, decision).unwrap();
+        world.sync();
+        for (coordinator, expected) in [(C, vec![T]), (CoordinatorId(1), vec![])] {
+            world.said.clear();
+            world.act(|it, out| it.handle_link_up(Time(0), coordinator, out));
+            assert_eq!(world.in_doubt_at_hello(), expected, "{coordinator}");
+            let votes = |it: &&ToCoordinator| matches!(it, ToCoordinator::Vote { .. });
+            assert_eq!(world.said.iter().filter(votes).count(), expected.len());
+        }
+        let stats = world.voter.stats();
+        let counted = (stats.heuristic_commits, stats.heuristic_aborts);
+        let commits = u64::from(decision.is_commit());
+        assert_eq!(counted, (commits, 1 - commits));
+    }
+}
+
 #[test]
 fn a_death_before_the_record_leaves_it_in_doubt_and_one_after_it_decided() {
     for decision in [COMMIT, ABORT] {
