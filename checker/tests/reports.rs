@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use checker::parse::read_history;
-use checker::{Case, Level, MAX_SHOWN, SiteHistory, Token, TxnId, TxnRef, Verdict, judge};
+use checker::{Anomaly, Case, Level, MAX_SHOWN, SiteHistory, Token, TxnId, TxnRef, Verdict, judge};
 
 fn site(name: &str, lines: &[String]) -> SiteHistory {
     let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -58,6 +58,63 @@ fn a_case_is_drawn_up_to_the_size_that_is_asked_for() {
         .map(|it| format!("{} {}", it.from, it.to))
         .collect();
     assert_eq!(pairs, ["L1@A L2@A", "L2@A L3@A"]);
+}
+
+/// The sentence about each pair of transactions in conflict.
+fn sentences(lines: &[&str]) -> Vec<String> {
+    let lines: Vec<String> = lines.iter().copied().map(str::to_owned).collect();
+    let sites = [site("A", &lines)];
+    let steps = Case::new(&sites).conflicts(lines.len()).unwrap();
+    steps.iter().map(ToString::to_string).collect()
+}
+
+/// It has read the key twice; only the second time the sum held the increments.
+#[test]
+fn a_conflict_is_explained_by_the_read_that_saw_it() {
+    let said = sentences(&[
+        "c L1 1 1 w:n",
+        "c L2 2 2 i:n",
+        "c L3 3 3 i:n",
+        "c L4 4 - r:n@1 r:n@3",
+    ]);
+    for (from, seq) in [("L2@A", 2), ("L3@A", 3)] {
+        let sentence = format!(
+            "At site A, {from} incremented \"n\" (seq {seq}), and L4@A saw a sum that includes it \
+             (version 3): so {from} precedes L4@A."
+        );
+        assert!(said.contains(&sentence), "{said:#?}");
+    }
+}
+
+#[test]
+fn a_scan_that_finds_nothing_has_seen_the_deletion() {
+    let said = sentences(&["c L1 1 1 w:k", "c L2 2 2 x:k", "c L3 3 - s:a..z@2[]"]);
+    let sentence = "At site A, L2@A deleted \"k\" (seq 2), and L3@A scanned \"a\" to \"z\" at position 2 \
+                    and did not find it: so L2@A precedes L3@A.";
+    assert!(said.iter().any(|it| it == sentence), "{said:#?}");
+}
+
+/// A case is called serializable all the same only if there is nothing else against it.
+#[test]
+fn decisions_out_of_order_do_not_make_an_impossible_read_serializable() {
+    let fine = ["c L1 2 - r:x@0", "c L2 1 1 w:x"].map(str::to_owned);
+    let dirty = [
+        fine[0].clone(),
+        fine[1].clone(),
+        "c L3 3 - r:y@7".to_owned(),
+    ];
+    for (lines, expected) in [(&fine[..], true), (&dirty[..], false)] {
+        let sites = [site("A", lines)];
+        let verdict = judge(&sites, Level::CommitmentOrdering).verdict;
+        let Verdict::Invalid { anomalies, .. } = verdict else {
+            panic!("{verdict:?}")
+        };
+        let said = anomalies.iter().find_map(|it| match it {
+            Anomaly::OutOfOrder { serializable, .. } => Some(*serializable),
+            _ => None,
+        });
+        assert_eq!(said, Some(expected), "{anomalies:?}");
+    }
 }
 
 #[test]
