@@ -117,6 +117,30 @@ fn decisions_out_of_order_do_not_make_an_impossible_read_serializable() {
     }
 }
 
+/// What a lost record could not mend is an anomaly, although the file was cut short.
+#[test]
+fn a_file_that_was_cut_short_excuses_only_what_it_may_have_held() {
+    let judged = |scan: &str| {
+        let text = format!("co-history 1 A\nc L1 1 1 w:k\nc L2 2 2 x:k\nc L3 3 - {scan}\n");
+        let sites = [read_history(text.as_bytes(), "f").unwrap()];
+        judge(&sites, Level::Serializability).verdict
+    };
+    for scan in ["s:x..z@2[k@1]", "s:a..z@1[k@1,k@1]", "s:a..z@2[k@1]"] {
+        let verdict = judged(scan);
+        assert!(
+            matches!(verdict, Verdict::Invalid { .. }),
+            "{scan}: {verdict:?}"
+        );
+    }
+    for scan in ["r:k@7", "s:a..z@1[]", "s:a..z@2[]"] {
+        let verdict = judged(scan);
+        assert!(
+            matches!(verdict, Verdict::Unknown { .. }),
+            "{scan}: {verdict:?}"
+        );
+    }
+}
+
 #[test]
 fn a_local_transaction_is_named_with_its_site_and_a_global_one_without() {
     let site = Token::from("A");
