@@ -126,6 +126,11 @@ mod tests {
     }
 
     #[test]
+    fn a_coordinator_is_shown_by_its_number() {
+        assert_eq!(CoordinatorId(7).to_string(), "C7");
+    }
+
+    #[test]
     fn epochs_end_at_24_bits() {
         assert_eq!(Epoch::LAST.next(), None);
         assert_eq!(Epoch::new(1 << 24), None);

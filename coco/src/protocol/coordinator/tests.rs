@@ -421,6 +421,32 @@ fn an_outcome_is_told_again_as_long_as_it_is_remembered() {
     );
 }
 
+/// A site that has said YES, and NO since because what it read was aborted, waits for the decision.
+#[test]
+fn who_votes_no_is_not_told_again_unless_it_may_have_voted_before() {
+    for (cause, expected) in [
+        (AbortCause::StaleRead, vec!["B"]),
+        (AbortCause::Cascade, vec!["A", "B"]),
+    ] {
+        let mut coordinator = serving(&["A", "B"]);
+        let gtid = begin(&mut coordinator, 0, None);
+        commit(&mut coordinator, 0, gtid, &["A", "B"]);
+        let ballot = Ballot::No { cause };
+        let effects = hear(&mut coordinator, "A", ToCoordinator::Vote { gtid, ballot });
+        let told: Vec<&str> = effects
+            .iter()
+            .filter_map(|effect| {
+                if let CoordinatorEffect::Send { to, .. } = effect {
+                    Some(to.as_str())
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert_eq!(told, expected, "{cause:?}");
+    }
+}
+
 /// An abort by a site that did not know the transaction is a proof if it was asked once, and only then: asked
 /// again, it may have committed and forgotten in between. What it knew is a proof whenever it says so.
 #[test]
