@@ -109,9 +109,12 @@ fn decisions_out_of_order_do_not_make_an_impossible_read_serializable() {
         let Verdict::Invalid { anomalies, .. } = verdict else {
             panic!("{verdict:?}")
         };
-        let said = anomalies.iter().find_map(|it| match it {
-            Anomaly::OutOfOrder { serializable, .. } => Some(*serializable),
-            _ => None,
+        let said = anomalies.iter().find_map(|it| {
+            if let Anomaly::OutOfOrder { serializable, .. } = it {
+                Some(*serializable)
+            } else {
+                None
+            }
         });
         assert_eq!(said, Some(expected), "{anomalies:?}");
     }
