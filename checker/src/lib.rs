@@ -60,6 +60,7 @@ mod findings;
 mod graph;
 mod history;
 mod index;
+pub mod observed;
 mod order;
 pub mod parse;
 mod parse_error;

@@ -1,0 +1,187 @@
+//! Makes a history transaction by transaction.
+
+use super::{Elements, Interval, Key, Observed, Op, Outcome, Session, Txn, TxnIndex, Value};
+
+/// Makes an [`Observed`] history.
+///
+/// ```
+/// use checker::observed::{ObservedBuilder, Outcome};
+///
+/// let mut builder = ObservedBuilder::new("made here");
+/// let (x, one) = (builder.key("x")?, builder.value("1")?);
+/// builder.write(x, one)?;
+/// builder.end(Some(0), Outcome::Committed, None, 1)?;
+/// builder.read(x, Some(one))?;
+/// builder.end(Some(1), Outcome::Committed, None, 2)?;
+/// let history = builder.finish();
+/// assert_eq!(history.txns().len(), 2);
+/// assert_eq!(history.key_name(x), "x");
+/// # Ok::<(), checker::observed::ObservedFault>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct ObservedBuilder {
+    history: Observed,
+    /// The first operation of the transaction that is being made.
+    open: usize,
+}
+
+/// Why something cannot be part of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObservedFault {
+    /// More than 32 bits can count.
+    #[error("the history has more than four thousand million {0}; judge it in parts")]
+    TooLarge(&'static str),
+}
+
+impl ObservedBuilder {
+    /// Starts a history; `source` names it in messages.
+    #[must_use]
+    pub fn new(source: &str) -> Self {
+        let history = Observed {
+            source: source.to_owned(),
+            ..Observed::default()
+        };
+        Self { history, open: 0 }
+    }
+
+    /// The number of a key (O2).
+    ///
+    /// # Errors
+    ///
+    /// [`ObservedFault::TooLarge`].
+    pub fn key(&mut self, name: &str) -> Result<Key, ObservedFault> {
+        let place = self.history.keys.intern(name);
+        place.map(Key).ok_or(ObservedFault::TooLarge("keys"))
+    }
+
+    /// The value that the source calls `name`; a whole number below 2^63 in its shortest form costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ObservedFault::TooLarge`].
+    pub fn value(&mut self, name: &str) -> Result<Value, ObservedFault> {
+        if let Some(value) = plain(name).and_then(Value::number) {
+            return Ok(value);
+        }
+        let place = self.history.values.intern(name);
+        place
+            .map(Value::named)
+            .ok_or(ObservedFault::TooLarge("values"))
+    }
+
+    /// The open transaction wrote a register.
+    ///
+    /// # Errors
+    ///
+    /// [`ObservedFault::TooLarge`].
+    pub fn write(&mut self, key: Key, value: Value) -> Result<(), ObservedFault> {
+        self.push(Op::Write { key, value })
+    }
+
+    /// The open transaction read a register; `None` is the initial state.
+    ///
+    /// # Errors
+    ///
+    /// [`ObservedFault::TooLarge`].
+    pub fn read(&mut self, key: Key, value: Option<Value>) -> Result<(), ObservedFault> {
+        self.push(Op::Read { key, value })
+    }
+
+    /// The open transaction appended to a list.
+    ///
+    /// # Errors
+    ///
+    /// [`ObservedFault::TooLarge`].
+    pub fn append(&mut self, key: Key, value: Value) -> Result<(), ObservedFault> {
+        self.push(Op::Append { key, value })
+    }
+
+    /// The open transaction read a list.
+    ///
+    /// # Errors
+    ///
+    /// [`ObservedFault::TooLarge`].
+    pub fn read_list(&mut self, key: Key, list: &[Value]) -> Result<(), ObservedFault> {
+        let too_large = ObservedFault::TooLarge("list elements");
+        let first = u32::try_from(self.history.elements.len()).map_err(|_| too_large)?;
+        let count = u32::try_from(list.len()).map_err(|_| too_large)?;
+        first.checked_add(count).ok_or(too_large)?;
+        self.history.elements.extend_from_slice(list);
+        let elements = Elements { first, count };
+        self.push(Op::ReadList { key, elements })
+    }
+
+    /// The open transaction read, and nobody saw what.
+    ///
+    /// # Errors
+    ///
+    /// [`ObservedFault::TooLarge`].
+    pub fn unseen(&mut self, key: Key) -> Result<(), ObservedFault> {
+        self.push(Op::Unseen { key })
+    }
+
+    /// Ends the open transaction. Transactions of a session end in session order (O1).
+    ///
+    /// # Errors
+    ///
+    /// [`ObservedFault::TooLarge`].
+    pub fn end(
+        &mut self,
+        session: Option<u32>,
+        outcome: Outcome,
+        interval: Option<Interval>,
+        line: u32,
+    ) -> Result<TxnIndex, ObservedFault> {
+        let too_large = ObservedFault::TooLarge("transactions");
+        let index = u32::try_from(self.history.txns.len()).map_err(|_| too_large)?;
+        let count = self.history.ops.len() - self.open;
+        let txn = Txn {
+            session: session.map(Session),
+            outcome,
+            interval,
+            line,
+            first_op: u32::try_from(self.open).map_err(|_| too_large)?,
+            ops: u32::try_from(count).map_err(|_| too_large)?,
+        };
+        if let Some(session) = session {
+            let count = session.checked_add(1).ok_or(too_large)?;
+            self.history.sessions = self.history.sessions.max(count);
+        }
+        self.open = self.history.ops.len();
+        self.history.txns.push(txn);
+        Ok(TxnIndex(index))
+    }
+
+    /// How many operations the open transaction has.
+    #[must_use]
+    pub const fn open_ops(&self) -> usize {
+        self.history.ops.len() - self.open
+    }
+
+    /// Drops the operations of the open transaction.
+    pub fn abandon(&mut self) {
+        self.history.ops.truncate(self.open);
+    }
+
+    /// Ends the history; operations of a transaction that was not ended are dropped.
+    #[must_use]
+    pub fn finish(mut self) -> Observed {
+        self.abandon();
+        self.history
+    }
+
+    fn push(&mut self, op: Op) -> Result<(), ObservedFault> {
+        if self.history.ops.len() >= u32::MAX as usize {
+            return Err(ObservedFault::TooLarge("operations"));
+        }
+        self.history.ops.push(op);
+        Ok(())
+    }
+}
+
+/// A whole number in its shortest form.
+fn plain(name: &str) -> Option<u64> {
+    let shortest = name == "0" || !name.starts_with(['0', '+']);
+    shortest.then(|| name.parse().ok()).flatten()
+}
