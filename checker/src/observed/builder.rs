@@ -153,6 +153,31 @@ impl ObservedBuilder {
         Ok(TxnIndex(index))
     }
 
+    /// Changes operations that were made before, for importers that learn late what a read of the initial state
+    /// looks like in their source. What is returned has to be about the same key.
+    ///
+    /// ```
+    /// use checker::observed::{ObservedBuilder, Op, Outcome, TxnIndex};
+    ///
+    /// let mut builder = ObservedBuilder::new("zero is the initial value");
+    /// let (x, zero) = (builder.key("x")?, builder.value("0")?);
+    /// builder.read(x, Some(zero))?;
+    /// builder.end(None, Outcome::Committed, None, 1)?;
+    /// builder.rewrite(|op| match op {
+    ///     Op::Read { key, value: Some(value) } if value == zero => Op::Read { key, value: None },
+    ///     op => op,
+    /// });
+    /// assert_eq!(builder.finish().ops(TxnIndex(0)), [Op::Read { key: x, value: None }]);
+    /// # Ok::<(), checker::observed::ObservedFault>(())
+    /// ```
+    pub fn rewrite(&mut self, mut change: impl FnMut(Op) -> Op) {
+        for op in &mut self.history.ops {
+            let changed = change(*op);
+            debug_assert_eq!(op.key(), changed.key());
+            *op = changed;
+        }
+    }
+
     /// How many operations the open transaction has.
     #[must_use]
     pub const fn open_ops(&self) -> usize {

@@ -130,6 +130,11 @@ pub struct Elements {
     count: u32,
 }
 
+impl Elements {
+    /// The elements of an empty list.
+    pub const NONE: Self = Self { first: 0, count: 0 };
+}
+
 impl Op {
     /// The key that it is about.
     #[must_use]
