@@ -57,6 +57,7 @@ mod cycle;
 pub mod dot;
 mod explain;
 mod findings;
+pub mod formats;
 mod graph;
 mod history;
 mod index;

@@ -1,0 +1,162 @@
+//! Makes a history out of what a reader hands over, within [`Limits::operations`].
+
+use std::collections::HashMap;
+
+use super::Limits;
+use super::error::FormatFault;
+use crate::observed::{Elements, Interval, Key, Observed, ObservedBuilder, Op, Outcome, Value};
+
+/// Keys whose name is a number below this are found in a table.
+const SMALL_KEYS: u64 = 1 << 20;
+
+const NO_KEY: u32 = u32::MAX;
+
+pub(super) struct Collector {
+    builder: ObservedBuilder,
+    small: Vec<u32>,
+    large: HashMap<u64, Key>,
+    left: u64,
+    limit: u64,
+    transactions: u64,
+}
+
+impl Collector {
+    pub(super) fn new(name: &str, limits: &Limits) -> Self {
+        Self {
+            builder: ObservedBuilder::new(name),
+            small: Vec::new(),
+            large: HashMap::new(),
+            left: limits.operations,
+            limit: limits.operations,
+            transactions: 0,
+        }
+    }
+
+    /// How many transactions have ended.
+    pub(super) const fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    /// The key that is called `number`.
+    #[inline]
+    pub(super) fn numbered_key(&mut self, number: u64) -> Result<Key, FormatFault> {
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        match self.small.get(place) {
+            Some(&key) if key != NO_KEY => Ok(Key(key)),
+            _ => self.new_numbered_key(number),
+        }
+    }
+
+    fn new_numbered_key(&mut self, number: u64) -> Result<Key, FormatFault> {
+        if number >= SMALL_KEYS {
+            if let Some(key) = self.large.get(&number) {
+                return Ok(*key);
+            }
+            let key = self.builder.key(&number.to_string())?;
+            self.large.insert(number, key);
+            return Ok(key);
+        }
+        let key = self.builder.key(&number.to_string())?;
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        if self.small.len() <= place {
+            let grown = (place + 1).next_power_of_two();
+            self.small.resize(grown, NO_KEY);
+        }
+        self.small[place] = key.0;
+        Ok(key)
+    }
+
+    pub(super) fn key(&mut self, name: &str) -> Result<Key, FormatFault> {
+        Ok(self.builder.key(name)?)
+    }
+
+    pub(super) fn value(&mut self, name: &str) -> Result<Value, FormatFault> {
+        Ok(self.builder.value(name)?)
+    }
+
+    #[inline]
+    pub(super) fn numbered_value(&mut self, number: u64) -> Result<Value, FormatFault> {
+        match Value::number(number) {
+            Some(value) => Ok(value),
+            None => self.value(&number.to_string()),
+        }
+    }
+
+    pub(super) fn write(&mut self, key: Key, value: Value) -> Result<(), FormatFault> {
+        self.spend(1)?;
+        Ok(self.builder.write(key, value)?)
+    }
+
+    pub(super) fn read(&mut self, key: Key, value: Option<Value>) -> Result<(), FormatFault> {
+        self.spend(1)?;
+        Ok(self.builder.read(key, value)?)
+    }
+
+    pub(super) fn append(&mut self, key: Key, value: Value) -> Result<(), FormatFault> {
+        self.spend(1)?;
+        Ok(self.builder.append(key, value)?)
+    }
+
+    pub(super) fn read_list(&mut self, key: Key, list: &[Value]) -> Result<(), FormatFault> {
+        self.spend(1 + list.len() as u64)?;
+        Ok(self.builder.read_list(key, list)?)
+    }
+
+    pub(super) fn unseen(&mut self, key: Key) -> Result<(), FormatFault> {
+        self.spend(1)?;
+        Ok(self.builder.unseen(key)?)
+    }
+
+    pub(super) fn end(
+        &mut self,
+        session: Option<u32>,
+        outcome: Outcome,
+        interval: Option<Interval>,
+        line: u32,
+    ) -> Result<(), FormatFault> {
+        self.builder.end(session, outcome, interval, line)?;
+        self.transactions += 1;
+        Ok(())
+    }
+
+    /// Reads of nothing were reads of empty lists.
+    pub(super) fn reads_of_lists(&mut self) {
+        self.builder.rewrite(|op| match op {
+            Op::Read { key, value: None } => Op::ReadList {
+                key,
+                elements: Elements::NONE,
+            },
+            op => op,
+        });
+    }
+
+    /// Reads of `initial` were reads of the initial state, but for the keys that it was written to.
+    pub(super) fn reads_of_initial(&mut self, initial: Value, written: &[bool]) {
+        self.builder.rewrite(|op| match op {
+            Op::Read {
+                key,
+                value: Some(value),
+            } if value == initial && !written.get(key.0 as usize).copied().unwrap_or(false) => {
+                Op::Read { key, value: None }
+            }
+            op => op,
+        });
+    }
+
+    pub(super) fn finish(self) -> Observed {
+        self.builder.finish()
+    }
+
+    /// What a buffer outside held is not held any more.
+    pub(super) const fn refund(&mut self, count: u64) {
+        self.left += count;
+    }
+
+    /// Counts what a buffer outside holds as well.
+    pub(super) fn spend(&mut self, count: u64) -> Result<(), FormatFault> {
+        let limit = self.limit;
+        let left = self.left.checked_sub(count);
+        self.left = left.ok_or(FormatFault::TooManyOperations { limit })?;
+        Ok(())
+    }
+}

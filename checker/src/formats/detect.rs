@@ -1,0 +1,124 @@
+//! What a file is, by how it begins.
+
+use super::Format;
+
+/// Which format begins like this; `start` should be a few kilobytes, decompressed.
+///
+/// ```
+/// use checker::formats::{Format, detect};
+///
+/// assert_eq!(detect(b"w(1,1,0,0)\n"), Some(Format::Text));
+/// assert_eq!(detect(b"{:type :ok, :value [[:r :x 1]]}"), Some(Format::ElleEdn));
+/// assert_eq!(detect(b"co-history 1 A\n"), Some(Format::SitedHistory));
+/// assert_eq!(detect(b"GIF89a"), None);
+/// ```
+#[must_use]
+pub fn detect(start: &[u8]) -> Option<Format> {
+    if start.starts_with(b"co-history ") {
+        return Some(Format::SitedHistory);
+    }
+    if start.starts_with(b"co-observed ") {
+        return Some(Format::Native);
+    }
+    if is_bincode(start) {
+        return Some(Format::DbcopBincode);
+    }
+    if is_cobra(start) {
+        return Some(Format::Cobra);
+    }
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let content = content(start);
+    match content {
+        [b'r' | b'w', rest @ ..] if trimmed(rest).first() == Some(&b'(') => Some(Format::Text),
+        [b'{' | b'[' | b'(' | b'#', ..] => Some(structured(content)?),
+        [b'-', ..] => has(content, b"[").then_some(Format::DbcopHist),
+        _ => None,
+    }
+}
+
+/// What follows white space and comments.
+fn content(mut start: &[u8]) -> &[u8] {
+    loop {
+        start = trimmed(start);
+        let comment = start.starts_with(b";")
+            || start.starts_with(b"//")
+            || (start.starts_with(b"# ") || start.starts_with(b"##"));
+        if !comment {
+            return start;
+        }
+        let end = start.iter().position(|byte| *byte == b'\n');
+        start = &start[end.unwrap_or(start.len())..];
+    }
+}
+
+fn trimmed(mut bytes: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = bytes
+        && (first.is_ascii_whitespace() || *first == b',')
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Text with brackets.
+fn structured(content: &[u8]) -> Option<Format> {
+    let inner = trimmed(content.get(1..)?);
+    if content[0] == b'[' && inner.first().is_some_and(|byte| is_variable(*byte)) {
+        let name_end = inner.iter().position(|byte| !is_variable(*byte))?;
+        let operator = &inner[name_end..];
+        if operator.starts_with(b":=") || operator.starts_with(b"==") {
+            return Some(Format::DbcopHist);
+        }
+    }
+    if has(content, b":type") || has(content, b":process") {
+        return Some(Format::ElleEdn);
+    }
+    if has(content, b"\"type\"") || has(content, b"\"process\"") {
+        return Some(Format::ElleJson);
+    }
+    let dbcop = [
+        b"\"events\"".as_slice(),
+        b"\"committed\"",
+        b"\"data\"",
+        b"\"params\"",
+    ];
+    if dbcop.iter().any(|word| has(content, word)) {
+        return Some(Format::DbcopJson);
+    }
+    None
+}
+
+const fn is_variable(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+fn has(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+/// Five counts, then a string, then a string that begins with a year.
+fn is_bincode(start: &[u8]) -> bool {
+    let Some(length) = number(start, 40).and_then(|length| usize::try_from(length).ok()) else {
+        return false;
+    };
+    let counts = (0..5).all(|place| number(start, place * 8).is_some_and(|count| count < 1 << 40));
+    let date = 48_usize.saturating_add(length);
+    counts
+        && length < 4096
+        && number(start, date).is_some_and(|length| (19..=64).contains(&length))
+        && start
+            .get(date + 8..date + 12)
+            .is_some_and(|year| year.iter().all(u8::is_ascii_digit))
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u64> {
+    let bytes = bytes.get(at..at.checked_add(8)?)?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// The start of a transaction, and its first record or its end.
+fn is_cobra(start: &[u8]) -> bool {
+    start.first() == Some(&b'S')
+        && start.get(1) == Some(&0)
+        && matches!(start.get(9), Some(b'R' | b'W' | b'C'))
+}

@@ -1,0 +1,263 @@
+//! Bytes of a history, one after another, with their line.
+//!
+//! - **S1** Memory is bounded: one buffer of fixed size, and one token of at most [`Limits::token_bytes`].
+//! - **S2** `line` is the line of the byte that comes next, because every line feed is consumed through
+//!   [`Scanner::bump`] or [`Scanner::skip_while`].
+
+use std::io::Read;
+
+use super::error::FormatFault;
+use super::source::fault_of;
+use super::{Limits, Place};
+
+/// The size of the buffer.
+const CHUNK: usize = 128 << 10;
+
+/// The longest piece of input that a message quotes.
+const QUOTED: usize = 40;
+
+pub(super) struct Scanner<'r> {
+    reader: &'r mut dyn Read,
+    buffer: Vec<u8>,
+    /// The byte that comes next.
+    next: usize,
+    /// How many bytes of the buffer are filled.
+    filled: usize,
+    line: u64,
+    /// How many bytes were in the buffer before this filling.
+    before: u64,
+    /// The token that was read last.
+    token: Vec<u8>,
+    limits: Limits,
+}
+
+impl<'r> Scanner<'r> {
+    pub(super) fn new(reader: &'r mut dyn Read, limits: Limits) -> Self {
+        Self {
+            reader,
+            buffer: vec![0; CHUNK],
+            next: 0,
+            filled: 0,
+            line: 1,
+            before: 0,
+            token: Vec::new(),
+            limits,
+        }
+    }
+
+    pub(super) const fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The line in 32 bits, as transactions keep it.
+    pub(super) fn line_number(&self) -> u32 {
+        u32::try_from(self.line).unwrap_or(u32::MAX)
+    }
+
+    pub(super) const fn place(&self) -> Place {
+        Place::Line(self.line)
+    }
+
+    pub(super) const fn offset(&self) -> u64 {
+        self.before + self.next as u64
+    }
+
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The next byte, which stays the next.
+    #[inline]
+    pub(super) fn peek(&mut self) -> Result<Option<u8>, FormatFault> {
+        if self.next < self.filled {
+            return Ok(Some(self.buffer[self.next]));
+        }
+        self.fill()
+    }
+
+    #[cold]
+    fn fill(&mut self) -> Result<Option<u8>, FormatFault> {
+        self.before += self.filled as u64;
+        self.next = 0;
+        self.filled = 0;
+        loop {
+            match self.reader.read(&mut self.buffer) {
+                Ok(0) => return Ok(None),
+                Ok(count) => {
+                    self.filled = count;
+                    return Ok(Some(self.buffer[0]));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(fault_of(error)),
+            }
+        }
+    }
+
+    /// Consumes the byte that [`peek`](Self::peek) has shown.
+    #[inline]
+    pub(super) fn bump(&mut self) {
+        debug_assert!(self.next < self.filled, "peek has shown a byte");
+        self.line += u64::from(self.buffer[self.next] == b'\n');
+        self.next += 1;
+    }
+
+    /// Consumes bytes as long as `is` holds for them, and shows the next.
+    #[inline]
+    pub(super) fn skip_while(
+        &mut self,
+        is: impl Fn(u8) -> bool,
+    ) -> Result<Option<u8>, FormatFault> {
+        loop {
+            match self.peek()? {
+                Some(byte) if is(byte) => self.bump(),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Consumes `byte` if it is the next.
+    #[inline]
+    pub(super) fn take(&mut self, byte: u8) -> Result<bool, FormatFault> {
+        let is = self.peek()? == Some(byte);
+        if is {
+            self.bump();
+        }
+        Ok(is)
+    }
+
+    /// Consumes `byte`, which has to be the next.
+    pub(super) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), FormatFault> {
+        if self.take(byte)? {
+            Ok(())
+        } else {
+            Err(self.unexpected(expected))
+        }
+    }
+
+    /// A number of at most 18 digits in its shortest form; what follows is for the caller to look at. Nothing is
+    /// consumed if no digit is next. A leading zero is a number of its own.
+    #[inline]
+    pub(super) fn digits(&mut self) -> Result<Option<u64>, FormatFault> {
+        let first = match self.peek()? {
+            Some(byte @ b'0'..=b'9') => byte - b'0',
+            _ => return Ok(None),
+        };
+        self.next += 1;
+        let mut number = u64::from(first);
+        if first == 0 {
+            return Ok(Some(0));
+        }
+        for _ in 1..18 {
+            match self.peek()? {
+                Some(byte @ b'0'..=b'9') => {
+                    number = number * 10 + u64::from(byte - b'0');
+                    self.next += 1;
+                }
+                _ => break,
+            }
+        }
+        Ok(Some(number))
+    }
+
+    /// Starts a token that begins with what was consumed already.
+    pub(super) fn start_token(&mut self, begin: &str) {
+        self.token.clear();
+        self.token.extend_from_slice(begin.as_bytes());
+    }
+
+    /// Consumes bytes into the token as long as `is` holds for them.
+    #[inline]
+    pub(super) fn extend_token(&mut self, is: impl Fn(u8) -> bool) -> Result<(), FormatFault> {
+        while let Some(byte) = self.peek()? {
+            if !is(byte) {
+                break;
+            }
+            self.bump();
+            self.push_token(byte)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a byte to the token.
+    #[inline]
+    pub(super) fn push_token(&mut self, byte: u8) -> Result<(), FormatFault> {
+        if self.token.len() >= self.limits.token_bytes {
+            return Err(FormatFault::TokenTooLong {
+                limit: self.limits.token_bytes,
+            });
+        }
+        self.token.push(byte);
+        Ok(())
+    }
+
+    /// Puts `quote` around the token.
+    pub(super) fn wrap_token(&mut self, quote: u8) -> Result<(), FormatFault> {
+        self.push_token(quote)?;
+        self.token.insert(0, quote);
+        Ok(())
+    }
+
+    pub(super) fn token(&self) -> &[u8] {
+        &self.token
+    }
+
+    /// The token as text.
+    pub(super) fn token_text(&self) -> Result<&str, FormatFault> {
+        std::str::from_utf8(&self.token).map_err(|_| FormatFault::NotUtf8)
+    }
+
+    /// The token is not what it should be.
+    pub(super) fn unexpected_token(&self, expected: &'static str) -> FormatFault {
+        FormatFault::Expected {
+            expected,
+            found: quote(&self.token),
+        }
+    }
+
+    /// What comes next is not what should.
+    #[cold]
+    pub(super) fn unexpected(&mut self, expected: &'static str) -> FormatFault {
+        match self.peek() {
+            Err(fault) => fault,
+            Ok(None) => FormatFault::CutShort { expected },
+            Ok(Some(_)) => {
+                let rest = &self.buffer[self.next..self.filled];
+                let end = rest.iter().position(|byte| *byte == b'\n');
+                let rest = &rest[..end.unwrap_or(rest.len()).max(1)];
+                FormatFault::Expected {
+                    expected,
+                    found: quote(rest),
+                }
+            }
+        }
+    }
+
+    /// Consumes exactly as many bytes as `into` has; false if none was left.
+    pub(super) fn read_exact(
+        &mut self,
+        into: &mut [u8],
+        expected: &'static str,
+    ) -> Result<bool, FormatFault> {
+        for place in 0..into.len() {
+            match self.peek()? {
+                Some(byte) => {
+                    self.bump();
+                    into[place] = byte;
+                }
+                None if place == 0 => return Ok(false),
+                None => return Err(FormatFault::CutShort { expected }),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The beginning of `bytes`, for a message.
+pub(super) fn quote(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(QUOTED)];
+    let mut text = String::from_utf8_lossy(shown).into_owned();
+    if shown.len() < bytes.len() {
+        text.push('…');
+    }
+    text
+}
