@@ -121,25 +121,26 @@ impl Collector {
 
     /// Reads of nothing were reads of empty lists.
     pub(super) fn reads_of_lists(&mut self) {
-        self.builder.rewrite(|op| match op {
-            Op::Read { key, value: None } => Op::ReadList {
-                key,
-                elements: Elements::NONE,
-            },
-            op => op,
+        self.builder.rewrite(|op| {
+            if let Op::Read { key, value: None } = op {
+                let elements = Elements::NONE;
+                return Op::ReadList { key, elements };
+            }
+            op
         });
     }
 
     /// Reads of `initial` were reads of the initial state, but for the keys that it was written to.
     pub(super) fn reads_of_initial(&mut self, initial: Value, written: &[bool]) {
-        self.builder.rewrite(|op| match op {
-            Op::Read {
-                key,
-                value: Some(value),
-            } if value == initial && !written.get(key.0 as usize).copied().unwrap_or(false) => {
-                Op::Read { key, value: None }
+        let is_written = |key: Key| written.get(key.0 as usize).copied().unwrap_or(false);
+        self.builder.rewrite(|op| {
+            if let Op::Read { key, value } = op
+                && value == Some(initial)
+                && !is_written(key)
+            {
+                return Op::Read { key, value: None };
             }
-            op => op,
+            op
         });
     }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 
-use super::Format;
 use crate::observed::ObservedFault;
 
 /// A fault in a history file: where it is, and what it is.
@@ -63,12 +62,12 @@ pub enum FormatFault {
         "this is the history of a site (`co-history`), whose versions are known; read it with `parse::read_history`"
     )]
     SitedHistory,
-    /// The format is one of folders, or of files.
-    #[error("{format} is {expected}")]
+    /// A folder that is none of those that are read.
+    #[error("this is {found}; it should be {expected}")]
     WrongKind {
-        /// The format.
-        format: Format,
-        /// What a history of it consists of.
+        /// What it is.
+        found: &'static str,
+        /// What is read.
         expected: &'static str,
     },
     /// The version is not known.

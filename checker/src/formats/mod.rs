@@ -12,27 +12,36 @@
 //! # Ok::<(), checker::formats::FormatError>(())
 //! ```
 
+mod cobra;
 mod collector;
+mod dbcop;
 mod detect;
 mod edn;
+mod elle_json;
 mod error;
+mod json;
+mod native;
 mod pairing;
 mod scanner;
 mod source;
 mod text;
+mod write;
+mod write_elle;
 mod zstd;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use self::collector::Collector;
 use self::scanner::{Scanner, quote};
 use self::source::Source;
 use crate::observed::Observed;
 
 pub use detect::detect;
 pub use error::{FormatError, FormatFault, Place};
+pub use write::{Loss, WriteError, write};
 
 /// A format of history files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,18 +145,72 @@ impl Default for Limits {
     }
 }
 
-/// Reads the history in a file.
+/// Reads the history in a file, or in a folder: of Cobra's logs, or of dbcop's (`history.bincode`).
 ///
 /// # Errors
 ///
 /// The first fault, with the file and the line (in binary formats the byte).
 pub fn read_path(path: &Path, options: &ReadOptions) -> Result<Observed, FormatError> {
     let name = path.display().to_string();
-    let file = File::open(path).map_err(|error| FormatFault::Io(error).at(&name, Place::File))?;
-    read(BufReader::new(file), &name, options)
+    if path.is_dir() {
+        let dbcop = path.join("history.bincode");
+        if dbcop.is_file() && options.format != Some(Format::Cobra) {
+            return read_path(&dbcop, options);
+        }
+        return read_logs(path, options);
+    }
+    read(open(path, &name)?, &name, options)
 }
 
-/// Reads the history in a stream, which may be compressed; `name` is used in messages.
+fn open(path: &Path, name: &str) -> Result<BufReader<File>, FormatError> {
+    let file = File::open(path).map_err(|error| FormatFault::Io(error).at(name, Place::File))?;
+    Ok(BufReader::new(file))
+}
+
+/// Reads a folder of Cobra's logs, each of which is a session; they are in the order of their numbers.
+fn read_logs(folder: &Path, options: &ReadOptions) -> Result<Observed, FormatError> {
+    let name = folder.display().to_string();
+    let of_folder = |fault: FormatFault| fault.at(&name, Place::File);
+    let not_logs = FormatFault::WrongKind {
+        found: "a folder",
+        expected: "a file, or a folder with Cobra's logs (T<number>.log) or dbcop's history.bincode",
+    };
+    if !matches!(options.format, None | Some(Format::Cobra)) {
+        return Err(of_folder(not_logs));
+    }
+    let entries = folder
+        .read_dir()
+        .map_err(|error| of_folder(FormatFault::Io(error)))?;
+    let mut logs: Vec<(u64, PathBuf)> = Vec::new();
+    for entry in entries {
+        let path = entry
+            .map_err(|error| of_folder(FormatFault::Io(error)))?
+            .path();
+        let number = path.file_name().and_then(|name| name.to_str());
+        let number = number.and_then(|name| name.strip_prefix('T')?.strip_suffix(".log"));
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            logs.push((number, path));
+        }
+    }
+    if logs.is_empty() {
+        return Err(of_folder(not_logs));
+    }
+    logs.sort();
+    let mut collector = Collector::new(&name, &options.limits);
+    for (session, (_, log)) in (0..).zip(&logs) {
+        let name = log.display().to_string();
+        let reader = open(log, &name)?;
+        let source = Source::open(reader, &options.limits);
+        let mut source = source.map_err(|fault| fault.at(&name, Place::File))?;
+        let mut scanner = Scanner::new(&mut source.reader, options.limits);
+        let result = cobra::read_log(&mut scanner, &mut collector, session);
+        result.map_err(|fault| fault.at(&name, Place::Byte(scanner.offset())))?;
+    }
+    Ok(collector.finish())
+}
+
+/// Reads the history in a stream, which may be compressed; `name` is used in messages. One of Cobra's logs is read
+/// as a history of one session.
 ///
 /// # Errors
 ///
@@ -170,11 +233,30 @@ pub fn read(
         None => detect(&source.start).ok_or_else(|| of_file(found()))?,
     };
     let mut scanner = Scanner::new(&mut source.reader, options.limits);
+    let scanner = &mut scanner;
     let history = match format {
-        Format::ElleEdn => edn::read(&mut scanner, name, options.kind),
-        Format::Text => text::read(&mut scanner, name),
-        Format::SitedHistory => return Err(of_file(FormatFault::SitedHistory)),
-        _ => return Err(of_file(FormatFault::Empty)),
+        Format::ElleEdn => edn::read(scanner, name, options.kind),
+        Format::ElleJson => elle_json::read(scanner, name, options.kind),
+        Format::Text => text::read(scanner, name),
+        Format::Native => native::read(scanner, name),
+        Format::DbcopBincode => dbcop::read_bincode(scanner, name),
+        Format::DbcopJson => dbcop::read_json(scanner, name),
+        Format::DbcopHist => dbcop::read_hist(scanner, name),
+        Format::Cobra => {
+            let mut collector = Collector::new(name, &options.limits);
+            cobra::read_log(scanner, &mut collector, 0).map(|()| collector.finish())
+        }
+        Format::SitedHistory => Err(FormatFault::SitedHistory),
     };
-    history.map_err(|fault| fault.at(name, scanner.place()))
+    let place = match format {
+        Format::DbcopBincode | Format::Cobra => Place::Byte(scanner.offset()),
+        Format::SitedHistory => Place::File,
+        Format::ElleEdn
+        | Format::ElleJson
+        | Format::Text
+        | Format::DbcopJson
+        | Format::DbcopHist
+        | Format::Native => Place::Line(scanner.line()),
+    };
+    history.map_err(|fault| fault.at(name, place))
 }

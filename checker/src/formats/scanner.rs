@@ -6,9 +6,9 @@
 
 use std::io::Read;
 
+use super::Limits;
 use super::error::FormatFault;
 use super::source::fault_of;
-use super::{Limits, Place};
 
 /// The size of the buffer.
 const CHUNK: usize = 128 << 10;
@@ -52,10 +52,6 @@ impl<'r> Scanner<'r> {
     /// The line in 32 bits, as transactions keep it.
     pub(super) fn line_number(&self) -> u32 {
         u32::try_from(self.line).unwrap_or(u32::MAX)
-    }
-
-    pub(super) const fn place(&self) -> Place {
-        Place::Line(self.line)
     }
 
     pub(super) const fn offset(&self) -> u64 {
@@ -238,11 +234,11 @@ impl<'r> Scanner<'r> {
         into: &mut [u8],
         expected: &'static str,
     ) -> Result<bool, FormatFault> {
-        for place in 0..into.len() {
+        for (place, slot) in into.iter_mut().enumerate() {
             match self.peek()? {
                 Some(byte) => {
                     self.bump();
-                    into[place] = byte;
+                    *slot = byte;
                 }
                 None if place == 0 => return Ok(false),
                 None => return Err(FormatFault::CutShort { expected }),
@@ -260,4 +256,39 @@ pub(super) fn quote(bytes: &[u8]) -> String {
         text.push('…');
     }
     text
+}
+
+impl Scanner<'_> {
+    /// Undoes `%HH` in the token, and makes nothing of a single `%`; false if it is not escaped well.
+    pub(super) fn unescape_token(&mut self) -> bool {
+        if self.token == b"%" {
+            self.token.clear();
+            return true;
+        }
+        let mut from = 0;
+        let mut to = 0;
+        while from < self.token.len() {
+            let mut byte = self.token[from];
+            from += 1;
+            if byte == b'%' {
+                let digits = self.token.get(from..from + 2);
+                let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+                let Some(value) = digits.and_then(hex) else {
+                    return false;
+                };
+                byte = value;
+                from += 2;
+            }
+            self.token[to] = byte;
+            to += 1;
+        }
+        self.token.truncate(to);
+        true
+    }
+}
+
+/// Two hexadecimal digits.
+fn hex(digits: &str) -> Option<u8> {
+    let all = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    all.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }

@@ -8,6 +8,9 @@ use super::error::FormatFault;
 /// How much of a file is looked at to tell what it is.
 pub(super) const SHOWN: usize = 8 << 10;
 
+/// What some editors write before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A stream whose beginning was looked at.
 pub(super) struct Source<'r> {
     pub(super) start: Vec<u8>,
@@ -36,6 +39,9 @@ impl<'r> Source<'r> {
             }
         }
         start.truncate(filled);
+        if start.starts_with(BYTE_ORDER_MARK) {
+            start.drain(..BYTE_ORDER_MARK.len());
+        }
         Ok(Self {
             reader: Box::new(Cursor::new(start.clone()).chain(reader)),
             start,
