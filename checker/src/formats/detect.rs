@@ -30,7 +30,7 @@ pub fn detect(start: &[u8]) -> Option<Format> {
     let content = content(start);
     match content {
         [b'r' | b'w', rest @ ..] if trimmed(rest).first() == Some(&b'(') => Some(Format::Text),
-        [b'{' | b'[' | b'(' | b'#', ..] => Some(structured(content)?),
+        [b'{' | b'[' | b'(' | b'#' | b'^', ..] => Some(structured(content)?),
         [b'-', ..] => has(content, b"[").then_some(Format::DbcopHist),
         _ => None,
     }

@@ -1,0 +1,594 @@
+//! What each importer makes of what its format can say, and what it says of what it cannot read.
+#![allow(clippy::unwrap_used, reason = "a test crate")]
+
+use std::io::{Read as _, Write as _};
+
+use checker::formats::{
+    self, Format, FormatError, FormatFault, Kind, Limits, Loss, Place, ReadOptions, WriteError,
+    detect,
+};
+use checker::observed::{Observed, Op, TxnIndex};
+
+fn parse(text: &[u8]) -> Result<Observed, FormatError> {
+    formats::read(text, "test", &ReadOptions::default())
+}
+
+fn native(history: &Observed) -> String {
+    let mut native = Vec::new();
+    formats::write(history, Format::Native, &mut native).unwrap();
+    String::from_utf8(native).unwrap()
+}
+
+/// The transactions of a history, in the native format.
+#[track_caller]
+fn txns(text: &str) -> Vec<String> {
+    let history = parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let native = native(&history);
+    let lines = native
+        .lines()
+        .filter(|line| !line.starts_with("co-") && !line.starts_with("end"));
+    lines.map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn fails(text: &str, message: &str) {
+    match parse(text.as_bytes()) {
+        Ok(history) => panic!("it was read: {}", native(&history)),
+        Err(error) => assert_eq!(error.to_string(), message),
+    }
+}
+
+#[test]
+fn edn_is_read_in_all_its_forms() {
+    let expected = ["c 0 0..1 a:x=1 l:y=[1,2] l:z=[]"];
+    for text in [
+        "{:type :invoke, :process 7, :value nil}\n{:type :ok, :process 7, :value [[:append x 1] [:r y [1 2]] [:r z nil]]}",
+        "[{:type :invoke :process 7 :value [[:r x nil]]} {:type :ok :process 7 :value ([:append x 1] (:r y (1 2)) [:r z []])}]",
+        "; a comment\n(#jepsen.history.Op{:index 4, :time -1, :type :invoke, :process 7, :f :txn, :value []}\n\
+         #_{:gone true} #jepsen.history.Op{:error [:a {:b \"}\" \\} #{1}}], :value [[:append x 1] [:r y [1,2,]] [:r z]],\
+         :type :ok :process 7 :f nil :index 5})",
+        "^{:meta 1} {:type \"invoke\" :process 7}{:type \"ok\" :process 7 :value [[:append x 1][:r y[1 2]][:r z[]]] :more #_ #_ 1 2 3}",
+    ] {
+        assert_eq!(txns(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn json_is_read_in_all_its_forms() {
+    let expected = ["c 0 0..1 a:x=1 l:y=[1,2] l:z=[]"];
+    for text in [
+        "{\"type\":\"invoke\",\"process\":7,\"value\":null}\n{\"type\":\"ok\",\"process\":7,\"value\":[[\"append\",\"x\",1],[\"r\",\"y\",[1,2]],[\"r\",\"z\",null]]}\n",
+        "[ {\"type\" : \"invoke\", \"process\" : 7, \"f\":\"txn\", \"index\":4, \"value\":[]} ,\n\
+          {\"value\":[[\"append\",\"\\u0078\",1],[\"r\",\"y\",[1,2]],[\"r\",\"z\"]],\"error\":{\"a\":[\"]\"]},\"type\":\":ok\",\"process\":7,\"index\":5}]",
+    ] {
+        assert_eq!(txns(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn names_keep_what_tells_them_apart() {
+    let edn = "{:type :ok, :process 0, :value [[:w :x 1] [:w x 2] [:w \"x\" 3] [:w \"\" 4] [:w -5 -6] [:w 5N 1.50]]}";
+    assert_eq!(
+        txns(edn),
+        ["c 0 0..0 w::x=1 w:x=2 w:\"x\"=3 w:\"\"=4 w:-5=-6 w:5N=1.50"]
+    );
+    let json = "{\"type\":\"ok\",\"process\":0,\"value\":[[\"w\",5,1],[\"w\",\"5\",2],[\"w\",\"x\",\"null\"],[\"w\",\"\\\"q\",-7]]}";
+    assert_eq!(
+        txns(json),
+        ["c 0 0..0 w:5=1 w:\"5\"=2 w:x=\"null\" w:\"\"q\"=-7"]
+    );
+}
+
+#[test]
+fn invocations_and_completions_pair_up_by_process() {
+    let text = "{:type :invoke, :process 3, :f :txn, :value [[:w 1 1] [:r 2 nil]]}
+{:type :invoke, :process 4, :f :txn, :value [[:w 2 1]]}
+{:type :info, :process :nemesis, :f :kill, :value [:w 1 2]}
+{:type :ok, :process 4, :f :txn, :value [[:w 2 1]]}
+{:type :fail, :process 3, :f :txn, :value nil}
+{:type :invoke, :process 3, :f :txn, :value [[:r 1 nil] [:w 1 2]]}
+{:type :info, :process 3, :f :txn, :value nil, :error :timeout}
+{:type :invoke, :process 5, :f :txn, :value [[:w 2 2]]}
+";
+    assert_eq!(
+        txns(text),
+        [
+            // Positions are those of entries, the nemesis's too.
+            "c 0 1..3 w:2=1",
+            "a 1 0..4 w:1=1 u:2",
+            "u 1 5.. u:1 w:1=2",
+            "u 2 7.. w:2=2",
+        ]
+        .map(|line| match line.split_once(' ') {
+            // Process 3 comes first, and is session 0.
+            Some((outcome, rest)) => match rest.split_once(' ') {
+                Some(("0", rest)) => format!("{outcome} 1 {rest}"),
+                Some(("1", rest)) => format!("{outcome} 0 {rest}"),
+                _ => line.to_owned(),
+            },
+            None => line.to_owned(),
+        })
+    );
+}
+
+#[test]
+fn a_process_that_goes_on_after_an_unknown_outcome_leaves_it_to_a_session_of_its_own() {
+    let text = "{:type :ok, :process 0, :value [[:w 1 1]]}
+{:type :invoke, :process 0, :value [[:w 1 2]]}
+{:type :info, :process 0, :value [[:w 1 2]]}
+{:type :ok, :process 1, :value [[:r 1 2]]}
+{:type :invoke, :process 0, :value [[:w 1 3]]}
+{:type :ok, :process 0, :value [[:w 1 3]]}
+";
+    assert_eq!(
+        txns(text),
+        [
+            "c 0 0..0 w:1=1",
+            "c 1 0..3 r:1=2",
+            "u - 1.. w:1=2",
+            "c 0 4..5 w:1=3"
+        ]
+    );
+}
+
+#[test]
+fn completions_without_invocation_began_nobody_knows_when() {
+    let text = "{:type :ok, :process 0, :value [[:w 1 1]]}
+{:type :fail, :process 0, :value [[:w 1 2] [:r 1 nil]]}
+{:type :info, :process 0, :value [[:w 1 3] [:r 1 nil]]}
+{:type :ok, :process 0, :value [[:r 1 1]]}
+";
+    assert_eq!(
+        txns(text),
+        [
+            "c 0 0..0 w:1=1",
+            "a 0 0..1 w:1=2 u:1",
+            "u - 0.. w:1=3 u:1",
+            "c 0 0..3 r:1=1"
+        ]
+    );
+}
+
+#[test]
+fn entries_without_process_pair_up_and_have_no_session() {
+    let text = "{:type :invoke, :value [[:w 1 1]]}\n{:type :ok, :value [[:w 1 1]]}\n{:type :ok, :value [[:r 1 1]]}\n";
+    assert_eq!(txns(text), ["c - 0..1 w:1=1", "c - 0..2 r:1=1"]);
+}
+
+#[test]
+fn what_is_read_as_nil_is_a_list_where_lists_are() {
+    let early = "{:type :ok, :process 0, :value [[:r 1 nil] [:r 2]]}\n";
+    let list = "{:type :ok, :process 0, :value [[:append 1 1]]}\n";
+    let register = "{:type :ok, :process 0, :value [[:w 1 1]]}\n";
+    assert_eq!(txns(&format!("{early}{list}"))[0], "c 0 0..0 l:1=[] l:2=[]");
+    assert_eq!(
+        txns(&format!("{early}{register}"))[0],
+        "c 0 0..0 r:1=~ r:2=~"
+    );
+    assert_eq!(txns(early), ["c 0 0..0 r:1=~ r:2=~"]);
+    let told = ReadOptions {
+        kind: Some(Kind::ListAppend),
+        ..ReadOptions::default()
+    };
+    let history = formats::read(early.as_bytes(), "test", &told).unwrap();
+    assert!(matches!(history.ops(TxnIndex(0))[0], Op::ReadList { .. }));
+}
+
+#[test]
+fn other_functions_are_skipped_unless_they_are_transactions() {
+    let text = "{:type :invoke, :process 0, :f :drain, :value nil}
+{:type :ok, :process 0, :f :drain, :value {:a [1 2]}}
+{:type :info, :process :nemesis, :f :start, :value [:w 1 2]}
+{:type :ok, :process 0, :f :transfer, :value [[:w 1 1]]}
+";
+    assert_eq!(txns(text), ["c 0 0..3 w:1=1"]);
+    fails(
+        "{:type :ok, :process 0, :f :txn, :value [[:cas 1 2]]}",
+        "test, line 1: \":cas\" stands where :r, :w or :append should be",
+    );
+}
+
+#[test]
+fn what_elle_could_not_have_recorded_is_refused() {
+    fails(
+        "{:type :invoke, :process 0, :value [[:w 1 1]]}\n{:type :invoke, :process 0, :value [[:w 1 2]]}",
+        "test, line 2: process 0 invokes a transaction while the one it invoked in line 1 is open; a process runs one \
+         at a time",
+    );
+    fails(
+        "{:type :invoke, :process 0, :value [[:w 1 1]]}\n{:type :info, :process 0}\n\n{:type :ok, :process 0, :value [[:w 1 1]]}",
+        "test, line 4: process 0 completes a transaction that it has invoked and that line 2 has completed",
+    );
+    fails(
+        "{:type :ok, :process 0, :index 3, :value [[:w 1 1]]}\n{:type :ok, :process 0, :index 3, :value [[:w 1 2]]}",
+        "test, line 2: index 3 follows index 3; an operation is there twice, or the file is not in order: sort it by \
+         index",
+    );
+    fails(
+        "{:type :ok, :process 0, :value [[:w 1 1]]}\n{:type :ok, :process 0, :value [[:append 1 2]]}",
+        "test, line 2: an append in a history of registers; Elle's histories are of lists or of registers, not of both",
+    );
+    fails(
+        "{:type :ok, :process 0, :value nil}",
+        "test, line 1: \"an entry without a value\" stands where the transaction that was committed, with what it read \
+         should be",
+    );
+    fails(
+        "{:type :ok, :process 0, :value [[:w 1 nil]]}",
+        "test, line 1: \"]]}\" stands where what was read or written should be",
+    );
+}
+
+#[test]
+fn text_is_read_whatever_the_order_of_its_lines() {
+    let text = "w(1,1,5,10)\r\n\n# a comment\n r( 2 , 0 , 5 , 10 )\nw(2,7,6,11)\nr(1,1,5,10)\nw(2,8,5,-1)\nw(2,9,5,-1)\nr(x,-3,6,12)\n";
+    assert_eq!(
+        txns(text),
+        [
+            "c 0 - w:1=1 r:2=~ r:1=1",
+            "c 1 - w:2=7",
+            "a 0 - w:2=8",
+            "a 0 - w:2=9",
+            "c 1 - r:x=-3"
+        ]
+    );
+    fails(
+        "w(1,1,0,0)\nw(1,2,1,0)\n",
+        "test, line 2: transaction 0 is in session 1 here and in session 0 before; transaction numbers are for the whole \
+         history",
+    );
+    fails(
+        "w(1,1,0,0)\nw(1,2,1\n",
+        "test, line 2: \"\\n\" stands where the comma between session and transaction should be",
+    );
+    fails(
+        "w(1,1,0,0)\nw(1,2",
+        "test, line 2: the file ends where the comma between value and session should be; it was cut short",
+    );
+}
+
+#[test]
+fn zero_is_the_initial_state_of_keys_that_nobody_wrote_it_to() {
+    let text = "r(1,0,0,0)\nr(2,0,0,0)\nr(3,0,0,0)\nw(1,0,1,1)\nw(2,0,1,-1)\n";
+    assert_eq!(txns(text)[0], "c 0 - r:1=0 r:2=~ r:3=~");
+    let hist = "[x==0 y==0 z==? v==0]\n---\n[x:=0]\n[y:=0]!\n";
+    assert_eq!(
+        txns(hist),
+        [
+            "c 0 - r:x=0 r:y=~ r:z=~ r:v=~",
+            "c 1 - w:x=0",
+            "a 1 - w:y=0"
+        ]
+    );
+}
+
+#[test]
+fn dbcops_json_is_read_in_all_its_forms() {
+    let expected = ["c 0 - w:0=1 r:1=~", "a 0 - w:1=2", "c 1 - r:0=1 r:2=~"];
+    for text in [
+        r#"[[{"events":[{"Write":{"variable":0,"version":1}},{"Read":{"variable":1,"version":null}}],"committed":true},
+             {"events":[{"Write":{"variable":1,"version":2}}],"committed":false}],
+            [{"events":[["r",0,1],["r",2,0]],"committed":true}]]"#,
+        r#"{"params":{"id":0},"info":"x","start":"2026","data":[
+             [{"events":[{"write":true,"variable":0,"value":1,"success":true},{"write":false,"variable":1,"value":0,"success":true},
+                         {"write":false,"variable":1,"value":9,"success":false}],"success":true},
+              {"events":[{"write":true,"variable":1,"value":2,"success":true}],"success":false}],
+             [{"success":true,"events":[["r",0,1],["r",2,null]]}]]}"#,
+    ] {
+        assert_eq!(txns(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn cobras_initial_reads_and_stopped_clients_are_told_apart() {
+    let mut log = Vec::new();
+    let mut record = |kind: u8, fields: &[u64]| {
+        log.push(kind);
+        log.extend(fields.iter().flat_map(|field| field.to_be_bytes()));
+    };
+    record(b'S', &[1]);
+    record(b'W', &[11, 5, 0]);
+    record(b'R', &[0xbebe_ebee, 0xbebe_ebee, 6, 0]);
+    record(b'R', &[0xdead_beef, 0xdead_beef, 7, 0]);
+    record(b'R', &[0xbebe_ebee, 0x2333_2333, 8, 0]);
+    record(b'C', &[1]);
+    record(b'S', &[2]);
+    record(b'R', &[1, 11, 5, 0]);
+    let whole = parse(&log).unwrap();
+    assert_eq!(
+        native(&whole),
+        "co-observed 1\nc 0 - w:5=11 r:6=~ r:7=~\nu 0 - r:5=11\nend 2\n"
+    );
+    let error = parse(&log[..log.len() - 1]).unwrap_err();
+    assert!(
+        matches!(error.fault, FormatFault::CutShort { .. }),
+        "{error}"
+    );
+    assert_eq!(error.place, Place::Byte(log.len() as u64 - 1));
+}
+
+#[test]
+fn the_native_format_holds_everything() {
+    let text = "co-observed 1\nc 0 0..3 w:x=1 r:y=~ a:l=%20 l:l=[] l:m=[1,2,%25]\nu 1 1.. u:x w:%=2\na - - w:é%C2%A0=3\nc 1 - \n";
+    let broken = format!("{text}end 4\n");
+    fails(
+        &broken,
+        "test, line 5: \"\\n\" stands where an operation: r:key=value, w:, l:, a: or u: should be",
+    );
+    let whole = format!("{}c 1 -\nend 4\n", text.strip_suffix("c 1 - \n").unwrap());
+    let history = parse(whole.as_bytes()).unwrap();
+    assert_eq!(native(&history), whole);
+    fails(
+        whole.strip_suffix("end 4\n").unwrap(),
+        "test, line 6: the file ends where a transaction (c, a or u) or the footer `end <count>` should be; it was cut short",
+    );
+    fails(
+        &whole.replace("end 4", "end 5"),
+        "test, line 6: the footer counts 5 transactions and there are 4; lines were lost or added",
+    );
+    fails(
+        &format!("{whole}c 0 -\n"),
+        "test, line 7: something follows the end of the history; give one history a file",
+    );
+    fails(
+        "co-observed 2\nend 0\n",
+        "test, line 1: the format has version \"2\", and this program reads version 1",
+    );
+    fails(
+        "co-observed 1\nc 0 5..4\nend 1\n",
+        "test, line 2: the transaction ended before it began",
+    );
+    fails(
+        "co-observed 1\nc 0 - w:x=%4\nend 1\n",
+        "test, line 2: \"%4\" stands where a name, escaped as %HH should be",
+    );
+}
+
+#[test]
+fn files_are_what_they_begin_like() {
+    let cases: &[(&[u8], Option<Format>)] = &[
+        (b"co-history 1 A\n", Some(Format::SitedHistory)),
+        (b"co-observed 1\n", Some(Format::Native)),
+        (b"r(0,0,0,0)\n", Some(Format::Text)),
+        (b"# r\n\n w (0,0,0,0)\n", Some(Format::Text)),
+        (b"; c\n{:index 0 :type :ok}", Some(Format::ElleEdn)),
+        (b"[{:process 0}]", Some(Format::ElleEdn)),
+        (b"#jepsen.history.Op{:type :ok}", Some(Format::ElleEdn)),
+        (b"[{\"index\":0,\"type\":\"ok\"}]", Some(Format::ElleJson)),
+        (b"[[{\"events\":[]}]]", Some(Format::DbcopJson)),
+        (b"{\"params\":{}}", Some(Format::DbcopJson)),
+        (b"// c\n[x:=1]", Some(Format::DbcopHist)),
+        (b"---\n[x==?]", Some(Format::DbcopHist)),
+        (b"\x00\x01\x02", None),
+        (b"{}", None),
+        (b"hello", None),
+        (b"", None),
+    ];
+    for (start, format) in cases {
+        assert_eq!(
+            detect(start),
+            *format,
+            "{:?}",
+            String::from_utf8_lossy(start)
+        );
+    }
+    fails(
+        "co-history 1 A\nend 0\n",
+        "test: this is the history of a site (`co-history`), whose versions are known; read it with `parse::read_history`",
+    );
+    fails("", "test: the file is empty");
+    fails(
+        "hello",
+        "test: it begins like no format that is known (with \"hello\"); name the format if you know it, or see the table of formats",
+    );
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+#[test]
+fn compressed_files_are_what_is_in_them() {
+    let (one, two) = (b"w(1,1,0,0)\n".as_slice(), b"r(1,1,1,1)\n".as_slice());
+    let expected = "co-observed 1\nc 0 - w:1=1\nc 1 - r:1=1\nend 2\n";
+    for compress in [gzip, zstd] {
+        let whole = compress(&[one, two].concat());
+        assert_eq!(native(&parse(&whole).unwrap()), expected);
+        // Frames (members) one after another are one file.
+        let parts = [compress(one), compress(two)].concat();
+        assert_eq!(native(&parse(&parts).unwrap()), expected);
+        for cut in [whole.len() - 1, whole.len() / 2] {
+            let error = parse(&whole[..cut]).unwrap_err();
+            assert!(
+                matches!(error.fault, FormatFault::Damaged { .. }),
+                "{error}"
+            );
+        }
+        let mut flipped = whole.clone();
+        let last = flipped.len() - 2;
+        flipped[last] ^= 0x10;
+        let error = parse(&flipped).unwrap_err();
+        assert!(
+            matches!(error.fault, FormatFault::Damaged { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_is_too_much_is_refused_before_it_is_held() {
+    let limits = Limits {
+        bytes: 1 << 20,
+        operations: 10,
+        token_bytes: 20,
+        depth: 5,
+    };
+    let options = ReadOptions {
+        limits,
+        ..ReadOptions::default()
+    };
+    let read = |bytes: &[u8]| formats::read(bytes, "test", &options).unwrap_err().fault;
+    let bomb = [b"w(1,1,0,0)\n".to_vec(), vec![b'\n'; 64 << 20]].concat();
+    for bytes in [gzip(&bomb), zstd(&bomb), bomb] {
+        assert!(matches!(
+            read(&bytes),
+            FormatFault::TooManyBytes { limit: 0x10_0000 }
+        ));
+    }
+    let ops = "w(1,1,0,0)\n".repeat(11);
+    assert!(matches!(
+        read(ops.as_bytes()),
+        FormatFault::TooManyOperations { limit: 10 }
+    ));
+    let list = "{:type :ok, :process 0, :value [[:r 1 [1 2 3 4 5 6 7 8 9 10]]]}";
+    assert!(matches!(
+        read(list.as_bytes()),
+        FormatFault::TooManyOperations { limit: 10 }
+    ));
+    let key = format!("w({},1,0,0)\n", "k".repeat(21));
+    assert!(matches!(
+        read(key.as_bytes()),
+        FormatFault::TokenTooLong { limit: 20 }
+    ));
+    for deep in [
+        format!("{{:type :ok, :error {}", "[".repeat(100)),
+        format!("{{\"type\":\"ok\",\"error\":{}", "[".repeat(100)),
+    ] {
+        assert!(
+            matches!(read(deep.as_bytes()), FormatFault::TooDeep { limit: 5 }),
+            "{deep}"
+        );
+    }
+}
+
+#[test]
+fn a_deep_file_does_not_take_the_stack() {
+    let options = ReadOptions {
+        limits: Limits {
+            depth: usize::MAX,
+            ..Limits::default()
+        },
+        ..ReadOptions::default()
+    };
+    let text = format!("{{:type :ok, :error {}", "[".repeat(4 << 20));
+    let error = formats::read(text.as_bytes(), "test", &options).unwrap_err();
+    assert!(
+        matches!(error.fault, FormatFault::CutShort { .. }),
+        "{error}"
+    );
+}
+
+/// A stream without end, all of one line.
+struct Endless;
+
+impl std::io::Read for Endless {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        into.fill(b'7');
+        Ok(into.len())
+    }
+}
+
+#[test]
+fn a_line_without_end_takes_no_memory() {
+    for start in [
+        "w(",
+        "{:type :ok, :x ",
+        "{:type :",
+        "{\"type\":\"",
+        "co-observed 1\nc 0 - w:",
+        "[x:=",
+    ] {
+        let endless = std::io::BufReader::new(start.as_bytes().chain(Endless));
+        let options = ReadOptions {
+            limits: Limits {
+                bytes: 64 << 20,
+                ..Limits::default()
+            },
+            ..ReadOptions::default()
+        };
+        let error = formats::read(endless, "test", &options).unwrap_err();
+        let typed = matches!(
+            error.fault,
+            FormatFault::TokenTooLong { .. } | FormatFault::TooManyBytes { .. }
+        );
+        assert!(typed, "{start}: {error}");
+    }
+}
+
+#[test]
+fn keys_that_are_not_utf8_are_refused() {
+    for bytes in [
+        b"w(\xff,1,0,0)\n".as_slice(),
+        b"{:type :ok, :process 0, :value [[:w \"\xff\" 1]]}",
+        b"{\"type\":\"ok\",\"process\":0,\"value\":[[\"w\",\"\xff\",1]]}",
+        b"co-observed 1\nc 0 - w:%FF=1\nend 1\n",
+    ] {
+        let error = parse(bytes).unwrap_err();
+        assert!(matches!(error.fault, FormatFault::NotUtf8), "{error}");
+    }
+}
+
+#[test]
+fn writers_say_what_is_lost_and_refuse_to_make_another_history() {
+    let write = |text: &str, format| {
+        let history = parse(text.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        let losses = formats::write(&history, format, &mut bytes)?;
+        Ok::<_, WriteError>((String::from_utf8(bytes).unwrap(), losses))
+    };
+    let timed = "co-observed 1\nc 0 0..1 w:x=1 r:y=~\nc 1 2..3 r:x=1\nend 2\n";
+    assert_eq!(
+        write(timed, Format::Text).unwrap(),
+        (
+            "w(0,1,0,0)\nr(1,0,0,0)\nr(0,1,1,1)\n".to_owned(),
+            vec![Loss::RealTime, Loss::Names]
+        )
+    );
+    assert_eq!(
+        write(timed, Format::DbcopHist).unwrap(),
+        (
+            "[x:=1 y==?]\n---\n[x==1]\n".to_owned(),
+            vec![Loss::RealTime]
+        )
+    );
+    assert_eq!(
+        write(timed, Format::ElleEdn).unwrap().0,
+        "{:index 0, :type :invoke, :process 0, :f :txn, :value [[:w x 1] [:r y nil]]}\n\
+         {:index 1, :type :ok, :process 0, :f :txn, :value [[:w x 1] [:r y nil]]}\n\
+         {:index 2, :type :invoke, :process 1, :f :txn, :value [[:r x nil]]}\n\
+         {:index 3, :type :ok, :process 1, :f :txn, :value [[:r x 1]]}\n"
+    );
+    // A value 0 gets another number where the initial state is read.
+    let zero = "co-observed 1\nc 0 - w:1=0 r:2=~\nend 1\n";
+    assert_eq!(
+        write(zero, Format::Text).unwrap(),
+        ("w(1,1,0,0)\nr(2,0,0,0)\n".to_owned(), vec![Loss::Names])
+    );
+    let unknown = "co-observed 1\nu 0 0.. w:1=1\nc 0 2..3 r:1=1\nend 2\n";
+    let error = write(unknown, Format::Text).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "text cannot hold an unknown outcome, of transaction 0 (line 2); write native, which holds everything"
+    );
+    assert_eq!(
+        write(unknown, Format::ElleEdn).unwrap().1,
+        [Loss::SessionsInDoubt]
+    );
+    let lists = "co-observed 1\nc 0 - a:1=1 r:2=~\nend 1\n";
+    for format in [Format::Text, Format::ElleJson, Format::DbcopHist] {
+        assert!(matches!(
+            write(lists, format),
+            Err(WriteError::NotRepresentable { .. })
+        ));
+    }
+    assert!(matches!(
+        write(lists, Format::Cobra),
+        Err(WriteError::NotWritten(Format::Cobra))
+    ));
+}
