@@ -360,11 +360,13 @@ impl Draft {
     }
 }
 
+#[inline]
 const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r')
 }
 
 /// Whether a byte is of a variable or a version.
+#[inline]
 const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }

@@ -8,18 +8,27 @@ use super::pairing::{Action, Entry, Operand, Operation, Pairing, Process, Type};
 use super::scanner::Scanner;
 use crate::observed::{Key, Observed, Value};
 
+#[inline]
 const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b',' | b'\n' | b'\t' | b'\r' | 0x0c)
 }
 
-/// Whether a byte ends a word.
-const fn is_end(byte: u8) -> bool {
-    is_space(byte) || matches!(byte, b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'"' | b';')
+/// Whether a byte is of a word, and does not end it.
+#[inline]
+const fn is_word(byte: u8) -> bool {
+    WORD[byte as usize]
 }
 
-const fn is_word(byte: u8) -> bool {
-    !is_end(byte)
-}
+static WORD: [bool; 256] = {
+    let mut word = [true; 256];
+    let ends = b" ,\n\t\r\x0c()[]{}\";";
+    let mut place = 0;
+    while place < ends.len() {
+        word[ends[place] as usize] = false;
+        place += 1;
+    }
+    word
+};
 
 pub(super) fn read(
     scanner: &mut Scanner<'_>,
@@ -217,10 +226,7 @@ impl Reader<'_, '_> {
     /// `[:r k v]`, `[:w k v]` or `[:append k v]`; of other things that they are something else.
     fn operation(&mut self, closer: u8) -> Result<(), FormatFault> {
         self.scanner.bump();
-        self.space_or("an operation")?;
-        self.scanner.start_token("");
-        self.scanner.extend_token(is_word)?;
-        let Some(action) = Action::of(bare(self.scanner.token())) else {
+        let Some(action) = self.action()? else {
             let fault = self.scanner.unexpected_token(":r, :w or :append");
             return self.give_up(fault, closer);
         };
@@ -245,6 +251,23 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
+    #[inline]
+    fn action(&mut self) -> Result<Option<Action>, FormatFault> {
+        for (word, action) in [
+            (b":r ".as_slice(), Action::Read),
+            (b":append ", Action::Append),
+            (b":w ", Action::Write),
+        ] {
+            if self.scanner.take_all(word) {
+                return Ok(Some(action));
+            }
+        }
+        self.space_or("an operation")?;
+        self.scanner.start_token("");
+        self.scanner.extend_token(is_word)?;
+        Ok(Action::of(bare(self.scanner.token())))
+    }
+
     /// The value is not that of a transaction; skips the rest of the collection that ends with `closer`.
     fn give_up(&mut self, fault: FormatFault, closer: u8) -> Result<(), FormatFault> {
         self.entry.misshapen.get_or_insert(fault);
@@ -260,7 +283,7 @@ impl Reader<'_, '_> {
         if byte.is_ascii_digit() {
             if let Some(number) = self.scanner.digits()? {
                 match self.scanner.peek()? {
-                    Some(next) if !is_end(next) => self.scanner.start_token(&number.to_string()),
+                    Some(next) if is_word(next) => self.scanner.start_token(&number.to_string()),
                     _ => return self.pairing.collector.numbered_key(number).map(Some),
                 }
             }
@@ -320,7 +343,7 @@ impl Reader<'_, '_> {
         if byte.is_ascii_digit() {
             if let Some(number) = self.scanner.digits()? {
                 match self.scanner.peek()? {
-                    Some(next) if !is_end(next) => self.scanner.start_token(&number.to_string()),
+                    Some(next) if is_word(next) => self.scanner.start_token(&number.to_string()),
                     _ => return self.pairing.collector.numbered_value(number).map(Atom::One),
                 }
             }

@@ -5,11 +5,13 @@ use super::error::FormatFault;
 use super::scanner::Scanner;
 use crate::observed::{Key, Value};
 
+#[inline]
 const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
 
 /// Whether a byte is of a number or a word.
+#[inline]
 const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.' | b'_')
 }

@@ -29,6 +29,7 @@ use crate::observed::{Interval, Key, Observed, ObservedFault, Op, Outcome, TxnIn
 
 const HEADER: &[u8] = b"co-observed ";
 
+#[inline]
 const fn is_name(byte: u8) -> bool {
     byte > b' ' && !matches!(byte, b'=' | b',' | b'[' | b']' | b'~' | 0x7f)
 }

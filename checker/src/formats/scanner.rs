@@ -1,8 +1,7 @@
 //! Bytes of a history, one after another, with their line.
 //!
 //! - **S1** Memory is bounded: one buffer of fixed size, and one token of at most [`Limits::token_bytes`].
-//! - **S2** `line` is the line of the byte that comes next, because every line feed is consumed through
-//!   [`Scanner::bump`] or [`Scanner::skip_while`].
+//! - **S2** `line` is the line of the byte that comes next, because whatever consumes bytes counts line feeds.
 
 use std::io::Read;
 
@@ -104,9 +103,16 @@ impl<'r> Scanner<'r> {
         is: impl Fn(u8) -> bool,
     ) -> Result<Option<u8>, FormatFault> {
         loop {
-            match self.peek()? {
-                Some(byte) if is(byte) => self.bump(),
-                other => return Ok(other),
+            while self.next < self.filled {
+                let byte = self.buffer[self.next];
+                if !is(byte) {
+                    return Ok(Some(byte));
+                }
+                self.line += u64::from(byte == b'\n');
+                self.next += 1;
+            }
+            if self.fill()?.is_none() {
+                return Ok(None);
             }
         }
     }
@@ -119,6 +125,16 @@ impl<'r> Scanner<'r> {
             self.bump();
         }
         Ok(is)
+    }
+
+    /// Consumes `bytes`, which have no line feed, if they are next and in the buffer; so false says nothing.
+    #[inline]
+    pub(super) fn take_all(&mut self, bytes: &[u8]) -> bool {
+        let are = self.buffer[self.next..self.filled].starts_with(bytes);
+        if are {
+            self.next += bytes.len();
+        }
+        are
     }
 
     /// Consumes `byte`, which has to be the next.
@@ -134,23 +150,20 @@ impl<'r> Scanner<'r> {
     /// consumed if no digit is next. A leading zero is a number of its own.
     #[inline]
     pub(super) fn digits(&mut self) -> Result<Option<u64>, FormatFault> {
-        let first = match self.peek()? {
-            Some(byte @ b'0'..=b'9') => byte - b'0',
-            _ => return Ok(None),
+        let Some(first @ b'0'..=b'9') = self.peek()? else {
+            return Ok(None);
         };
         self.next += 1;
-        let mut number = u64::from(first);
-        if first == 0 {
+        let mut number = u64::from(first - b'0');
+        if number == 0 {
             return Ok(Some(0));
         }
         for _ in 1..18 {
-            match self.peek()? {
-                Some(byte @ b'0'..=b'9') => {
-                    number = number * 10 + u64::from(byte - b'0');
-                    self.next += 1;
-                }
-                _ => break,
-            }
+            let Some(byte @ b'0'..=b'9') = self.peek()? else {
+                break;
+            };
+            number = number * 10 + u64::from(byte - b'0');
+            self.next += 1;
         }
         Ok(Some(number))
     }
@@ -164,12 +177,22 @@ impl<'r> Scanner<'r> {
     /// Consumes bytes into the token as long as `is` holds for them.
     #[inline]
     pub(super) fn extend_token(&mut self, is: impl Fn(u8) -> bool) -> Result<(), FormatFault> {
-        while let Some(byte) = self.peek()? {
-            if !is(byte) {
+        while self.peek()?.is_some() {
+            let rest = &self.buffer[self.next..self.filled];
+            let end = rest.iter().position(|byte| !is(*byte));
+            let taken = &rest[..end.unwrap_or(rest.len())];
+            if self.token.len() + taken.len() > self.limits.token_bytes {
+                return Err(FormatFault::TokenTooLong {
+                    limit: self.limits.token_bytes,
+                });
+            }
+            self.token.extend_from_slice(taken);
+            let feeds = taken.iter().filter(|byte| **byte == b'\n').count();
+            self.line += feeds as u64;
+            self.next += taken.len();
+            if end.is_some() {
                 break;
             }
-            self.bump();
-            self.push_token(byte)?;
         }
         Ok(())
     }

@@ -10,10 +10,12 @@ use crate::observed::{Key, Observed, ObservedFault, Outcome, Value};
 /// The transaction number of what was aborted.
 const ABORTED: i64 = -1;
 
+#[inline]
 const fn is_name(byte: u8) -> bool {
     !matches!(byte, b',' | b'(' | b')' | b' ' | b'\t' | b'\r' | b'\n')
 }
 
+#[inline]
 const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r')
 }
