@@ -175,6 +175,23 @@ fn what_is_read_as_nil_is_a_list_where_lists_are() {
 }
 
 #[test]
+fn a_first_entry_may_say_what_keys_hold() {
+    let header = "{:kind :list-append, :test \"x\", :opts {:a [:b]}, :not #{:c}}\n";
+    let read = "{:type :ok, :process 0, :value [[:r 1 nil]]}\n";
+    assert_eq!(txns(&format!("{header}{read}")), ["c 0 0..0 l:1=[]"]);
+    let later = parse(format!("{read}{header}").as_bytes()).unwrap_err();
+    assert_eq!(later.place, Place::Line(2));
+}
+
+#[test]
+fn formats_have_names() {
+    for format in Format::ALL {
+        assert_eq!(format.name().parse(), Ok(format));
+    }
+    assert!("edn".parse::<Format>().is_err());
+}
+
+#[test]
 fn other_functions_are_skipped_unless_they_are_transactions() {
     let text = "{:type :invoke, :process 0, :f :drain, :value nil}
 {:type :ok, :process 0, :f :drain, :value {:a [1 2]}}

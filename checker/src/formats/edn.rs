@@ -38,6 +38,8 @@ pub(super) fn read(
     let mut reader = Reader {
         pairing: Pairing::new(name, kind, scanner.limits()),
         entry: Entry::new(),
+        is_first: true,
+        header: None,
         scanner,
     };
     reader.history()?;
@@ -48,6 +50,9 @@ struct Reader<'s, 'r> {
     scanner: &'s mut Scanner<'r>,
     pairing: Pairing,
     entry: Entry,
+    is_first: bool,
+    /// What the entry says of the kind of keys.
+    header: Option<Kind>,
 }
 
 /// What stands for an operand.
@@ -109,6 +114,14 @@ impl Reader<'_, '_> {
             }
         }
         self.scanner.bump();
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        if let Some(kind) = self.header.take()
+            && is_first
+            && self.entry.is_blank()
+        {
+            self.pairing.suppose(kind);
+            return Ok(());
+        }
         self.pairing.entry(&mut self.entry, line)
     }
 
@@ -150,6 +163,15 @@ impl Reader<'_, '_> {
                 Ok(())
             }
             b":value" => self.value(),
+            b":kind" if self.is_first => {
+                self.word()?;
+                self.header = match self.scanner.token() {
+                    b":list-append" => Some(Kind::ListAppend),
+                    b":rw-register" => Some(Kind::RwRegister),
+                    _ => None,
+                };
+                Ok(())
+            }
             _ => self.skip(),
         }
     }

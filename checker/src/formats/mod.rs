@@ -1,16 +1,127 @@
-//! Other people's history files, into [`Observed`].
+//! Other people's history files, into [`Observed`], and back.
 //!
 //! [`read_path`] opens a file (or a folder, where the format is one of folders), decompresses it, finds out what it
-//! is and reads it; [`read`] does the same for a stream.
+//! is and reads it; [`read()`] does the same for a stream. [`write()`] writes a history in another format and says what
+//! that could not hold.
 //!
 //! ```
-//! use checker::formats::{self, ReadOptions};
+//! use checker::formats::{self, Format, ReadOptions};
 //!
 //! let text = "w(1,10,0,0)\nr(1,10,1,1)\nr(2,0,1,1)\n";
 //! let history = formats::read(text.as_bytes(), "example.txt", &ReadOptions::default())?;
 //! assert_eq!(history.txns().len(), 2);
-//! # Ok::<(), checker::formats::FormatError>(())
+//!
+//! let mut edn = Vec::new();
+//! formats::write(&history, Format::ElleEdn, &mut edn)?;
+//! assert_eq!(
+//!     String::from_utf8(edn)?,
+//!     "{:index 0, :type :ok, :process 0, :f :txn, :value [[:w 1 10]]}\n\
+//!      {:index 1, :type :ok, :process 1, :f :txn, :value [[:r 1 10] [:r 2 nil]]}\n"
+//! );
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What is read
+//!
+//! No two tools agree on how a read of the initial state looks. This is what each importer takes for one:
+//!
+//! | format | from | a read of the initial state | aborted | unknown outcome | real time |
+//! |---|---|---|---|---|---|
+//! | `native` | this crate | `~` | `a` | `u` | intervals |
+//! | `elle-edn` | Jepsen, Elle | `nil`, or `[]` of a list | `:fail` | `:info`, or no completion | positions |
+//! | `elle-json` | elle-cli | `null`, or `[]` of a list | `fail` | `info`, or no completion | positions |
+//! | `text` | Plume, AWDIT, PolySI, IsoVista | 0, unless a transaction that was not aborted wrote 0 to the key | transaction -1 | - | - |
+//! | `dbcop` | dbcop (2019), binary | 0, unless a committed transaction wrote 0 to the key | flag | - | - |
+//! | `dbcop-json` | dbcop, JSON | `null`; 0 as above | flag | - | - |
+//! | `dbcop-hist` | dbcop, `[x:=1 y==?]` | `?`; 0 as above | `!` | - | - |
+//! | `cobra` | Cobra's logs, a folder | writes 0xbebeebee and 0xdeadbeef | `A` | a log that ends in a transaction | - |
+//!
+//! What is written explicitly as the initial state (IsoVista's first transaction, AWDIT's, dbcop's) is a transaction
+//! like any other, and reads of what it wrote are reads of it. PolySI, AWDIT and Plume add such a transaction
+//! themselves; nothing is added here, because [`Observed`] knows the initial state. A file in which 0 is both the
+//! initial state of a key and a value that was written to it later cannot be told from one in which all reads of 0
+//! are of that write; it is taken for the latter, as dbcop, PolySI and AWDIT take it.
+//!
+//! The history of one of this project's sites (`co-history 1`) has versions instead of values: it is detected
+//! ([`Format::SitedHistory`]), and [`parse`](crate::parse) reads it.
+//!
+//! # Elle's formats
+//!
+//! A history is entries, one after another or in one vector (in JSON, array). An entry is a map, or a tagged one
+//! such as `#jepsen.history.Op{...}`, of which `:type`, `:process`, `:f`, `:value` and `:index` matter. The
+//! conventions are those of Elle (VLDB 2020) and jepsen.history:
+//!
+//! - **E1** Operations are `[:r key seen]`, `[:w key value]` and `[:append key value]`. Whether keys hold lists or
+//!   registers shows in the first operation that tells, or in [`ReadOptions::kind`]; both in one history are
+//!   refused. What was read as nil (or not at all: `[:r key]`) is the empty list in a history of lists.
+//! - **E2** Clients are the entries whose process is a whole number; what others do (`:nemesis`) is skipped. So is what a
+//!   client does that is no transaction, if its `:f` is neither absent, nil nor `:txn`; if it is one of those, that is a
+//!   fault.
+//! - **E3** An invocation and the next completion of the same process are one transaction; it begins and ends at their
+//!   positions in the history, which `:index` has to agree with, and `:time` is not looked at. `:ok` is
+//!   committed, with the operations of the completion. `:fail` is aborted, `:info` is unknown and ends never; both have
+//!   the operations of the invocation (of the completion, if that had none), and what they read was not seen.
+//! - **E4** A completion without invocation is a transaction that began nobody knows when: at 0. So it precedes in real
+//!   time what is invoked later, and nothing precedes it. jepsen.history refuses it if asked for pairs; Elle's own
+//!   tests have it, and its graph of real time treats it so.
+//! - **E5** A process is a session. A process that was told nothing is not used again by Jepsen. If it goes on in a
+//!   file, what it was not told of has no session ([`Txn::session`](crate::observed::Txn::session) is `None`), because it may take effect at any time;
+//!   the others keep theirs. So it is in Elle, whose process graph has `:ok` entries only.
+//! - **E6** Entries without process (or nil) are in no session, and pair up as if they were of one process. Elle drops them, and
+//!   then knows nothing.
+//! - **E7** A process invokes one transaction at a time, and completes it once; positions rise. Everything else is
+//!   refused with its line.
+//!
+//! Keys and values are called as they are written: `:x`, `"x"` and `x` are three keys. In JSON a string is its
+//! content, unless it could be taken for a number or a word without its quotes: `"x"` is called `x`, `"5"` is
+//! called `"5"`.
+//!
+//! A first entry that has a `:kind` and is no operation says what keys hold, as in histories captured from tests.
+//!
+//! # Text
+//!
+//! `r(key,value,session,transaction)` or `w(...)` a line, in the order of each session; empty lines and those that
+//! begin with `#` are skipped. Numbers of transactions are for the whole file, and their lines need not be
+//! together; one number in two sessions is refused. Keys and values may be any words. Each line of transaction
+//! -1 is an aborted transaction of its own.
+//!
+//! # dbcop
+//!
+//! Both flags count: a transaction without success is aborted; an event without success in one that has it did not
+//! take place if it is a read, and is an aborted transaction of its own if it is a write.
+//!
+//! # Cobra
+//!
+//! The logs of a folder (`T<number>.log`) are sessions, in the order of their numbers. A write is called by its
+//! identifier, because those are unique and values need not be. Reads by fence transactions are left out.
+//!
+//! # Native
+//!
+//! ```text
+//! history  = "co-observed 1" LF { line LF } "end " count [ LF ]     count: how many transactions there are
+//! line     = txn | "#" anything | nothing
+//! txn      = outcome " " session " " interval { " " op }
+//! outcome  = "c" | "a" | "u"            committed, aborted, nobody was told
+//! session  = number | "-"               "-": the history does not say
+//! interval = begin ".." [ end ] | "-"   real time in any unit; without end: never told; "-": not known
+//! op       = "r:" key "=" seen          read a register
+//!          | "w:" key "=" value         wrote a register
+//!          | "l:" key "=[" [ value { "," value } ] "]"    read a list, all of it
+//!          | "a:" key "=" value         appended to a list
+//!          | "u:" key                   read, and nobody saw what
+//! seen     = value | "~"                "~": the initial state
+//! ```
+//!
+//! Keys and values are UTF-8. White space, control characters and each of `%` `=` `,` `[` `]` `~` are written
+//! `%HH`, and the empty name is `%`. Begin and end are whole numbers below 2^32 - 1. Sessions are whole numbers,
+//! and the transactions of one are in session order. The footer is not optional: without it the file was cut
+//! short, and reads of what was cut off would look like reads of nothing that was ever written.
+//!
+//! # Limits
+//!
+//! Whatever a file holds, the outcome is a history or a [`FormatError`] with the file, the line (of binary formats the
+//! byte) and what to do. Nothing recurses. Memory is that of the history, one buffer and one name; [`Limits`] bounds
+//! the history, the length of a name, and the number of bytes after decompression.
 
 mod cobra;
 mod collector;
@@ -33,6 +144,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use self::collector::Collector;
 use self::scanner::{Scanner, quote};
@@ -68,6 +180,19 @@ pub enum Format {
 }
 
 impl Format {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Native,
+        Self::ElleEdn,
+        Self::ElleJson,
+        Self::Text,
+        Self::DbcopBincode,
+        Self::DbcopJson,
+        Self::DbcopHist,
+        Self::Cobra,
+        Self::SitedHistory,
+    ];
+
     /// Its name in commands.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -84,6 +209,24 @@ impl Format {
         }
     }
 }
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    /// The format of this [name](Format::name).
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|format| format.name() == name);
+        found.ok_or_else(|| UnknownFormat(name.to_owned()))
+    }
+}
+
+/// A name that no format has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no format is called {0:?}; there are native, elle-edn, elle-json, text, dbcop, dbcop-json, dbcop-hist, cobra and \
+     sites"
+)]
+pub struct UnknownFormat(pub String);
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

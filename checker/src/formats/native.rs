@@ -1,23 +1,5 @@
-//! Our own format for what clients observed, in which nothing is lost. Version 1:
-//!
-//! ```text
-//! history  = "co-observed 1" LF { line LF } "end " count [ LF ]     count: how many transactions there are
-//! line     = txn | "#" anything | nothing
-//! txn      = outcome " " session " " interval { " " op }
-//! outcome  = "c" | "a" | "u"            committed, aborted, nobody was told
-//! session  = number | "-"               "-": the history does not say
-//! interval = begin ".." [ end ] | "-"   real time in any unit; without end: never told; "-": not known
-//! op       = "r:" key "=" seen          read a register
-//!          | "w:" key "=" value         wrote a register
-//!          | "l:" key "=[" [ value { "," value } ] "]"    read a list, all of it
-//!          | "a:" key "=" value         appended to a list
-//!          | "u:" key                   read, and nobody saw what
-//! seen     = value | "~"                "~": the initial state
-//! ```
-//!
-//! Keys and values are UTF-8 without white space; a space, a control character and each of `%` `=` `,` `[` `]` `~`
-//! are written `%HH`, and the empty name is `%`. Sessions and interval ends are whole numbers below 2^32 (the
-//! largest is taken). Lines of a session are in session order.
+//! Our own format for what clients observed, in which nothing is lost. Its grammar is in the documentation of
+//! [`formats`](super).
 
 use std::collections::HashMap;
 use std::io::{self, Write};

@@ -118,6 +118,12 @@ impl Entry {
         self.clear_value();
     }
 
+    /// Whether it says nothing of an operation.
+    pub(super) fn is_blank(&self) -> bool {
+        let unnamed = self.process == Process::Unnamed;
+        self.kind.is_none() && unnamed && !self.has_value && self.of_transactions
+    }
+
     /// Forgets the value (where one comes twice, the last counts).
     pub(super) fn clear_value(&mut self) {
         self.has_value = false;
@@ -177,6 +183,11 @@ impl Pairing {
             position: 0,
             last_index: None,
         }
+    }
+
+    /// What keys hold, unless that is known.
+    pub(super) fn suppose(&mut self, kind: Kind) {
+        self.kind.get_or_insert(kind);
     }
 
     /// Takes the next entry of the history.
