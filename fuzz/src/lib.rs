@@ -13,6 +13,7 @@ mod coordinator_records;
 mod history;
 mod memory_folder;
 mod mutator;
+mod observed;
 mod segments;
 mod site_records;
 #[cfg(feature = "wire")]
@@ -56,6 +57,11 @@ pub const TARGETS: &[Target] = &[
         name: "history",
         run: history::run,
         seeds: history::seeds,
+    },
+    Target {
+        name: "observed",
+        run: observed::run,
+        seeds: observed::seeds,
     },
     #[cfg(feature = "wire")]
     Target {

@@ -73,6 +73,11 @@ fn history() {
     check("history");
 }
 
+#[test]
+fn observed() {
+    check("observed");
+}
+
 #[cfg(feature = "wire")]
 #[test]
 fn wire() {

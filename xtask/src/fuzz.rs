@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 
 use crate::tidy::root;
 
-const TARGETS: [&str; 5] = [
+const TARGETS: [&str; 6] = [
     "segments",
     "coordinator_records",
     "site_records",
     "history",
+    "observed",
     "wire",
 ];
 
