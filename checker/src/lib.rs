@@ -61,6 +61,7 @@ pub mod formats;
 mod graph;
 mod history;
 mod index;
+pub mod models;
 pub mod observed;
 mod order;
 pub mod parse;
