@@ -52,6 +52,7 @@
 //! for files.
 #![forbid(unsafe_code)]
 
+pub mod anomaly;
 mod case;
 mod cycle;
 pub mod dot;

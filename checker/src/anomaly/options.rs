@@ -1,0 +1,95 @@
+//! What to judge by.
+
+use crate::models::{AnomalySet, Model, ModelSet};
+
+/// What is asked for, and what may be assumed.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The models that the history should satisfy.
+    pub models: ModelSet,
+    /// Further anomalies that should not be there.
+    pub anomalies: AnomalySet,
+    /// What may be assumed of the version orders of registers.
+    pub keys: KeyOrders,
+    /// What it means if a register is read with a value that nobody wrote.
+    pub unwritten: Unwritten,
+    /// The order in which transactions installed their writes, if it is known otherwise: a rank for each transaction,
+    /// by number.
+    pub transaction_order: Option<Vec<u64>>,
+    /// Which orders of time cycles may use.
+    pub orders: Orders,
+    /// How many links a search for one kind of cycle in one component may follow before it gives up.
+    pub budget: u64,
+}
+
+/// What may be assumed of the version order of each register alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyOrders {
+    /// Versions come in the order in which each session saw them.
+    pub sequential: bool,
+    /// Versions come in the order of real time.
+    pub linearizable: bool,
+    /// A transaction that reads a key and then writes it wrote a later version than it read. This is sound for read
+    /// committed and everything stronger.
+    pub writes_follow_reads: bool,
+}
+
+/// What it means if a register is read with a value that nobody wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwritten {
+    /// That nothing explains it.
+    Garbage,
+    /// That it was there before the history began.
+    BeforeHistory,
+}
+
+/// Which orders of time cycles may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orders {
+    /// Sessions and real time, whatever is asked.
+    All,
+    /// Real time if a model is asked that has to do with it; else sessions if such a model is asked; else none. That is
+    /// what Elle does: a session's cycle is named by real time then, because real time includes sessions.
+    Asked,
+}
+
+impl Options {
+    /// Follows at most so many links in one search by default.
+    pub const BUDGET: u64 = 20_000_000;
+
+    /// Asks for these models, with the defaults for all else: nothing assumed but that writes follow reads, all orders
+    /// of time used, and values that nobody wrote are garbage.
+    #[must_use]
+    pub fn new(models: impl IntoIterator<Item = Model>) -> Self {
+        Self {
+            models: models.into_iter().collect(),
+            anomalies: AnomalySet::default(),
+            keys: KeyOrders {
+                sequential: false,
+                linearizable: false,
+                writes_follow_reads: true,
+            },
+            unwritten: Unwritten::Garbage,
+            transaction_order: None,
+            orders: Orders::All,
+            budget: Self::BUDGET,
+        }
+    }
+
+    /// Asks as Elle's `check` does: writes need not follow reads, values that nobody wrote were there before, and
+    /// orders of time count if a model asks for them.
+    #[must_use]
+    pub fn as_elle(models: impl IntoIterator<Item = Model>) -> Self {
+        let mut options = Self::new(models);
+        options.keys.writes_follow_reads = false;
+        options.unwritten = Unwritten::BeforeHistory;
+        options.orders = Orders::Asked;
+        options
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new([Model::StrictSerializable])
+    }
+}

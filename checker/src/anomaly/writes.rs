@@ -1,0 +1,196 @@
+//! Who wrote which value: every write of a history, by key and value.
+
+use crate::observed::{Key, Observed, Op, Outcome, Value};
+
+/// One write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Write {
+    pub(super) value: Value,
+    pub(super) txn: u32,
+    /// Whether it is the last of its transaction on its key.
+    pub(super) is_final: bool,
+}
+
+/// What an index lookup finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// Exactly one write: its place.
+    One(u32),
+    /// Nobody wrote it.
+    Nobody,
+    /// Several did; which one was read is not known.
+    Several,
+}
+
+/// Every write, whatever became of its transaction.
+#[derive(Debug)]
+pub(super) struct Writes {
+    /// Where the writes of each key begin.
+    first: Vec<u32>,
+    /// By key, then by value.
+    list: Vec<Write>,
+    /// What kind each key is of.
+    kinds: Vec<Kind>,
+    /// Which transactions count as committed; see [`Writes::saw`].
+    pub(super) live: Vec<bool>,
+}
+
+/// How a key is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Kind {
+    /// Not at all, or by reads that nobody saw.
+    #[default]
+    Unused,
+    /// As a list.
+    List,
+    /// As a register.
+    Register,
+    /// As both, which nothing can be inferred from.
+    Mixed,
+}
+
+impl Kind {
+    fn with(self, other: Self) -> Self {
+        if self == Self::Unused || self == other {
+            other
+        } else {
+            Self::Mixed
+        }
+    }
+}
+
+impl Writes {
+    /// Indexes a history.
+    pub(super) fn of(history: &Observed) -> Self {
+        let keys = history.key_count();
+        let mut first = vec![0_u32; keys + 1];
+        let mut kinds = vec![Kind::Unused; keys];
+        for txn in history.indexes() {
+            for op in history.ops(txn) {
+                let key = op.key().0 as usize;
+                let kind = match op {
+                    Op::Write { .. } | Op::Read { .. } => Kind::Register,
+                    Op::Append { .. } | Op::ReadList { .. } => Kind::List,
+                    Op::Unseen { .. } => continue,
+                };
+                kinds[key] = kinds[key].with(kind);
+                first[key + 1] += u32::from(op.wrote().is_some());
+            }
+        }
+        for key in 0..keys {
+            first[key + 1] += first[key];
+        }
+        let mut writes = Self {
+            list: Self::filled(history, &first),
+            first,
+            kinds,
+            live: history
+                .txns()
+                .iter()
+                .map(|txn| txn.outcome == Outcome::Committed)
+                .collect(),
+        };
+        for key in 0..keys {
+            let (start, end) = (writes.first[key] as usize, writes.first[key + 1] as usize);
+            writes.list[start..end]
+                .sort_unstable_by_key(|write| (write.value, write.txn, write.is_final));
+        }
+        writes
+    }
+
+    fn filled(history: &Observed, first: &[u32]) -> Vec<Write> {
+        let none = Write {
+            value: Value::number(0).expect("a small number"),
+            txn: 0,
+            is_final: true,
+        };
+        let mut next = first.to_vec();
+        let mut list = vec![none; *first.last().expect("one more than keys") as usize];
+        for txn in history.indexes() {
+            for (key, value) in history.ops(txn).iter().filter_map(|op| op.wrote()) {
+                let key = key.0 as usize;
+                let place = next[key] as usize;
+                // A transaction's writes of one key stand side by side until they are sorted.
+                if place > first[key] as usize && list[place - 1].txn == txn.0 {
+                    list[place - 1].is_final = false;
+                }
+                list[place] = Write {
+                    value,
+                    txn: txn.0,
+                    is_final: true,
+                };
+                next[key] += 1;
+            }
+        }
+        list
+    }
+
+    /// The write at a place.
+    pub(super) fn at(&self, place: u32) -> Write {
+        self.list[place as usize]
+    }
+
+    /// How many writes there are.
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.list.len()).expect("operations are counted in 32 bits")
+    }
+
+    /// The key of the write at a place.
+    pub(super) fn key_of(&self, place: u32) -> Key {
+        let key = self.first.partition_point(|&first| first <= place) - 1;
+        Key(u32::try_from(key).expect("keys are counted in 32 bits"))
+    }
+
+    /// How a key is used.
+    pub(super) fn kind(&self, key: Key) -> Kind {
+        self.kinds[key.0 as usize]
+    }
+
+    /// The places of the writes of a key, by value.
+    pub(super) fn of_key(&self, key: Key) -> std::ops::Range<u32> {
+        self.first[key.0 as usize]..self.first[key.0 as usize + 1]
+    }
+
+    /// Who wrote a value to a key. Several writes by one transaction count as its last.
+    pub(super) fn writer(&self, key: Key, value: Value) -> Writer {
+        let start = self.first[key.0 as usize];
+        let range = start as usize..self.first[key.0 as usize + 1] as usize;
+        let slice = &self.list[range];
+        let at = slice.partition_point(|write| write.value < value);
+        let mut same = (start..)
+            .zip(slice)
+            .skip(at)
+            .take_while(|(_, write)| write.value == value);
+        let Some((mut place, write)) = same.next() else {
+            return Writer::Nobody;
+        };
+        for (next, other) in same {
+            if other.txn != write.txn {
+                return Writer::Several;
+            }
+            place = next;
+        }
+        Writer::One(place)
+    }
+
+    /// Whether a transaction counts as committed.
+    pub(super) fn is_live(&self, txn: u32) -> bool {
+        self.live[txn as usize]
+    }
+
+    /// A transaction that counts read what `txn` wrote: if nobody was told whether it committed, it did. Tells whether
+    /// that is news.
+    pub(super) fn saw(&mut self, history: &Observed, txn: u32) -> bool {
+        let live = &mut self.live[txn as usize];
+        let news = !*live && history.txns()[txn as usize].outcome == Outcome::Unknown;
+        *live |= news;
+        news
+    }
+}
+
+/// Groups the operations of a transaction by key: pairs of key and place, in that order.
+pub(super) fn by_key(ops: &[Op], groups: &mut Vec<(Key, u32)>) {
+    groups.clear();
+    groups.extend((0..).zip(ops).map(|(place, op)| (op.key(), place)));
+    groups.sort_unstable();
+}
