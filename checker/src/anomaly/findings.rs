@@ -26,8 +26,8 @@ pub(super) struct Findings {
     pub(super) mixed: u64,
     /// Keys of registers whose version order is not known, and matters.
     pub(super) unordered_registers: u64,
-    /// Keys of lists to which several transactions appended what nobody read.
-    pub(super) unread_appends: u64,
+    /// Keys that several transactions wrote in an order that is not known, and that no read depends on.
+    pub(super) unread_writes: u64,
 }
 
 impl Findings {

@@ -70,7 +70,6 @@ impl Links {
         self.list.is_empty()
     }
 
-
     /// One more; from a transaction to itself is nothing.
     pub(super) fn push(&mut self, from: u32, to: u32, class: Class) {
         if from != to {

@@ -122,12 +122,19 @@ impl Group<'_> {
     ) {
         let Self { history, txn, key } = *self;
         let mut state: Option<Option<Value>> = None;
+        let mut own: Vec<Value> = Vec::new();
+        let (mut wrong, mut future) = (false, false);
         for op in ops {
             match op {
-                Op::Write { value, .. } => state = Some(Some(value)),
+                Op::Write { value, .. } => {
+                    own.push(value);
+                    state = Some(Some(value));
+                }
                 Op::Read { value, .. } => {
-                    let wrong = state.filter(|&expected| expected != value);
-                    if let Some(expected) = wrong {
+                    if let Some(expected) = state.filter(|&expected| expected != value)
+                        && !wrong
+                    {
+                        wrong = true;
                         findings.note(Anomaly::Internal, &[txn], || {
                             format!(
                                 "T{txn} read {} as {}, after an operation of its own that makes it {}.",
@@ -136,13 +143,14 @@ impl Group<'_> {
                                 value_words(history, expected),
                             )
                         });
-                        return;
                     }
-                    if state.is_none()
-                        && let Some(value) = value
+                    if let Some(value) = value
+                        && !own.contains(&value)
+                        && !future
                         && let Writer::One(write) = writes.writer(key, value)
                         && writes.at(write).txn == txn
                     {
+                        future = true;
                         self.note_future(findings, &history.value_name(value), value);
                     }
                     state = Some(value);

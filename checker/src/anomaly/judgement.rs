@@ -67,8 +67,8 @@ pub enum Reason {
     MixedKeys(u64),
     /// The version orders of so many registers are not known; a search over all orders can decide.
     UnorderedRegisters(u64),
-    /// To so many lists several transactions appended what nobody read.
-    UnreadAppends(u64),
+    /// To so many keys several transactions wrote what nobody read, so that their order is not known.
+    UnreadWrites(u64),
     /// Not every transaction has an interval in real time.
     NoRealTime,
     /// Not every transaction has a session.
@@ -140,7 +140,7 @@ impl Reason {
             Self::AmbiguousValues { .. } => "ambiguous-values",
             Self::MixedKeys(_) => "mixed-keys",
             Self::UnorderedRegisters(_) => "unordered-registers",
-            Self::UnreadAppends(_) => "unread-appends",
+            Self::UnreadWrites(_) => "unread-writes",
             Self::NoRealTime => "no-real-time",
             Self::NoSessions => "no-sessions",
             Self::NoCompleteTest(_) => "no-complete-test",
@@ -172,9 +172,9 @@ impl fmt::Display for Reason {
                 f,
                 "The version orders of {keys} registers are not known: a search over all orders can decide."
             ),
-            Self::UnreadAppends(keys) => write!(
+            Self::UnreadWrites(keys) => write!(
                 f,
-                "To {keys} lists several transactions appended what nobody read: read every list at the end."
+                "To {keys} keys several transactions wrote what nobody read: read every key at the end."
             ),
             Self::NoRealTime => f.write_str("Not every transaction has an interval in real time."),
             Self::NoSessions => f.write_str("Not every transaction has a session."),

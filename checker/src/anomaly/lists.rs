@@ -61,7 +61,7 @@ impl Lists {
 
     /// Finds the orders (L1, L2).
     pub(super) fn order(&mut self, history: &Observed, writes: &Writes, findings: &mut Findings) {
-        self.trust(history, findings);
+        self.trust(history, writes, findings);
         self.place(writes);
     }
 
@@ -136,14 +136,16 @@ impl Lists {
     }
 
     /// Establishes L1.
-    fn trust(&mut self, history: &Observed, findings: &mut Findings) {
+    fn trust(&mut self, history: &Observed, writes: &Writes, findings: &mut Findings) {
         let mut sorted = Vec::new();
+        let mut several = Vec::new();
         for key in 0..self.longest.len() {
             let Some((reader, elements)) = self.longest[key] else {
                 continue;
             };
             let list = history.elements(elements);
             let name = Key(u32::try_from(key).expect("keys are counted in 32 bits"));
+            note_program_order(history, writes, findings, reader, name, list, &mut several);
             if let Some(second) = first_repeated(list, &mut sorted) {
                 self.trusted[key] = u32::try_from(second).expect("a position in it");
                 note_duplicate(history, findings, reader, name, list, second);
@@ -168,6 +170,7 @@ impl Lists {
                     list_words(history, list),
                 )
             });
+            note_program_order(history, writes, findings, reader, key, list, &mut several);
             if let Some(second) = first_repeated(list, &mut sorted) {
                 note_duplicate(history, findings, reader, key, list, second);
             }
@@ -313,7 +316,7 @@ impl Lists {
                 }
                 last = txn;
             }
-            findings.unread_appends += u64::from(self.tails[key] == Tail::Many);
+            findings.unread_writes += u64::from(self.tails[key] == Tail::Many);
             if last == NONE || self.tails[key] == Tail::Empty {
                 continue;
             }
@@ -346,7 +349,7 @@ impl Lists {
             } else {
                 NONE
             };
-            if writer != NONE && !writes.at(writer).is_final && writes.at(writer).txn != txn {
+            if writer != NONE && !writes.at(writer).is_final() && writes.at(writer).txn != txn {
                 let by = writes.at(writer).txn;
                 findings.note(Anomaly::G1b, &[by, txn], || {
                     format!(
@@ -431,6 +434,44 @@ fn first_repeated(list: &[Value], sorted: &mut Vec<(Value, usize)>) -> Option<us
     sorted.sort_unstable();
     let again = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0);
     again.map(|pair| pair[1].1).min()
+}
+
+/// A list that shows a transaction's second append must show its first, and before it.
+fn note_program_order(
+    history: &Observed,
+    writes: &Writes,
+    findings: &mut Findings,
+    reader: u32,
+    key: Key,
+    list: &[Value],
+    several: &mut Vec<(u32, u32, u32)>,
+) {
+    several.clear();
+    for (at, &value) in (0_u32..).zip(list) {
+        if let Writer::One(place) = writes.writer(key, value) {
+            let write = writes.at(place);
+            if write.nth() > 0 || !write.is_final() {
+                several.push((write.txn, write.nth(), at));
+            }
+        }
+    }
+    several.sort_unstable();
+    for of_txn in several.chunk_by(|one, other| one.0 == other.0) {
+        let firsts = (0_u32..)
+            .zip(of_txn)
+            .all(|(nth, &(_, write, _))| write == nth);
+        let ascending = of_txn.windows(2).all(|pair| pair[0].2 < pair[1].2);
+        if !firsts || !ascending {
+            let by = of_txn[0].0;
+            findings.note(Anomaly::IncompatibleOrder, &[by, reader], || {
+                format!(
+                    "T{reader} read {} as {}, which is not the order in which T{by} appended to it.",
+                    history.key_name(key),
+                    list_words(history, list),
+                )
+            });
+        }
+    }
 }
 
 fn note_duplicate(

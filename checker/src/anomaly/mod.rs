@@ -104,7 +104,9 @@ pub fn judge(history: &Observed, options: &Options) -> Judgement {
     registers::judge_reads(history, &writes, options, &mut findings);
     groups::judge(history, &writes, &mut findings);
     findings.mixed = count_mixed(history, &writes);
-    findings.unordered_registers = registers.unordered(&writes, options);
+    let (read, unread) = registers.unordered(&writes, options);
+    findings.unordered_registers = read;
+    findings.unread_writes += unread;
     let times = Times::of(history, &writes, options);
     times.link(history, &writes, &mut links);
     let is_empty = links.is_empty();
@@ -338,7 +340,7 @@ impl Case<'_> {
         findings.ambiguous.0 == 0
             && findings.mixed == 0
             && findings.unordered_registers == 0
-            && findings.unread_appends == 0
+            && findings.unread_writes == 0
             && !self.gave_up
     }
 
@@ -361,7 +363,7 @@ impl Case<'_> {
         // The second of two reads that contradict each other gives no anti-dependencies.
         let reads = weak || !(self.has_registers && names.contains(Anomaly::Internal));
         let registers = weak || self.findings.unordered_registers == 0;
-        let snapshots = self.findings.unread_appends == 0;
+        let snapshots = self.findings.unread_writes == 0;
         match model {
             Model::SnapshotIsolation => registers && snapshots,
             Model::StrongSessionSnapshotIsolation => registers && snapshots && sessions,
@@ -417,8 +419,8 @@ impl Case<'_> {
         if findings.unordered_registers > 0 {
             reasons.push(Reason::UnorderedRegisters(findings.unordered_registers));
         }
-        if findings.unread_appends > 0 {
-            reasons.push(Reason::UnreadAppends(findings.unread_appends));
+        if findings.unread_writes > 0 {
+            reasons.push(Reason::UnreadWrites(findings.unread_writes));
         }
         let untested = unproven.iter().filter(|model| !TESTED.contains(model));
         reasons.extend(untested.map(Reason::NoCompleteTest));

@@ -228,7 +228,7 @@ impl Registers {
                     && let Writer::One(write) = writes.writer(key, value)
                 {
                     let write = writes.at(write);
-                    if write.is_final && write.txn != txn.0 && writes.is_live(write.txn) {
+                    if write.is_final() && write.txn != txn.0 && writes.is_live(write.txn) {
                         links.push(write.txn, txn.0, Class::WR);
                     }
                 }
@@ -403,15 +403,21 @@ impl Registers {
         neighbours.map(|pair| (pair[0].2, pair[1].2)).collect()
     }
 
-    /// How many keys are read whose version order is not known.
-    pub(super) fn unordered(&self, writes: &Writes, options: &Options) -> u64 {
+    /// How many keys have a version order that is not known: of those that are read, and of the others.
+    pub(super) fn unordered(&self, writes: &Writes, options: &Options) -> (u64, u64) {
         let mut of_key: Vec<&Touch> = self.touches.iter().collect();
         of_key.sort_by_key(|touch| touch.key);
-        let mut unordered = 0;
+        let (mut read, mut unread) = (0, 0);
         for touches in of_key.chunk_by(|one, other| one.key == other.key) {
-            unordered += u64::from(!self.is_ordered(writes, touches, options));
+            if !self.is_ordered(writes, touches, options) {
+                let initial = self.initial(touches[0].key);
+                let is_read = touches
+                    .iter()
+                    .any(|touch| touch.read.is_some_and(|read| read != initial));
+                *if is_read { &mut read } else { &mut unread } += 1;
+            }
         }
-        unordered
+        (read, unread)
     }
 
     fn is_ordered(&self, writes: &Writes, touches: &[&Touch], options: &Options) -> bool {
@@ -421,15 +427,13 @@ impl Registers {
             .iter()
             .filter_map(|touch| touch.read)
             .filter(|&read| read != initial);
-        let mut is_read = false;
         for read in read_ones {
             // Foreign values have no place in the order.
             if !self.is_written(read) || !writes.is_live(writes.at(read).txn) {
                 return false;
             }
-            is_read = true;
         }
-        if written <= 1 || !is_read {
+        if written <= 1 {
             return true;
         }
         if let Some(ranks) = &options.transaction_order {
@@ -495,7 +499,7 @@ pub(super) fn judge_reads(
                             format!("T{reader} read {name} as {}, and T{by}, which wrote that, aborted.", read())
                         });
                     }
-                    if !write.is_final {
+                    if !write.is_final() {
                         findings.note(Anomaly::G1b, &[by, reader], || {
                             format!("T{reader} read {name} as {}: T{by} wrote that and then wrote over it.", read())
                         });

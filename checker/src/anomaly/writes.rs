@@ -7,8 +7,23 @@ use crate::observed::{Key, Observed, Op, Outcome, Value};
 pub(super) struct Write {
     pub(super) value: Value,
     pub(super) txn: u32,
+    /// How many writes of its key its transaction made before it; `LAST` is set if it made none after it.
+    nth: u32,
+}
+
+/// See [`Write::nth`].
+const LAST: u32 = 1 << 31;
+
+impl Write {
     /// Whether it is the last of its transaction on its key.
-    pub(super) is_final: bool,
+    pub(super) const fn is_final(self) -> bool {
+        self.nth & LAST != 0
+    }
+
+    /// How many writes of its key its transaction made before it.
+    pub(super) const fn nth(self) -> u32 {
+        self.nth & !LAST
+    }
 }
 
 /// What an index lookup finds.
@@ -93,7 +108,7 @@ impl Writes {
         for key in 0..keys {
             let (start, end) = (writes.first[key] as usize, writes.first[key + 1] as usize);
             writes.list[start..end]
-                .sort_unstable_by_key(|write| (write.value, write.txn, write.is_final));
+                .sort_unstable_by_key(|write| (write.value, write.txn, write.nth()));
         }
         writes
     }
@@ -102,7 +117,7 @@ impl Writes {
         let none = Write {
             value: Value::number(0).expect("a small number"),
             txn: 0,
-            is_final: true,
+            nth: LAST,
         };
         let mut next = first.to_vec();
         let mut list = vec![none; *first.last().expect("one more than keys") as usize];
@@ -111,13 +126,15 @@ impl Writes {
                 let key = key.0 as usize;
                 let place = next[key] as usize;
                 // A transaction's writes of one key stand side by side until they are sorted.
+                let mut nth = LAST;
                 if place > first[key] as usize && list[place - 1].txn == txn.0 {
-                    list[place - 1].is_final = false;
+                    list[place - 1].nth &= !LAST;
+                    nth = LAST | (list[place - 1].nth + 1);
                 }
                 list[place] = Write {
                     value,
                     txn: txn.0,
-                    is_final: true,
+                    nth,
                 };
                 next[key] += 1;
             }
