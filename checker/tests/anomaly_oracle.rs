@@ -14,7 +14,7 @@ use anomaly_small::{
     Act, Phenomena, Small, Time, adya, observed, serializable, snapshot_isolation,
     write_cycles_free,
 };
-use checker::anomaly::{self, Options, Reason, witness};
+use checker::anomaly::{self, Options, Reason, Verdict, witness};
 use checker::models::{Model, ModelSet};
 use checker::observed::Outcome;
 
@@ -74,21 +74,27 @@ fn check(txns: &[Small], models: &[(Model, Time)], complete: bool, tally: &mut T
             "{found:?} in {txns:#?}"
         );
     }
-    let said = format!(
-        "{:?} and {:?} proven {:?} {:?}",
-        judgement
-            .anomalies
-            .iter()
-            .map(|found| (found.name, &found.sentences))
-            .collect::<Vec<_>>(),
-        judgement
-            .others
-            .iter()
-            .map(|found| found.name)
-            .collect::<Vec<_>>(),
-        judgement.proven,
-        judgement.reasons,
+    assert!(
+        judgement.verdict != Verdict::Unknown || !judgement.reasons.is_empty(),
+        "{txns:#?}"
     );
+    let said = || {
+        format!(
+            "{:?} and {:?} proven {:?} {:?}",
+            judgement
+                .anomalies
+                .iter()
+                .map(|found| (found.name, &found.sentences))
+                .collect::<Vec<_>>(),
+            judgement
+                .others
+                .iter()
+                .map(|found| found.name)
+                .collect::<Vec<_>>(),
+            judgement.proven,
+            judgement.reasons,
+        )
+    };
     for &(model, time) in models {
         let Some(holds) = truth(txns, model, time) else {
             continue;
@@ -100,11 +106,13 @@ fn check(txns: &[Small], models: &[(Model, Time)], complete: bool, tally: &mut T
         }
         assert!(
             !(fails && holds),
-            "{model:?} holds, and {said} rules it out, of\n{txns:#?}"
+            "{model:?} holds, and {} rules it out, of\n{txns:#?}",
+            said()
         );
         assert!(
             !(shown && !holds),
-            "{model:?} fails, and {said} says it holds, of\n{txns:#?}"
+            "{model:?} fails, and {} says it holds, of\n{txns:#?}",
+            said()
         );
         // Of snapshot isolation, the order of appends that nobody read leaves room for doubt, which is said.
         let is_doubted = model.implied().contains(Model::SnapshotIsolation)
@@ -115,7 +123,8 @@ fn check(txns: &[Small], models: &[(Model, Time)], complete: bool, tally: &mut T
                 .any(|reason| matches!(reason, Reason::UnreadWrites(_)));
         assert!(
             !complete || holds || fails || is_doubted,
-            "{model:?} fails, and {said} does not see it, of\n{txns:#?}"
+            "{model:?} fails, and {} does not see it, of\n{txns:#?}",
+            said()
         );
     }
 }
@@ -255,13 +264,13 @@ fn exhaust(txns: usize, acts: usize, lists: bool) -> Tally {
 #[test]
 fn every_two_transactions_of_three_operations_on_lists() {
     let tally = exhaust(2, 3, true);
-    assert!(tally.values().all(|counts| counts[3] > 100), "{tally:?}");
+    assert!(tally.values().all(|counts| counts[3] > 50), "{tally:?}");
 }
 
 #[test]
 fn every_three_transactions_of_two_operations_on_lists() {
     let tally = exhaust(3, 2, true);
-    assert!(tally.values().all(|counts| counts[3] > 100), "{tally:?}");
+    assert!(tally.values().all(|counts| counts[3] > 50), "{tally:?}");
 }
 
 #[test]
@@ -427,24 +436,24 @@ fn sample(lists: bool, timed: bool, histories: u64) -> Tally {
 
 #[test]
 fn random_lists() {
-    let tally = sample(true, false, 60_000);
-    assert!(tally.values().all(|counts| counts[3] > 10), "{tally:?}");
+    let tally = sample(true, false, 30_000);
+    assert!(tally.values().all(|counts| counts[3] > 5), "{tally:?}");
 }
 
 #[test]
 fn random_lists_in_sessions_and_real_time() {
-    let tally = sample(true, true, 60_000);
-    assert!(tally.values().all(|counts| counts[3] > 10), "{tally:?}");
+    let tally = sample(true, true, 30_000);
+    assert!(tally.values().all(|counts| counts[3] > 5), "{tally:?}");
 }
 
 #[test]
 fn random_registers() {
-    sample(false, false, 60_000);
+    sample(false, false, 30_000);
 }
 
 #[test]
 fn random_registers_in_sessions_and_real_time() {
-    sample(false, true, 60_000);
+    sample(false, true, 30_000);
 }
 
 #[test]

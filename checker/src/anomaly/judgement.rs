@@ -69,6 +69,8 @@ pub enum Reason {
     UnorderedRegisters(u64),
     /// To so many keys several transactions wrote what nobody read, so that their order is not known.
     UnreadWrites(u64),
+    /// Reads contradict each other, so that some of them show nothing.
+    ContradictoryReads,
     /// Not every transaction has an interval in real time.
     NoRealTime,
     /// Not every transaction has a session.
@@ -141,6 +143,7 @@ impl Reason {
             Self::MixedKeys(_) => "mixed-keys",
             Self::UnorderedRegisters(_) => "unordered-registers",
             Self::UnreadWrites(_) => "unread-writes",
+            Self::ContradictoryReads => "contradictory-reads",
             Self::NoRealTime => "no-real-time",
             Self::NoSessions => "no-sessions",
             Self::NoCompleteTest(_) => "no-complete-test",
@@ -176,6 +179,9 @@ impl fmt::Display for Reason {
                 f,
                 "To {keys} keys several transactions wrote what nobody read: read every key at the end."
             ),
+            Self::ContradictoryReads => {
+                f.write_str("Reads contradict each other, so that some of them show nothing.")
+            }
             Self::NoRealTime => f.write_str("Not every transaction has an interval in real time."),
             Self::NoSessions => f.write_str("Not every transaction has a session."),
             Self::NoCompleteTest(model) => {

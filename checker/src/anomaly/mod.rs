@@ -316,7 +316,7 @@ impl Case<'_> {
             !anomaly.rules_out().intersection(proven).is_empty() || self.is_complete()
         };
         let holds = unproven.is_empty() && self.options.anomalies.iter().all(absent);
-        let reasons = self.reasons(holds, unproven);
+        let reasons = self.reasons(holds, unproven, names);
         let verdict = if !anomalies.is_empty() {
             Verdict::Invalid
         } else if holds && !self.is_empty {
@@ -355,13 +355,22 @@ impl Case<'_> {
             .fold(ModelSet::default(), |all, model| all.union(model.implied()))
     }
 
+    /// Whether reads contradict each other, so that some of them show nothing.
+    fn has_contradictions(&self, names: AnomalySet) -> bool {
+        names.contains(Anomaly::IncompatibleOrder)
+            || (self.has_registers && names.contains(Anomaly::Internal))
+    }
+
     /// Whether the tests are complete for one of [`TESTED`] (V2, V3).
     fn is_tested(&self, model: Model, names: AnomalySet) -> bool {
+        if names.contains(Anomaly::IncompatibleOrder) {
+            return false;
+        }
         let sessions = self.times.sessions && self.times.all_in_sessions;
         let realtime = self.times.realtime && self.times.all_timed;
         let weak = Model::StrongReadCommitted.implied().contains(model);
         // The second of two reads that contradict each other gives no anti-dependencies.
-        let reads = weak || !(self.has_registers && names.contains(Anomaly::Internal));
+        let reads = weak || !self.has_contradictions(names);
         let registers = weak || self.findings.unordered_registers == 0;
         let snapshots = self.findings.unread_writes == 0;
         match model {
@@ -378,7 +387,7 @@ impl Case<'_> {
         }
     }
 
-    fn reasons(&self, holds: bool, unproven: ModelSet) -> Vec<Reason> {
+    fn reasons(&self, holds: bool, unproven: ModelSet, names: AnomalySet) -> Vec<Reason> {
         let findings = self.findings;
         let mut reasons = Vec::new();
         if self.is_empty {
@@ -399,6 +408,9 @@ impl Case<'_> {
         }
         if holds {
             return reasons;
+        }
+        if self.has_contradictions(names) {
+            reasons.push(Reason::ContradictoryReads);
         }
         let needs = |word: &str| {
             let is_needed =
