@@ -68,6 +68,7 @@ mod order;
 pub mod parse;
 mod parse_error;
 mod render;
+pub mod search;
 mod token;
 mod verdict;
 pub mod verify;

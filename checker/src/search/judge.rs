@@ -1,0 +1,167 @@
+//! The steps of a judgement, in order.
+
+use super::choice::{Chosen, choose, fewer};
+use super::clocks::graph;
+use super::explain;
+use super::facts::Facts;
+use super::level::{Budget, Isolation, Level, Precedence};
+use super::problem::Problem;
+use super::saturate::{Saturated, saturate};
+use super::schedule::{self, Schedule};
+use super::verdict::{Certificate, Doubt, Event, Refutation, Verdict};
+use super::verify::verify;
+use crate::observed::{Observed, TxnIndex};
+
+/// Decides whether a history has an explanation at a level.
+#[must_use]
+pub fn judge(history: &Observed, level: Level, budget: &Budget) -> Verdict {
+    let facts = Facts::new(history);
+    decide(history, &facts, level, budget).unwrap_or_else(Verdict::Unknown)
+}
+
+fn decide(
+    history: &Observed,
+    facts: &Facts,
+    level: Level,
+    budget: &Budget,
+) -> Result<Verdict, Doubt> {
+    if let Some(txn) = facts.not_registers {
+        return Err(Doubt::NotRegisters { txn });
+    }
+    if facts.members.iter().all(|txn| history.ops(*txn).is_empty()) {
+        return Err(Doubt::Empty);
+    }
+    if !facts.faults.is_empty() {
+        return Ok(Verdict::Invalid(Refutation::Reads(facts.faults.clone())));
+    }
+    if let Some(certificate) = likely(history, facts, level) {
+        return valid(history, facts, level, certificate);
+    }
+    let mut problem = Problem::new(history, facts, level)?;
+    match saturate(&mut problem)? {
+        Saturated::Cyclic(among, clocks) => {
+            let lists = graph(problem.events(), &problem.edges);
+            let cycle = explain::short_cycle(&problem, &lists, &among);
+            let cycle = cycle
+                .iter()
+                .map(|place| problem.edges[*place as usize])
+                .collect();
+            let refutation =
+                explain::refutation(history, &problem, &lists, clocks.as_ref(), &[cycle]);
+            Ok(Verdict::Invalid(refutation))
+        }
+        Saturated::Acyclic(order) => search(history, &problem, &order, level, budget),
+    }
+}
+
+/// What is left to decide when the known edges have no cycle; `order` agrees with them.
+fn search(
+    history: &Observed,
+    problem: &Problem<'_>,
+    order: &[u32],
+    level: Level,
+    budget: &Budget,
+) -> Result<Verdict, Doubt> {
+    let facts = problem.facts;
+    let lists = graph(problem.events(), &problem.edges);
+    let in_file = |event: u32| i64::from(event);
+    let urgencies = [
+        schedule::depths(&lists, order),
+        (0..problem.events()).map(in_file).collect(),
+    ];
+    let mut best: Option<Schedule> = None;
+    for urgency in &urgencies {
+        let found = schedule::schedule(problem, &lists, urgency);
+        let better = best.as_ref().is_none_or(|best| found.hasty < best.hasty);
+        if better {
+            best = Some(found);
+        }
+        if best.as_ref().is_some_and(|best| best.hasty == 0) {
+            break;
+        }
+    }
+    let start = best.expect("there are two").order;
+    match choose(problem, lists, start, budget)? {
+        Chosen::Order(events) => {
+            let certificate = certificate(problem, &events);
+            match facts.several {
+                Some((txn, key)) if verify(history, level, &certificate).is_err() => {
+                    Err(Doubt::SeveralWriters { txn, key })
+                }
+                _ => valid(history, facts, level, certificate),
+            }
+        }
+        Chosen::Nothing(cycles) => {
+            let lists = graph(problem.events(), &problem.edges);
+            let cycles = fewer(cycles);
+            Ok(Verdict::Invalid(explain::refutation(
+                history, problem, &lists, None, &cycles,
+            )))
+        }
+    }
+}
+
+fn certificate(problem: &Problem<'_>, events: &[u32]) -> Certificate {
+    let txn = |event: u32| problem.facts.members[problem.member(event) as usize];
+    if !problem.split {
+        return Certificate::Serial(events.iter().map(|event| txn(*event)).collect());
+    }
+    let event = |event: &u32| {
+        if problem.begin(problem.member(*event)) == *event {
+            Event::Begin(txn(*event))
+        } else {
+            Event::Commit(txn(*event))
+        }
+    };
+    Certificate::Snapshots(events.iter().map(event).collect())
+}
+
+/// Orders that are often right: as in the file, as clients were answered, as they began.
+fn likely(history: &Observed, facts: &Facts, level: Level) -> Option<Certificate> {
+    let mut orders = vec![facts.members.clone()];
+    let interval = |txn: &TxnIndex| history.txn(*txn).interval;
+    if facts.members.iter().all(|txn| interval(txn).is_some()) {
+        let by = |key: fn(crate::observed::Interval) -> u32| {
+            let mut order = facts.members.clone();
+            order.sort_by_key(|txn| interval(txn).map(key));
+            order
+        };
+        orders.push(by(|interval| interval.end));
+        orders.push(by(|interval| interval.begin));
+    }
+    let certificates = orders.into_iter().map(Certificate::Serial);
+    certificates
+        .into_iter()
+        .find(|certificate| verify(history, level, certificate).is_ok())
+}
+
+/// The verdict for a certificate, unless the level needs what the history does not have.
+fn valid(
+    history: &Observed,
+    facts: &Facts,
+    level: Level,
+    certificate: Certificate,
+) -> Result<Verdict, Doubt> {
+    debug_assert!(
+        level.isolation == Isolation::Snapshot || matches!(certificate, Certificate::Serial(_))
+    );
+    assert_eq!(
+        verify(history, level, &certificate),
+        Ok(()),
+        "a certificate is an explanation"
+    );
+    let member = |without: &dyn Fn(&TxnIndex) -> bool| {
+        facts.members.iter().copied().find(|txn| without(txn))
+    };
+    if level.precedence != Precedence::Free
+        && let Some(txn) = member(&|txn| history.txn(*txn).session.is_none())
+    {
+        return Err(Doubt::NoSession { txn });
+    }
+    if level.precedence == Precedence::Realtime
+        && let Some(txn) = member(&|txn| history.txn(*txn).interval.is_none())
+    {
+        return Err(Doubt::NoRealtime { txn });
+    }
+    Ok(Verdict::Valid(certificate))
+}

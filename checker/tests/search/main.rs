@@ -1,0 +1,10 @@
+//! The search and the weak levels, against the corpus of published histories, a brute-force oracle and stores of known isolation.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "a test crate: faults panic, skipping is loud"
+)]
+
+mod corpus;
+mod text;
