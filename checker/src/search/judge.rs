@@ -34,11 +34,13 @@ fn decide(
     if !facts.faults.is_empty() {
         return Ok(Verdict::Invalid(Refutation::Reads(facts.faults.clone())));
     }
-    if let Some(certificate) = likely(history, facts, level) {
+    if budget.shortcuts
+        && let Some(certificate) = likely(history, facts, level)
+    {
         return valid(history, facts, level, certificate);
     }
     let mut problem = Problem::new(history, facts, level)?;
-    match saturate(&mut problem)? {
+    match saturate(&mut problem, budget.shortcuts)? {
         Saturated::Cyclic(among, clocks) => {
             let lists = graph(problem.events(), &problem.edges);
             let cycle = explain::short_cycle(&problem, &lists, &among);

@@ -42,6 +42,9 @@ pub struct Budget {
     pub conflicts: u64,
     /// Time, of the wall clock.
     pub time: Duration,
+    /// Whether likely orders are tried, and what follows is saturated, before the search. Without them the search
+    /// decides alone: slower, and a second opinion.
+    pub shortcuts: bool,
 }
 
 impl Default for Budget {
@@ -50,6 +53,7 @@ impl Default for Budget {
         Self {
             conflicts: 1_000_000,
             time: Duration::from_secs(300),
+            shortcuts: true,
         }
     }
 }

@@ -88,8 +88,8 @@ impl Runs {
     }
 }
 
-/// Adds forced orders until none is left, or a cycle is. Without affordable chains it adds none.
-pub(super) fn saturate(problem: &mut Problem<'_>) -> Result<Saturated, Doubt> {
+/// Adds forced orders until none is left, or a cycle is. Without affordable chains, or if not `forced`, it adds none.
+pub(super) fn saturate(problem: &mut Problem<'_>, forced: bool) -> Result<Saturated, Doubt> {
     let events = problem.events();
     let mut lists = graph(events, &problem.edges);
     let mut order = topological(&lists, events);
@@ -97,7 +97,7 @@ pub(super) fn saturate(problem: &mut Problem<'_>) -> Result<Saturated, Doubt> {
         return Ok(Saturated::Cyclic(on_cycles(&order, events), None));
     }
     let chains = Chains::new(problem, &order);
-    if !chains.affordable(events) {
+    if !forced || !chains.affordable(events) {
         return Ok(Saturated::Acyclic(order));
     }
     let mut clocks = Clocks::new(problem, chains);

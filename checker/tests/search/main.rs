@@ -7,4 +7,8 @@
 )]
 
 mod corpus;
+mod oracle;
+mod scale;
+mod small;
+mod store;
 mod text;
