@@ -72,6 +72,7 @@ pub mod search;
 mod token;
 mod verdict;
 pub mod verify;
+pub mod weak;
 mod words;
 
 pub use case::{Case, judge, judge_each};

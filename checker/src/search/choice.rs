@@ -29,9 +29,14 @@ const RESTART: u64 = 64;
 pub(super) enum Chosen {
     /// An order of the events that explains every read that has one writer.
     Order(Vec<u32>),
-    /// There is none: every way to order the versions closes one of these cycles. Decided edges are [`ASSUMED`]. None
-    /// is given if there are too many.
-    Nothing(Vec<Vec<Known>>),
+    /// There is none.
+    Nothing {
+        /// How many conflicts it took to see that.
+        conflicts: u64,
+        /// Every way to order the versions closes one of these cycles. Decided edges are [`ASSUMED`]. None is given if
+        /// there are too many.
+        cycles: Vec<Vec<Known>>,
+    },
 }
 
 /// Searches, from an order that fits the graph.
@@ -86,12 +91,12 @@ impl Search<'_> {
                     return Err(Doubt::Conflicts(budget.conflicts));
                 }
                 if !self.sat.learn(&conflict) {
-                    let cycles = std::mem::take(&mut self.cycles);
-                    return Ok(Chosen::Nothing(if cycles.len() < MOST_CYCLES {
-                        cycles
-                    } else {
-                        Vec::new()
-                    }));
+                    let mut cycles = std::mem::take(&mut self.cycles);
+                    if cycles.len() >= MOST_CYCLES {
+                        cycles.clear();
+                    }
+                    let conflicts = self.conflicts;
+                    return Ok(Chosen::Nothing { conflicts, cycles });
                 }
                 self.retract();
             } else if self.conflicts >= until {

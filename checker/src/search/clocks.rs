@@ -12,10 +12,10 @@ use super::problem::{Cause, Known, Problem};
 const MOST_BYTES: usize = 512 << 20;
 
 /// The graph as lists of (later event, number of the edge), by earlier event.
-pub(super) type Graph = Csr<(u32, u32)>;
+pub(crate) type Graph = Csr<(u32, u32)>;
 
 /// The graph of all edges.
-pub(super) fn graph(events: u32, edges: &[Known]) -> Graph {
+pub(crate) fn graph(events: u32, edges: &[Known]) -> Graph {
     let pairs = edges
         .iter()
         .zip(0_u32..)
@@ -24,7 +24,7 @@ pub(super) fn graph(events: u32, edges: &[Known]) -> Graph {
 }
 
 /// An order of events that every edge agrees with; the events on cycles, and those behind them, are missing.
-pub(super) fn topological(graph: &Graph, events: u32) -> Vec<u32> {
+pub(crate) fn topological(graph: &Graph, events: u32) -> Vec<u32> {
     let mut missing = vec![0_u32; events as usize];
     for event in 0..events {
         for (to, _) in graph.get(event) {
@@ -49,7 +49,7 @@ pub(super) fn topological(graph: &Graph, events: u32) -> Vec<u32> {
 
 /// Transactions in chains.
 #[derive(Debug)]
-pub(super) struct Chains {
+pub(crate) struct Chains {
     chain: Vec<u32>,
     place: Vec<u32>,
     count: usize,
@@ -58,7 +58,7 @@ pub(super) struct Chains {
 impl Chains {
     /// Cuts: each member follows, in a chain, the first of those before it that nobody follows yet. `order` is
     /// topological.
-    pub(super) fn new(problem: &Problem<'_>, order: &[u32]) -> Self {
+    pub(crate) fn new(problem: &Problem<'_>, order: &[u32]) -> Self {
         let members = problem.facts.count() as usize;
         let mut before = vec![NONE; members];
         let mut reserved = vec![false; members];
@@ -122,19 +122,19 @@ impl Chains {
     }
 
     /// The chain of a member.
-    pub(super) fn of(&self, member: u32) -> u32 {
+    pub(crate) fn of(&self, member: u32) -> u32 {
         self.chain[member as usize]
     }
 
     /// Whether rows for them are affordable.
-    pub(super) fn affordable(&self, events: u32) -> bool {
+    pub(crate) fn affordable(&self, events: u32) -> bool {
         self.count.saturating_mul(events as usize).saturating_mul(4) <= MOST_BYTES
     }
 }
 
 /// The rows.
 #[derive(Debug)]
-pub(super) struct Clocks {
+pub(crate) struct Clocks {
     chains: Chains,
     split: bool,
     rows: Vec<u32>,
@@ -142,7 +142,7 @@ pub(super) struct Clocks {
 
 impl Clocks {
     /// Rows without any edge.
-    pub(super) fn new(problem: &Problem<'_>, chains: Chains) -> Self {
+    pub(crate) fn new(problem: &Problem<'_>, chains: Chains) -> Self {
         let rows = vec![0; chains.count * problem.events() as usize];
         Self {
             chains,
@@ -152,7 +152,7 @@ impl Clocks {
     }
 
     /// Brings the rows up to date with the graph, and says which have changed. `order` holds all events.
-    pub(super) fn update(&mut self, graph: &Graph, order: &[u32]) -> Vec<bool> {
+    pub(crate) fn update(&mut self, graph: &Graph, order: &[u32]) -> Vec<bool> {
         let width = self.chains.count;
         let mut changed = vec![false; order.len()];
         let mut row = vec![0; width];
@@ -177,18 +177,18 @@ impl Clocks {
     }
 
     /// Whether `from` reaches `to`; every event reaches itself.
-    pub(super) fn reaches(&self, from: u32, to: u32) -> bool {
+    pub(crate) fn reaches(&self, from: u32, to: u32) -> bool {
         self.row(to)[self.chain_of(from) as usize] >= self.own(from)
     }
 
     /// How far down each chain an event is reached from; compare with [`own`](Self::own).
-    pub(super) fn row(&self, event: u32) -> &[u32] {
+    pub(crate) fn row(&self, event: u32) -> &[u32] {
         let width = self.chains.count;
         &self.rows[event as usize * width..][..width]
     }
 
     /// Where an event is in its chain, from one.
-    pub(super) fn own(&self, event: u32) -> u32 {
+    pub(crate) fn own(&self, event: u32) -> u32 {
         let place = self.chains.place[self.member(event) as usize];
         if self.split {
             2 * place + 1 + (event & 1)
@@ -198,7 +198,7 @@ impl Clocks {
     }
 
     /// The chain of a member.
-    pub(super) fn chain(&self, member: u32) -> u32 {
+    pub(crate) fn chain(&self, member: u32) -> u32 {
         self.chains.of(member)
     }
 

@@ -12,7 +12,7 @@ use crate::observed::{Edge, Key, Observed, TxnIndex, Why};
 const STARTS: usize = 64;
 
 /// A short cycle through some of `among`, as the places of its edges. There is one.
-pub(super) fn short_cycle(problem: &Problem<'_>, graph: &Graph, among: &[u32]) -> Vec<u32> {
+pub(crate) fn short_cycle(problem: &Problem<'_>, graph: &Graph, among: &[u32]) -> Vec<u32> {
     let mut inside = vec![false; problem.events() as usize];
     among
         .iter()
@@ -36,7 +36,8 @@ pub(super) fn short_cycle(problem: &Problem<'_>, graph: &Graph, among: &[u32]) -
 }
 
 /// Breadth-first search, again and again in the same space.
-pub(super) struct Paths {
+#[derive(Debug)]
+pub(crate) struct Paths {
     stamp: u32,
     seen: Vec<u32>,
     came_by: Vec<u32>,
@@ -44,7 +45,7 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    pub(super) fn new(events: u32) -> Self {
+    pub(crate) fn new(events: u32) -> Self {
         Self {
             stamp: 0,
             seen: vec![0; events as usize],
@@ -54,7 +55,7 @@ impl Paths {
     }
 
     /// A shortest path of at least one usable edge, as the places of its edges.
-    fn find(
+    pub(crate) fn find(
         &mut self,
         problem: &Problem<'_>,
         graph: &Graph,
@@ -101,7 +102,7 @@ impl Paths {
 
 /// The refutation that these cycles are, each given as known edges; `graph` is of all edges of the problem. With
 /// `clocks`, paths are looked for only where the rows say that there are any.
-pub(super) fn refutation(
+pub(crate) fn refutation(
     history: &Observed,
     problem: &Problem<'_>,
     graph: &Graph,
@@ -151,7 +152,7 @@ pub(super) fn refutation(
 }
 
 /// The order of an edge that holds in one of the cases only.
-pub(super) const ASSUMED: u32 = NONE - 1;
+pub(crate) const ASSUMED: u32 = NONE - 1;
 
 /// Edges between transactions; the steps within one are left out.
 fn observed(history: &Observed, problem: &Problem<'_>, edges: &[Known]) -> Vec<Edge> {

@@ -7,9 +7,10 @@
 //! history has an explanation with some of them, it has one without. Aborted transactions do not count.
 //!
 //! - **F1** Members are numbered densely in the order of the history.
-//! - **F2** Slots are the final writes of members, one for each pair of member and key, numbered member by member.
-//! - **F3** A read of `reads` is external: its transaction had not written the key before. The same value read again
-//!   is listed once, unless another value came between.
+//! - **F2** Slots are the final writes of members, one for each pair of member and key, numbered member by member and
+//!   for each member in the order of keys.
+//! - **F3** A read of `reads` is external: its transaction had not written the key before. Where not every one is asked
+//!   for, the same value read again is listed once, unless another value came between.
 
 use super::csr::Csr;
 use super::verdict::{ReadFault, ReadFaultKind};
@@ -120,6 +121,7 @@ impl<'h> Walk<'h> {
     fn reads(
         &mut self,
         txn: TxnIndex,
+        every: bool,
         mut read: impl FnMut(Key, Option<Value>),
         mut fault: impl FnMut(Key, Option<Value>, ReadFaultKind),
     ) {
@@ -136,7 +138,8 @@ impl<'h> Walk<'h> {
                         continue;
                     }
                     match touched.read.replace(value) {
-                        Some(before) if before == value => continue,
+                        Some(before) if before == value && !every => continue,
+                        Some(before) if before == value => {}
                         Some(before) => fault(key, value, ReadFaultKind::Unrepeatable { before }),
                         None => {}
                     }
@@ -188,8 +191,8 @@ impl Writes {
 }
 
 impl Facts {
-    /// Finds out. Faults come in the order of the history.
-    pub(crate) fn new(history: &Observed) -> Self {
+    /// Finds out; `every` is whether reads that repeat are listed too (F3). Faults come in the order of the history.
+    pub(crate) fn new(history: &Observed, every: bool) -> Self {
         let writes = Writes::new(history);
         let mut walk = Walk::new(history);
         let counts = who_counts(history, &writes, &mut walk);
@@ -215,7 +218,7 @@ impl Facts {
             several: None,
             not_registers: None,
         };
-        facts.read_all(history, &writes, &mut walk);
+        facts.read_all(history, &writes, &mut walk, every);
         facts
     }
 
@@ -240,7 +243,7 @@ impl Facts {
             .find(|slot| self.slot(*slot).key == key)
     }
 
-    fn read_all(&mut self, history: &Observed, writes: &Writes, walk: &mut Walk<'_>) {
+    fn read_all(&mut self, history: &Observed, writes: &Writes, walk: &mut Walk<'_>, every: bool) {
         let mut flat: Vec<(u32, Read)> = Vec::new();
         let mut faults = Vec::new();
         for (member, txn) in (0_u32..).zip(self.members.clone()) {
@@ -249,15 +252,17 @@ impl Facts {
                 self.not_registers = Some(txn);
             }
             let mut found: Vec<(Key, Option<Value>)> = Vec::new();
-            let fault = |key, value, kind| {
+            let fault = |key, value: Option<Value>, kind| {
+                let nobody = value.is_some_and(|value| writes.of(key, value).is_empty());
+                let kind = if nobody { ReadFaultKind::ThinAir } else { kind };
                 faults.push(ReadFault {
                     txn,
                     key,
                     value,
                     kind,
-                })
+                });
             };
-            walk.reads(txn, |key, value| found.push((key, value)), fault);
+            walk.reads(txn, every, |key, value| found.push((key, value)), fault);
             for (key, value) in found {
                 let source = match value {
                     None => Source::Initial,
@@ -339,6 +344,7 @@ fn who_counts(history: &Observed, writes: &Writes, walk: &mut Walk<'_>) -> Vec<b
         let mut found = Vec::new();
         walk.reads(
             reader,
+            false,
             |key, value| found.extend(value.map(|v| (key, v))),
             |_, _, _| {},
         );
@@ -375,6 +381,8 @@ fn slots(history: &Observed, members: &[TxnIndex]) -> (Vec<Slot>, Vec<u32>) {
                 });
             }
         }
+        let from = first.last().map_or(0, |from| *from as usize);
+        slots[from..].sort_by_key(|slot| slot.key);
         first.push(u32::try_from(slots.len()).expect("the builder counts operations in 32 bits"));
     }
     (slots, first)

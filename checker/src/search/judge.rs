@@ -10,12 +10,12 @@ use super::saturate::{Saturated, saturate};
 use super::schedule::{self, Schedule};
 use super::verdict::{Certificate, Doubt, Event, Refutation, Verdict};
 use super::verify::verify;
-use crate::observed::{Observed, TxnIndex};
+use crate::observed::{Observed, TxnIndex, Why};
 
 /// Decides whether a history has an explanation at a level.
 #[must_use]
 pub fn judge(history: &Observed, level: Level, budget: &Budget) -> Verdict {
-    let facts = Facts::new(history);
+    let facts = Facts::new(history, false);
     decide(history, &facts, level, budget).unwrap_or_else(Verdict::Unknown)
 }
 
@@ -39,6 +39,61 @@ fn decide(
     {
         return valid(history, facts, level, certificate);
     }
+    if budget.shortcuts
+        && level.precedence == Precedence::Free
+        && let Some(verdict) = by_sessions(history, facts, level, budget)
+    {
+        return Ok(verdict);
+    }
+    match find(history, facts, level, budget)? {
+        Verdict::Valid(certificate) => valid(history, facts, level, certificate),
+        verdict @ (Verdict::Invalid(_) | Verdict::Unknown(_)) => Ok(verdict),
+    }
+}
+
+/// The plain level by way of the one that keeps the order of sessions, in which far more follows: an explanation that
+/// keeps it is an explanation, and a refutation that does not rest on it is a refutation.
+fn by_sessions(
+    history: &Observed,
+    facts: &Facts,
+    level: Level,
+    budget: &Budget,
+) -> Option<Verdict> {
+    let stronger = Level {
+        precedence: Precedence::Session,
+        ..level
+    };
+    let part = Budget {
+        conflicts: budget.conflicts / 4,
+        time: budget.time / 4,
+        ..*budget
+    };
+    let verdict = find(history, facts, stronger, &part).ok()?;
+    let rests_on_sessions = |refutation: &Refutation| match refutation {
+        Refutation::Reads(_) => false,
+        Refutation::Cycles { forced, cycles } => {
+            let proofs = forced.iter().map(|forced| &forced.otherwise);
+            proofs
+                .chain(cycles)
+                .flatten()
+                .any(|edge| edge.why == Why::Session)
+        }
+        Refutation::Exhausted { .. } => true,
+    };
+    match &verdict {
+        Verdict::Valid(_) => Some(verdict),
+        Verdict::Invalid(refutation) if !rests_on_sessions(refutation) => Some(verdict),
+        Verdict::Invalid(_) | Verdict::Unknown(_) => None,
+    }
+}
+
+/// Looks for an explanation, or for a reason that there is none.
+fn find(
+    history: &Observed,
+    facts: &Facts,
+    level: Level,
+    budget: &Budget,
+) -> Result<Verdict, Doubt> {
     let mut problem = Problem::new(history, facts, level)?;
     match saturate(&mut problem, budget.shortcuts)? {
         Saturated::Cyclic(among, clocks) => {
@@ -90,10 +145,13 @@ fn search(
                 Some((txn, key)) if verify(history, level, &certificate).is_err() => {
                     Err(Doubt::SeveralWriters { txn, key })
                 }
-                _ => valid(history, facts, level, certificate),
+                _ => Ok(Verdict::Valid(certificate)),
             }
         }
-        Chosen::Nothing(cycles) => {
+        Chosen::Nothing { conflicts, cycles } if cycles.is_empty() => {
+            Ok(Verdict::Invalid(Refutation::Exhausted { conflicts }))
+        }
+        Chosen::Nothing { cycles, .. } => {
             let lists = graph(problem.events(), &problem.edges);
             let cycles = fewer(cycles);
             Ok(Verdict::Invalid(explain::refutation(

@@ -40,23 +40,25 @@
 //! (2023).
 
 mod choice;
-mod clocks;
+pub(crate) mod clocks;
 pub(crate) mod csr;
 mod dynamic;
-mod explain;
+pub(crate) mod explain;
 pub(crate) mod facts;
 mod judge;
 mod level;
-mod problem;
+pub(crate) mod problem;
 mod realtime;
+mod refute;
 mod sat;
-mod saturate;
+pub(crate) mod saturate;
 mod schedule;
 mod verdict;
 pub mod verify;
 
 pub use judge::judge;
 pub use level::{Budget, Isolation, Level, Precedence};
+pub use refute::{RefutationFault, verify_refutation};
 pub use verdict::{
     Certificate, Doubt, Event, Forced, ReadFault, ReadFaultKind, Refutation, Verdict,
 };

@@ -23,11 +23,11 @@ use super::verdict::Doubt;
 use crate::observed::Observed;
 
 /// Edges that a graph may have.
-pub(super) const MOST_EDGES: usize = 40_000_000;
+pub(crate) const MOST_EDGES: usize = 40_000_000;
 
 /// Why one event is before another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// E1.
     Program,
     /// E2, of a session.
@@ -44,52 +44,52 @@ pub(super) enum Cause {
 
 /// One event is before another.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// The earlier event.
-    pub(super) from: u32,
+    pub(crate) from: u32,
     /// The later event.
-    pub(super) to: u32,
+    pub(crate) to: u32,
     /// Why.
-    pub(super) cause: Cause,
+    pub(crate) cause: Cause,
     /// The number of the order of versions that it follows from; [`NONE`] if it needs none.
-    pub(super) order: u32,
+    pub(crate) order: u32,
 }
 
 /// Two versions whose order is known, because the other one closes a cycle. The path from the end of that edge to its
 /// start consists of edges that need orders of lower numbers only.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// The slot of the earlier version.
-    pub(super) earlier: u32,
+    pub(crate) earlier: u32,
     /// The slot of the later version.
-    pub(super) later: u32,
+    pub(crate) later: u32,
     /// Who has read the later version, if it is that reader's anti-dependency (E5) that closes the cycle; otherwise
     /// [`NONE`], and E4 does.
-    pub(super) reader: u32,
+    pub(crate) reader: u32,
 }
 
 /// What is known, and what is left to decide.
 #[derive(Debug)]
-pub(super) struct Problem<'f> {
+pub(crate) struct Problem<'f> {
     /// Who wrote what.
-    pub(super) facts: &'f Facts,
+    pub(crate) facts: &'f Facts,
     /// Whether a transaction is two events.
-    pub(super) split: bool,
+    pub(crate) split: bool,
     /// Which orders the level adds.
-    pub(super) precedence: Precedence,
+    pub(crate) precedence: Precedence,
     /// Who read each slot, once each; in the order of members.
-    pub(super) readers: Csr<u32>,
+    pub(crate) readers: Csr<u32>,
     /// Who read the initial state of each key.
-    pub(super) initial: Csr<u32>,
+    pub(crate) initial: Csr<u32>,
     /// What is known.
-    pub(super) edges: Vec<Known>,
+    pub(crate) edges: Vec<Known>,
     /// What of it had to be proven.
-    pub(super) orders: Vec<Order>,
+    pub(crate) orders: Vec<Order>,
 }
 
 impl<'f> Problem<'f> {
-    /// Puts together what is known without any search.
-    pub(super) fn new(history: &Observed, facts: &'f Facts, level: Level) -> Result<Self, Doubt> {
+    /// Sessions, where they count, and who read from whom; nothing else.
+    pub(crate) fn causes(history: &Observed, facts: &'f Facts, level: Level) -> Self {
         let reads = || {
             (0..facts.count()).flat_map(|member| {
                 facts
@@ -115,39 +115,45 @@ impl<'f> Problem<'f> {
             edges: Vec::new(),
             orders: Vec::new(),
         };
-        problem.program();
         problem.sessions(history);
+        problem.read_edges();
+        problem
+    }
+
+    /// Puts together what is known without any search.
+    pub(crate) fn new(history: &Observed, facts: &'f Facts, level: Level) -> Result<Self, Doubt> {
+        let mut problem = Self::causes(history, facts, level);
+        problem.program();
         if level.precedence == Precedence::Realtime {
             realtime::edges(history, &mut problem)?;
         }
-        problem.read_edges();
         problem.read_modify_writes();
         problem.overwrites_of_initial(history)?;
         Ok(problem)
     }
 
     /// How many events there are.
-    pub(super) fn events(&self) -> u32 {
+    pub(crate) fn events(&self) -> u32 {
         self.facts.count() * (1 + u32::from(self.split))
     }
 
     /// When a member takes its snapshot.
-    pub(super) const fn begin(&self, member: u32) -> u32 {
+    pub(crate) const fn begin(&self, member: u32) -> u32 {
         if self.split { 2 * member } else { member }
     }
 
     /// When a member installs what it wrote.
-    pub(super) const fn commit(&self, member: u32) -> u32 {
+    pub(crate) const fn commit(&self, member: u32) -> u32 {
         if self.split { 2 * member + 1 } else { member }
     }
 
     /// The member of an event.
-    pub(super) const fn member(&self, event: u32) -> u32 {
+    pub(crate) const fn member(&self, event: u32) -> u32 {
         if self.split { event / 2 } else { event }
     }
 
     /// Adds an edge that needs no proof.
-    pub(super) fn know(&mut self, from: u32, to: u32, cause: Cause) {
+    pub(crate) fn know(&mut self, from: u32, to: u32, cause: Cause) {
         self.edges.push(Known {
             from,
             to,
@@ -157,14 +163,14 @@ impl<'f> Problem<'f> {
     }
 
     /// Adds a proven order of versions, without its edges, and returns its number.
-    pub(super) fn order(&mut self, order: Order) -> u32 {
+    pub(crate) fn order(&mut self, order: Order) -> u32 {
         self.orders.push(order);
         u32::try_from(self.orders.len() - 1)
             .expect("orders have an edge each, and edges are bounded")
     }
 
     /// The edge between the writers of two ordered versions (E4).
-    pub(super) fn after(&self, earlier: u32, later: u32, order: u32) -> Known {
+    pub(crate) fn after(&self, earlier: u32, later: u32, order: u32) -> Known {
         Known {
             from: self.commit(self.facts.slot(earlier).writer),
             to: self.begin(self.facts.slot(later).writer),
@@ -174,7 +180,7 @@ impl<'f> Problem<'f> {
     }
 
     /// The edge of a reader of the earlier of two ordered versions (E5).
-    pub(super) fn overwrite(&self, reader: u32, earlier: u32, later: u32, order: u32) -> Known {
+    pub(crate) fn overwrite(&self, reader: u32, earlier: u32, later: u32, order: u32) -> Known {
         Known {
             from: self.begin(reader),
             to: self.commit(self.facts.slot(later).writer),

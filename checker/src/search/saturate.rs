@@ -19,7 +19,7 @@ use super::verdict::Doubt;
 
 /// What saturation leads to.
 #[derive(Debug)]
-pub(super) enum Saturated {
+pub(crate) enum Saturated {
     /// The edges have a cycle, through at least one of these events. The rows are from before.
     Cyclic(Vec<u32>, Option<Clocks>),
     /// They have none; this order of the events agrees with them.
@@ -28,20 +28,21 @@ pub(super) enum Saturated {
 
 /// A run of the slots of a key whose writers are in one chain, in its order.
 #[derive(Debug, Clone, Copy)]
-struct Run {
+pub(crate) struct Run {
     chain: u32,
     from: u32,
     to: u32,
 }
 
 /// The slots of each key, by chain.
-struct Runs {
+#[derive(Debug)]
+pub(crate) struct Runs {
     slots: Csr<u32>,
     runs: Csr<Run>,
 }
 
 impl Runs {
-    fn new(problem: &Problem<'_>, clocks: &Clocks) -> Self {
+    pub(crate) fn new(problem: &Problem<'_>, clocks: &Clocks) -> Self {
         let mut slots = problem.facts.key_slots.clone();
         let place = |slot: &u32| {
             let writer = problem.facts.slot(*slot).writer;
@@ -70,7 +71,7 @@ impl Runs {
     }
 
     /// For each chain in which the key is written, the last slot of another member than `not` for which `reached`.
-    fn last(
+    pub(crate) fn last(
         &self,
         key: u32,
         not: impl Fn(u32) -> bool,
@@ -89,7 +90,7 @@ impl Runs {
 }
 
 /// Adds forced orders until none is left, or a cycle is. Without affordable chains, or if not `forced`, it adds none.
-pub(super) fn saturate(problem: &mut Problem<'_>, forced: bool) -> Result<Saturated, Doubt> {
+pub(crate) fn saturate(problem: &mut Problem<'_>, forced: bool) -> Result<Saturated, Doubt> {
     let events = problem.events();
     let mut lists = graph(events, &problem.edges);
     let mut order = topological(&lists, events);
@@ -119,7 +120,7 @@ pub(super) fn saturate(problem: &mut Problem<'_>, forced: bool) -> Result<Satura
 }
 
 /// The events that are missing from an order.
-fn on_cycles(order: &[u32], events: u32) -> Vec<u32> {
+pub(crate) fn on_cycles(order: &[u32], events: u32) -> Vec<u32> {
     let mut there = vec![false; events as usize];
     order.iter().for_each(|event| there[*event as usize] = true);
     (0..events)

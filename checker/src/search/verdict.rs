@@ -7,7 +7,7 @@ use crate::observed::{Edge, Key, TxnIndex, Value};
 pub enum Verdict {
     /// The history has an explanation at the level: this one. [`verify`](super::verify::verify) re-checks it.
     Valid(Certificate),
-    /// It has none, and this is why. [`verify_refutation`](super::verify::verify_refutation) re-checks it.
+    /// It has none, and this is why. [`verify_refutation`](super::verify_refutation) re-checks it.
     Invalid(Refutation),
     /// The matter is not decided.
     Unknown(Doubt),
@@ -44,6 +44,11 @@ pub enum Refutation {
         /// The cycles. Their edges are known, or follow from `forced`; where there are several, other edges depend on
         /// the order of two versions, and no order of the versions avoids all cycles.
         cycles: Vec<Vec<Edge>>,
+    },
+    /// All orders have been excluded, but the cycles that do it are too many to be given.
+    Exhausted {
+        /// How many conflicts that took.
+        conflicts: u64,
     },
 }
 

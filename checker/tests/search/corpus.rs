@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use checker::observed::Observed;
 use checker::search::verify::verify;
-use checker::search::{Budget, Level, Verdict, judge};
+use checker::search::{Budget, Level, Verdict, judge, verify_refutation};
+
+use checker::weak;
 
 use crate::text;
 
@@ -46,7 +48,7 @@ fn verdict(history: &Observed, level: Level) -> &'static str {
             "valid"
         }
         Verdict::Invalid(refutation) => {
-            let _ = &refutation;
+            assert_eq!(verify_refutation(history, level, &refutation), Ok(()));
             "invalid"
         }
         Verdict::Unknown(doubt) => {
@@ -102,6 +104,56 @@ fn published_histories_have_their_verdicts() {
     }
     assert!(
         judged >= 60,
+        "the index has rows that were not understood: {judged}"
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn published_histories_have_their_weak_levels() {
+    let Some(folder) = folder() else { return };
+    let index = std::fs::read_to_string(folder.join("INDEX.md")).unwrap();
+    let levels = [
+        weak::Level::ReadCommitted,
+        weak::Level::ReadAtomic,
+        weak::Level::Causal,
+    ];
+    let (mut judged, mut wrong) = (0, Vec::new());
+    for row in rows(&index) {
+        if row.len() != 8 || !row[0].ends_with(".txt") {
+            continue;
+        }
+        let strongest = row[7]
+            .split("satisfied = ")
+            .nth(1)
+            .and_then(|rest| rest.split(';').next());
+        let want: Vec<bool> = match strongest {
+            Some("none") => vec![false, false, false],
+            Some("read-committed") => vec![true, false, false],
+            Some("read-atomic") => vec![true, true, false],
+            Some("causal") => vec![true, true, true],
+            _ => row[6]
+                .split(';')
+                .next()
+                .unwrap()
+                .split('/')
+                .map(|cell| cell.starts_with("Cons"))
+                .collect(),
+        };
+        let path = folder.join("registers").join(&row[0]);
+        let history = text::read(&std::fs::read_to_string(&path).unwrap(), &row[0]);
+        for (level, want) in levels.into_iter().zip(want) {
+            let got = weak::judge(&history, level);
+            if matches!(got, weak::Verdict::Valid(_)) != want
+                || matches!(got, weak::Verdict::Unknown(_))
+            {
+                wrong.push(format!("{} at {level:?}: {got:?}", row[0]));
+            }
+        }
+        judged += 1;
+    }
+    assert!(
+        judged >= 30,
         "the index has rows that were not understood: {judged}"
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

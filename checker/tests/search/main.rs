@@ -12,3 +12,4 @@ mod scale;
 mod small;
 mod store;
 mod text;
+mod weak;

@@ -2,11 +2,11 @@
 
 use checker::observed::{Interval, Observed, ObservedBuilder, Outcome};
 use checker::search::verify::verify;
-use checker::search::{Budget, Doubt, Level, Verdict, judge};
+use checker::search::{Budget, Doubt, Level, Verdict, judge, verify_refutation};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::oracle;
+use crate::{oracle, weak};
 
 pub(crate) const LEVELS: [Level; 6] = [
     Level::SERIALIZABLE,
@@ -69,34 +69,29 @@ pub(crate) fn history(plan: &[Plan]) -> Observed {
 /// Judges at a level, and holds the verdict against the oracle's; says whether it was valid.
 pub(crate) fn agrees(history: &Observed, level: Level, what: &dyn std::fmt::Debug) -> bool {
     let want = oracle::explained(history, level);
-    match judge(history, level, &Budget::default()) {
-        Verdict::Valid(certificate) => {
-            assert!(want, "valid at {level:?}, though nothing explains {what:?}");
-            assert_eq!(verify(history, level, &certificate), Ok(()), "{what:?}");
+    for shortcuts in [true, false] {
+        let budget = Budget {
+            shortcuts,
+            ..Budget::default()
+        };
+        let about = || format!("{level:?}, shortcuts {shortcuts}: {what:?}");
+        match judge(history, level, &budget) {
+            Verdict::Valid(certificate) => {
+                assert!(want, "valid, though nothing explains {}", about());
+                assert_eq!(verify(history, level, &certificate), Ok(()), "{}", about());
+            }
+            Verdict::Invalid(refutation) => {
+                assert!(
+                    !want,
+                    "invalid, though it can be explained: {} {refutation:?}",
+                    about()
+                );
+                let checked = verify_refutation(history, level, &refutation);
+                assert_eq!(checked, Ok(()), "{} {refutation:?}", about());
+            }
+            Verdict::Unknown(Doubt::Empty) => assert!(want),
+            Verdict::Unknown(doubt) => panic!("undecided: {doubt}, {}", about()),
         }
-        Verdict::Invalid(refutation) => {
-            assert!(
-                !want,
-                "invalid at {level:?}, though it can be explained: {what:?} {refutation:?}"
-            );
-        }
-        Verdict::Unknown(Doubt::Empty) => assert!(want),
-        Verdict::Unknown(doubt) => panic!("undecided at {level:?}: {doubt}, {what:?}"),
-    }
-    let alone = Budget {
-        shortcuts: false,
-        ..Budget::default()
-    };
-    match judge(history, level, &alone) {
-        Verdict::Valid(_) => assert!(
-            want,
-            "the search alone finds an order for {what:?} at {level:?}"
-        ),
-        Verdict::Invalid(_) => assert!(
-            !want,
-            "the search alone finds no order for {what:?} at {level:?}"
-        ),
-        Verdict::Unknown(doubt) => assert_eq!(doubt, Doubt::Empty, "{what:?} at {level:?}"),
     }
     want
 }
@@ -150,6 +145,9 @@ fn every(shapes: &[Vec<(u32, bool)>], sessions: &[u32], judged: &mut [usize; 2])
             Level::SESSION_SNAPSHOT,
         ] {
             judged[usize::from(agrees(&made, level, &plan))] += 1;
+        }
+        for level in checker::weak::Level::ALL {
+            weak::agrees(&made, level, &plan);
         }
         let Some(at) = (0..choice.len()).find(|at| choice[*at] + 1 < reads[*at].len()) else {
             break;
@@ -209,7 +207,7 @@ fn every_history_of_three_transactions_agrees_with_the_oracle() {
 }
 
 /// Runs transactions on a store with snapshots and faults, so that many histories are nearly right.
-fn random(seed: u64, count: usize, keys: u32) -> Vec<Plan> {
+pub(crate) fn random(seed: u64, count: usize, keys: u32) -> Vec<Plan> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut draw = |below: u32| {
         state ^= state << 13;
