@@ -50,8 +50,8 @@ pub(crate) fn topological(graph: &Graph, events: u32) -> Vec<u32> {
 /// Transactions in chains.
 #[derive(Debug)]
 pub(crate) struct Chains {
-    chain: Vec<u32>,
-    place: Vec<u32>,
+    /// The chain of each member, and its place there.
+    at: Vec<(u32, u32)>,
     count: usize,
 }
 
@@ -81,8 +81,7 @@ impl Chains {
             problem.edges.iter().filter(heads).filter_map(entering),
         );
         let mut chains = Self {
-            chain: vec![NONE; members],
-            place: vec![0; members],
+            at: vec![(NONE, 0); members],
             count: 0,
         };
         for event in order {
@@ -107,23 +106,19 @@ impl Chains {
     }
 
     fn append(&mut self, member: u32, earlier: u32) {
-        let (chain, place) = if earlier == NONE {
+        self.at[member as usize] = if earlier == NONE {
+            let chain = u32::try_from(self.count).expect("there are no more chains than members");
             self.count += 1;
-            (self.count - 1, 0)
+            (chain, 0)
         } else {
-            (
-                self.chain[earlier as usize] as usize,
-                self.place[earlier as usize] + 1,
-            )
+            let (chain, place) = self.at[earlier as usize];
+            (chain, place + 1)
         };
-        self.chain[member as usize] =
-            u32::try_from(chain).expect("there are no more chains than members");
-        self.place[member as usize] = place;
     }
 
     /// The chain of a member.
     pub(crate) fn of(&self, member: u32) -> u32 {
-        self.chain[member as usize]
+        self.at[member as usize].0
     }
 
     /// Whether rows for them are affordable.
@@ -151,26 +146,34 @@ impl Clocks {
         }
     }
 
-    /// Brings the rows up to date with the graph, and says which have changed. `order` holds all events.
-    pub(crate) fn update(&mut self, graph: &Graph, order: &[u32]) -> Vec<bool> {
+    /// Brings the rows up to date with the graph, and says which have changed: a bit for each chain, counted round
+    /// after 64. `order` holds all events.
+    pub(crate) fn update(&mut self, graph: &Graph, order: &[u32]) -> Vec<u64> {
         let width = self.chains.count;
-        let mut changed = vec![false; order.len()];
+        let mut changed = vec![0_u64; order.len()];
         let mut row = vec![0; width];
         for event in order {
             let start = *event as usize * width;
             let (chain, own) = (self.chain_of(*event) as usize, self.own(*event));
             let there = std::mem::replace(&mut self.rows[start + chain], own);
-            changed[*event as usize] |= there != own;
+            if there != own {
+                // The first time: nothing has been looked at.
+                changed[*event as usize] = u64::MAX;
+            }
             row.copy_from_slice(&self.rows[start..start + width]);
             for (to, _) in graph.get(*event) {
                 let later = &mut self.rows[*to as usize * width..][..width];
-                let mut grew = 0;
-                for (there, here) in later.iter_mut().zip(&row) {
-                    let most = (*there).max(*here);
-                    grew |= most ^ *there;
-                    *there = most;
+                let grows = later
+                    .iter()
+                    .zip(&row)
+                    .fold(false, |grows, (there, here)| grows | (here > there));
+                if grows {
+                    for ((there, here), bit) in later.iter_mut().zip(&row).zip((0..64_u32).cycle())
+                    {
+                        changed[*to as usize] |= u64::from(*here > *there) << bit;
+                        *there = (*there).max(*here);
+                    }
                 }
-                changed[*to as usize] |= grew != 0;
             }
         }
         changed
@@ -189,7 +192,7 @@ impl Clocks {
 
     /// Where an event is in its chain, from one.
     pub(crate) fn own(&self, event: u32) -> u32 {
-        let place = self.chains.place[self.member(event) as usize];
+        let (_, place) = self.chains.at[self.member(event) as usize];
         if self.split {
             2 * place + 1 + (event & 1)
         } else {

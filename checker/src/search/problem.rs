@@ -57,7 +57,7 @@ pub(crate) struct Known {
 
 /// Two versions whose order is known, because the other one closes a cycle. The path from the end of that edge to its
 /// start consists of edges that need orders of lower numbers only.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Order {
     /// The slot of the earlier version.
     pub(crate) earlier: u32,

@@ -34,25 +34,49 @@ pub(crate) struct Run {
     to: u32,
 }
 
+/// A slot in a run, with the positions of its writer's events in the chain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) slot: u32,
+    pub(crate) begin: u32,
+    pub(crate) commit: u32,
+}
+
 /// The slots of each key, by chain.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    slots: Csr<u32>,
+    entries: Csr<Entry>,
     runs: Csr<Run>,
+    /// The chains of each key, as the bits that [`Clocks::update`] returns.
+    chains: Vec<u64>,
 }
 
 impl Runs {
     pub(crate) fn new(problem: &Problem<'_>, clocks: &Clocks) -> Self {
-        let mut slots = problem.facts.key_slots.clone();
-        let place = |slot: &u32| {
-            let writer = problem.facts.slot(*slot).writer;
-            (clocks.chain(writer), clocks.own(problem.commit(writer)))
+        let facts = problem.facts;
+        let chain = |slot: u32| clocks.chain(facts.slot(slot).writer);
+        let slots = 0..u32::try_from(facts.slots.len()).expect("slots are counted in 32 bits");
+        let entry = |slot: u32| {
+            let writer = facts.slot(slot).writer;
+            let begin = clocks.own(problem.begin(writer));
+            let commit = clocks.own(problem.commit(writer));
+            (
+                facts.slot(slot).key,
+                Entry {
+                    slot,
+                    begin,
+                    commit,
+                },
+            )
         };
-        slots.sort_each_by_key(place);
+        let mut entries = Csr::new(problem.initial.len(), slots.map(entry));
+        entries.sort_each_by_key(|entry| (chain(entry.slot), entry.begin));
         let mut flat: Vec<(u32, Run)> = Vec::new();
-        for key in 0..u32::try_from(slots.len()).expect("keys are counted in 32 bits") {
-            for (slot, at) in slots.get(key).iter().zip(0_u32..) {
-                let chain = place(slot).0;
+        let mut chains = vec![0_u64; entries.len()];
+        for key in 0..u32::try_from(entries.len()).expect("keys are counted in 32 bits") {
+            for (entry, at) in entries.get(key).iter().zip(0_u32..) {
+                let chain = chain(entry.slot);
+                chains[key as usize] |= 1 << (chain % 64);
                 match flat.last_mut() {
                     Some((of, run)) if *of == key && run.chain == chain => run.to = at + 1,
                     _ => flat.push((
@@ -66,24 +90,38 @@ impl Runs {
                 }
             }
         }
-        let runs = Csr::new(slots.len(), flat.iter().copied());
-        Self { slots, runs }
+        let runs = Csr::new(entries.len(), flat.iter().copied());
+        Self {
+            entries,
+            runs,
+            chains,
+        }
     }
 
-    /// For each chain in which the key is written, the last slot of another member than `not` for which `reached`.
+    /// For each chain in which the key is written, and that is in `chains`, the last entry that is reached, of those that
+    /// are not `not`.
     pub(crate) fn last(
         &self,
         key: u32,
+        chains: u64,
         not: impl Fn(u32) -> bool,
-        reached: impl Fn(u32, u32) -> bool,
-        mut found: impl FnMut(u32),
+        reached: impl Fn(u32, &Entry) -> bool,
+        mut found: impl FnMut(u32, Entry),
     ) {
-        let slots = self.slots.get(key);
-        for run in self.runs.get(key) {
-            let run_slots = &slots[run.from as usize..run.to as usize];
-            let count = run_slots.partition_point(|slot| reached(run.chain, *slot));
-            if let Some(last) = run_slots[..count].iter().rev().find(|slot| !not(**slot)) {
-                found(*last);
+        if self.chains[key as usize] & chains == 0 {
+            return;
+        }
+        let entries = self.entries.get(key);
+        for run in self
+            .runs
+            .get(key)
+            .iter()
+            .filter(|run| chains >> (run.chain % 64) & 1 == 1)
+        {
+            let of_run = &entries[run.from as usize..run.to as usize];
+            let count = of_run.partition_point(|entry| reached(run.chain, entry));
+            if let Some(last) = of_run[..count].iter().rev().find(|entry| !not(entry.slot)) {
+                found(run.chain, *last);
             }
         }
     }
@@ -129,87 +167,115 @@ pub(crate) fn on_cycles(order: &[u32], events: u32) -> Vec<u32> {
 }
 
 /// Applies both rules to what has changed; returns how many edges that added.
-fn round(problem: &mut Problem<'_>, clocks: &Clocks, runs: &Runs, changed: &[bool]) -> usize {
+fn round(problem: &mut Problem<'_>, clocks: &Clocks, runs: &Runs, changed: &[u64]) -> usize {
     let before = problem.edges.len();
+    let mut found = Vec::new();
     for member in 0..problem.facts.count() {
-        if changed[problem.begin(member) as usize] {
-            rule_a(problem, clocks, runs, member);
+        let chains = changed[problem.begin(member) as usize];
+        if chains != 0 {
+            rule_a(problem, clocks, runs, member, chains, &mut found);
         }
-        if changed[problem.commit(member) as usize] {
-            rule_b(problem, clocks, runs, member);
+        let chains = changed[problem.commit(member) as usize];
+        if chains != 0 {
+            rule_b(problem, clocks, runs, member, chains, &mut found);
         }
     }
     problem.edges.len() - before
 }
 
-fn rule_a(problem: &mut Problem<'_>, clocks: &Clocks, runs: &Runs, reader: u32) {
+/// Orders that were found, with an edge of each.
+type Found = Vec<(Order, Known)>;
+
+fn rule_a(
+    problem: &mut Problem<'_>,
+    clocks: &Clocks,
+    runs: &Runs,
+    reader: u32,
+    chains: u64,
+    found: &mut Found,
+) {
     let facts = problem.facts;
-    let begin = problem.begin(reader);
-    let row = clocks.row(begin);
+    let row = clocks.row(problem.begin(reader));
     for read in facts.reads.get(reader) {
         let Source::Slot(later) = read.source else {
             continue;
         };
+        let of_later = clocks.row(problem.begin(facts.slot(later).writer));
         let not = |slot: u32| slot == later || facts.slot(slot).writer == reader;
-        let reached = |chain: u32, slot: u32| {
-            row[chain as usize] >= clocks.own(problem.commit(facts.slot(slot).writer))
-        };
-        let mut found = Vec::new();
-        runs.last(read.key, not, reached, |earlier| {
-            let edge = problem.after(earlier, later, NONE);
-            if !clocks.reaches(edge.from, edge.to) {
-                found.push((earlier, edge));
+        let reached = |chain: u32, entry: &Entry| row[chain as usize] >= entry.commit;
+        runs.last(read.key, chains, not, reached, |chain, entry| {
+            if of_later[chain as usize] < entry.commit {
+                let earlier = entry.slot;
+                let order = Order {
+                    earlier,
+                    later,
+                    reader,
+                };
+                found.push((order, problem.after(earlier, later, NONE)));
             }
         });
-        for (earlier, edge) in found {
-            let order = problem.order(Order {
-                earlier,
-                later,
-                reader,
-            });
-            problem.edges.push(Known { order, ..edge });
-        }
     }
+    add(problem, found);
 }
 
-fn rule_b(problem: &mut Problem<'_>, clocks: &Clocks, runs: &Runs, writer: u32) {
+fn rule_b(
+    problem: &mut Problem<'_>,
+    clocks: &Clocks,
+    runs: &Runs,
+    writer: u32,
+    chains: u64,
+    found: &mut Found,
+) {
     let facts = problem.facts;
     let row = clocks.row(problem.commit(writer));
+    let of_begin = clocks.row(problem.begin(writer));
     for later in facts.slots_of(writer) {
         let not = |slot: u32| slot == later;
-        let reached = |chain: u32, slot: u32| {
-            row[chain as usize] >= clocks.own(problem.begin(facts.slot(slot).writer))
-        };
-        let mut found: Vec<(u32, Known)> = Vec::new();
-        runs.last(facts.slot(later).key, not, reached, |earlier| {
-            let after = problem.after(earlier, later, NONE);
-            if !clocks.reaches(after.from, after.to) {
-                found.push((earlier, after));
-            }
-            let readers = problem
-                .readers
-                .get(earlier)
-                .iter()
-                .filter(|reader| **reader != writer);
-            for reader in readers {
-                let edge = problem.overwrite(*reader, earlier, later, NONE);
-                if !clocks.reaches(edge.from, edge.to) {
-                    found.push((earlier, edge));
-                }
-            }
-        });
-        let mut last = None;
-        for (earlier, edge) in found {
-            let order = match last {
-                Some((of, order)) if of == earlier => order,
-                _ => problem.order(Order {
+        let reached = |chain: u32, entry: &Entry| row[chain as usize] >= entry.begin;
+        runs.last(
+            facts.slot(later).key,
+            chains,
+            not,
+            reached,
+            |chain, entry| {
+                let earlier = entry.slot;
+                let order = Order {
                     earlier,
                     later,
                     reader: NONE,
-                }),
-            };
-            last = Some((earlier, order));
-            problem.edges.push(Known { order, ..edge });
-        }
+                };
+                if of_begin[chain as usize] < entry.commit {
+                    found.push((order, problem.after(earlier, later, NONE)));
+                }
+                for reader in problem
+                    .readers
+                    .get(earlier)
+                    .iter()
+                    .filter(|reader| **reader != writer)
+                {
+                    let edge = problem.overwrite(*reader, earlier, later, NONE);
+                    if row[clocks.chain(*reader) as usize] < clocks.own(edge.from) {
+                        found.push((order, edge));
+                    }
+                }
+            },
+        );
+    }
+    add(problem, found);
+}
+
+/// Adds the edges; those of one order, which are neighbours, share its number.
+fn add(problem: &mut Problem<'_>, found: &mut Found) {
+    let mut last: Option<(Order, u32)> = None;
+    for (order, edge) in found.drain(..) {
+        let number = match last {
+            Some((same, number)) if same == order => number,
+            _ => problem.order(order),
+        };
+        last = Some((order, number));
+        problem.edges.push(Known {
+            order: number,
+            ..edge
+        });
     }
 }

@@ -6,7 +6,7 @@ use crate::search::clocks::{Chains, Clocks};
 use crate::search::csr::Csr;
 use crate::search::facts::{Facts, NONE, Source};
 use crate::search::problem::Problem;
-use crate::search::saturate::Runs;
+use crate::search::saturate::{Entry, Runs};
 
 use super::Level;
 
@@ -445,17 +445,16 @@ impl<'f> Finder<'f> {
                 let Some(later) = Self::read_slot(read.source) else {
                     continue;
                 };
+                let implied = (later != NONE).then(|| clocks.row(facts.slot(later).writer));
                 let not = |slot: u32| slot == later || facts.slot(slot).writer == reader;
-                let reached = |chain: u32, slot: u32| {
-                    row[chain as usize] >= clocks.own(facts.slot(slot).writer)
-                };
-                runs.last(read.key, not, reached, |slot| last.push(slot));
-                for earlier in last.drain(..) {
-                    let implied = later != NONE
-                        && clocks.reaches(facts.slot(earlier).writer, facts.slot(later).writer);
-                    if !implied {
-                        self.add(earlier, later, reader, By::Path);
+                let reached = |chain: u32, entry: &Entry| row[chain as usize] >= entry.commit;
+                runs.last(read.key, u64::MAX, not, reached, |chain, entry| {
+                    if implied.is_none_or(|row| row[chain as usize] < entry.commit) {
+                        last.push(entry.slot);
                     }
+                });
+                for earlier in last.drain(..) {
+                    self.add(earlier, later, reader, By::Path);
                 }
             }
         }

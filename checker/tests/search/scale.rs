@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use checker::observed::Observed;
 use checker::search::{Budget, Level, Verdict, judge};
+use checker::weak;
 
 use crate::store::{self, Told, Workload};
 
@@ -31,9 +32,24 @@ fn peak() -> u64 {
         / 1024
 }
 
+/// Seconds of processor time that the process has used.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = |place: usize| {
+        stat.split_whitespace()
+            .nth(place)
+            .and_then(|ticks| ticks.parse::<f64>().ok())
+    };
+    (ticks(13).unwrap_or(0.0) + ticks(14).unwrap_or(0.0)) / 100.0
+}
+
 fn timed(what: &str, history: &Observed, level: Level) -> &'static str {
-    let started = Instant::now();
-    let verdict = match judge(history, level, &Budget::default()) {
+    let budget = Budget {
+        time: std::time::Duration::from_secs(20),
+        ..Budget::default()
+    };
+    let (started, used) = (Instant::now(), cpu());
+    let verdict = match judge(history, level, &budget) {
         Verdict::Valid(_) => "valid",
         Verdict::Invalid(_) => "invalid",
         Verdict::Unknown(doubt) => {
@@ -43,8 +59,9 @@ fn timed(what: &str, history: &Observed, level: Level) -> &'static str {
     };
     let level = format!("{:?}/{:?}", level.isolation, level.precedence);
     eprintln!(
-        "{what:24} {level:24} {verdict:8} {:8.3} s, peak {} MB",
+        "{what:24} {level:24} {verdict:8} {:8.3} s, cpu {:6.2} s, peak {} MB",
         started.elapsed().as_secs_f64(),
+        cpu() - used,
         peak()
     );
     verdict
@@ -78,5 +95,39 @@ fn large_histories_of_known_isolation() {
         );
         assert_eq!(timed(&what, &history, Level::SERIALIZABLE), "invalid");
         assert_eq!(timed(&what, &history, Level::SESSION_SNAPSHOT), "valid");
+    }
+}
+
+#[test]
+#[ignore = "measures; minutes in a debug build"]
+fn one_large_history() {
+    let history = store::history(&store::run(SERIAL, 1), Told::Sessions);
+    assert_eq!(
+        timed("serial 100000", &history, Level::SESSION_SERIALIZABLE),
+        "valid"
+    );
+}
+
+#[test]
+#[ignore = "measures; minutes in a debug build"]
+fn large_histories_at_the_weak_levels() {
+    for txns in [10_000, 100_000] {
+        let work = Workload {
+            txns,
+            keys: txns / 2,
+            ..SERIAL
+        };
+        let history = store::history(&store::run(work, 1), Told::Sessions);
+        for level in weak::Level::ALL {
+            let (started, used) = (Instant::now(), cpu());
+            let valid = matches!(weak::judge(&history, level), weak::Verdict::Valid(_));
+            eprintln!(
+                "{txns:8} {level:?} {:8.3} s, cpu {:6.2} s, peak {} MB",
+                started.elapsed().as_secs_f64(),
+                cpu() - used,
+                peak()
+            );
+            assert!(valid);
+        }
     }
 }
