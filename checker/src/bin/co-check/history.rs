@@ -1,36 +1,20 @@
-//! The `co-check` command: judges the histories in files.
-//!
-//! Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
-#![forbid(unsafe_code)]
+//! `co-check history`: the histories of our own sites, in which versions are known.
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal as _, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use checker::parse::read_history;
-use checker::{Anomaly, Case, Level, ParseError, Report, SiteHistory, Step, Verdict, judge_each};
-use clap::{Parser, Subcommand, ValueEnum};
+use checker::{Anomaly, Case, Level, Report, SiteHistory, Step, Verdict, judge_each};
+use clap::ValueEnum;
 
-/// Judges transaction histories: serializability and commitment ordering, with a cycle in words.
-#[derive(Debug, Parser)]
-#[command(name = "co-check", version, about, after_help = EXIT_STATUS)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Judge the histories of one or more sites together.
-    #[command(after_help = EXAMPLES)]
-    History(HistoryArguments),
-}
+use crate::output::{Failure, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, write_to};
 
 #[derive(Debug, clap::Args)]
-struct HistoryArguments {
+#[command(after_help = EXAMPLES)]
+pub(crate) struct HistoryArguments {
     /// One history file for each site; `-` reads standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -72,8 +56,6 @@ impl LevelChoice {
     }
 }
 
-const EXIT_STATUS: &str = "Exit status: 0 valid, 1 invalid, 2 unknown or bad input.";
-
 const EXAMPLES: &str = "\
 Examples:
   co-check history a.hist b.hist
@@ -94,34 +76,8 @@ const MAX_DRAWN_TXNS: usize = 200;
 const TOO_LARGE_TO_DRAW: &str = "nothing was drawn: there is no cycle, and the whole graph has too \
      many transactions (over 200) to show anything; judge fewer records to see one";
 
-fn main() -> ExitCode {
-    let Command::History(arguments) = Arguments::parse().command;
-    match run(&arguments) {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            // The status below tells the same, should standard error be closed.
-            writeln!(io::stderr(), "co-check: {error}").ok();
-            ExitCode::from(STATUS_UNKNOWN)
-        }
-    }
-}
-
-const STATUS_VALID: u8 = 0;
-const STATUS_INVALID: u8 = 1;
-const STATUS_UNKNOWN: u8 = 2;
-
-/// Why the command could not answer.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("cannot open {}: {source}; check the path, or pass `-` for stdin", path.display())]
-    Open { path: PathBuf, source: io::Error },
-    #[error("{0}\nNothing was judged. The format is described in docs/history-format.md.")]
-    Parse(#[from] ParseError),
-    #[error("cannot write {}: {source}", path.display())]
-    Write { path: PathBuf, source: io::Error },
-}
-
-fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
+/// Judges, and says the exit status.
+pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
     let start = Instant::now();
     let sites = arguments
         .files
@@ -197,33 +153,6 @@ fn read_file(path: &Path) -> Result<SiteHistory, Failure> {
     )?)
 }
 
-/// Writes a text to a file, or to standard output for `-`. A reader that went away is no failure:
-/// the verdict is in the exit status.
-fn write_to(path: &Path, text: &str) -> Result<(), Failure> {
-    let written = if path == Path::new("-") {
-        let mut stdout = io::stdout().lock();
-        stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-    } else {
-        std::fs::write(path, text)
-    };
-    match written {
-        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
-            let shown = if path == Path::new("-") {
-                "standard output".into()
-            } else {
-                path.into()
-            };
-            Err(Failure::Write {
-                path: shown,
-                source,
-            })
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
 /// The cycle; failing that, the conflict out of order; failing that, the whole graph if it is small.
 fn drawing(case: &Case<'_>, reports: &[Report]) -> Option<String> {
     if let Some(cycle) = reports.iter().find_map(Report::cycle) {
@@ -249,27 +178,11 @@ fn step_out_of_order(report: &Report) -> Option<&Step> {
     })
 }
 
-/// Whether verdicts are coloured.
-#[derive(Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn for_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self(io::stdout().is_terminal() && !refused)
-    }
-
-    fn verdict(self, verdict: &Verdict) -> String {
-        let (word, colour) = match verdict {
-            Verdict::Valid { .. } => ("VALID", "32"),
-            Verdict::Invalid { .. } => ("INVALID", "31"),
-            Verdict::Unknown { .. } => ("UNKNOWN", "33"),
-        };
-        if self.0 {
-            format!("\x1b[1;{colour}m{word}\x1b[0m")
-        } else {
-            word.to_owned()
-        }
+const fn paint_of(paint: Paint, verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Valid { .. } => paint.valid(),
+        Verdict::Invalid { .. } => paint.invalid(),
+        Verdict::Unknown { .. } => paint.unknown(),
     }
 }
 
@@ -348,7 +261,7 @@ impl Output<'_> {
 }
 
 fn headline(report: &Report, paint: Paint) -> String {
-    let verdict = paint.verdict(&report.verdict);
+    let verdict = paint_of(paint, &report.verdict);
     let summary = match &report.verdict {
         Verdict::Valid { serial_order } => {
             format!(
@@ -441,9 +354,4 @@ fn anomaly_lines(anomaly: &Anomaly, text: &mut String) {
             format_args!("  Other conflicts are out of order, too.\n"),
         );
     }
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    text.write_fmt(line)
-        .expect("writing to a string does not fail");
 }
