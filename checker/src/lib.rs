@@ -53,6 +53,7 @@
 #![forbid(unsafe_code)]
 
 pub mod anomaly;
+pub mod assess;
 mod case;
 mod cycle;
 pub mod dot;
@@ -69,6 +70,7 @@ pub mod parse;
 mod parse_error;
 mod render;
 pub mod search;
+pub mod svg;
 mod token;
 mod verdict;
 pub mod verify;

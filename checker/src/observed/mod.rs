@@ -212,6 +212,24 @@ impl Observed {
         &self.elements[range(elements.first, elements.count)]
     }
 
+    /// The history up to a transaction, which is left out: what others of it have seen of those that come later is
+    /// there, as if nobody had been told what became of them.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        let mut first = self.clone();
+        for txn in first.txns.iter_mut().skip(count) {
+            if txn.outcome == Outcome::Committed {
+                txn.outcome = Outcome::Unknown;
+            }
+            for op in &mut first.ops[range(txn.first_op, txn.ops)] {
+                if let Op::Read { key, .. } | Op::ReadList { key, .. } = *op {
+                    *op = Op::Unseen { key };
+                }
+            }
+        }
+        first
+    }
+
     /// How many operations there are in all.
     #[must_use]
     pub const fn op_count(&self) -> usize {

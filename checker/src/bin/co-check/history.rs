@@ -1,12 +1,13 @@
 //! `co-check history`: the histories of our own sites, in which versions are known.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use checker::models::Model;
 use checker::parse::read_history;
+use checker::svg::Drawing;
 use checker::{Anomaly, Case, Level, Report, SiteHistory, Step, Verdict, judge_each};
 use clap::ValueEnum;
 
@@ -31,7 +32,10 @@ pub(crate) struct HistoryArguments {
     /// output.
     #[arg(long, value_name = "FILE")]
     dot: Option<PathBuf>,
-    /// Print nothing but what --json and --dot ask for; the exit status tells the verdict.
+    /// Draw the cycle; `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Print nothing but what --json, --svg and --dot ask for; the exit status tells the verdict.
     #[arg(long, short)]
     quiet: bool,
 }
@@ -44,6 +48,42 @@ enum LevelChoice {
     Co,
     /// Both.
     All,
+}
+
+impl HistoryArguments {
+    /// As if they had been given to `co-check history`: both levels if none is named.
+    pub(crate) fn of(
+        files: Vec<PathBuf>,
+        levels: &[String],
+        json: bool,
+        dot: Option<PathBuf>,
+        svg: Option<PathBuf>,
+        quiet: bool,
+    ) -> Result<Self, Failure> {
+        let mut level = None;
+        for name in levels {
+            let named = match Model::parse(name) {
+                Some(Model::Serializable) => LevelChoice::Ser,
+                _ if matches!(name.as_str(), "co" | "commitment-ordering") => LevelChoice::Co,
+                _ => {
+                    return Err(Failure::Usage(format!(
+                        "the histories of sites are judged for `serializable` and `commitment-ordering`, \
+                         not for `{name}`"
+                    )));
+                }
+            };
+            level = Some(level.map_or(named, |_| LevelChoice::All));
+        }
+        Ok(Self {
+            files,
+            level: level.unwrap_or(LevelChoice::All),
+            per_site: false,
+            json,
+            dot,
+            svg,
+            quiet,
+        })
+    }
 }
 
 impl LevelChoice {
@@ -108,6 +148,17 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
             None => writeln!(io::stderr(), "co-check: {TOO_LARGE_TO_DRAW}").unwrap_or_default(),
         }
     }
+    if let Some(path) = &arguments.svg {
+        match picture(&reports) {
+            Some(drawing) => write_to(path, &drawing.to_svg())?,
+            // As above.
+            None => writeln!(
+                io::stderr(),
+                "co-check: nothing was drawn: there is no cycle"
+            )
+            .unwrap_or_default(),
+        }
+    }
     let text = if arguments.json {
         output.json()
     } else if arguments.quiet {
@@ -163,6 +214,22 @@ fn drawing(case: &Case<'_>, reports: &[Report]) -> Option<String> {
     }
     case.conflicts(MAX_DRAWN_TXNS)
         .map(|steps| checker::dot::to_dot(&steps))
+}
+
+/// The cycle; failing that, the conflict out of order.
+fn picture(reports: &[Report]) -> Option<Drawing> {
+    let cycle = reports.iter().find_map(Report::cycle);
+    if let Some(cycle) = cycle {
+        let title = format!(
+            "A cycle of {} transactions, {}",
+            cycle.steps.len(),
+            cycle.class
+        );
+        return Some(Drawing::of_steps(&title, &cycle.steps));
+    }
+    let step = reports.iter().find_map(step_out_of_order)?;
+    let title = "A conflict against the order of decisions";
+    Some(Drawing::of_steps(title, std::slice::from_ref(step)))
 }
 
 fn step_out_of_order(report: &Report) -> Option<&Step> {

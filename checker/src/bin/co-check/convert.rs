@@ -1,0 +1,72 @@
+//! `co-check convert`: histories from one format to another.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use checker::formats::{self, Format};
+
+use crate::check::ReadingArguments;
+use crate::output::{Failure, STATUS_VALID};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ConvertArguments {
+    /// The history; `-` reads standard input.
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+    /// Where it goes; `-` for standard output.
+    #[arg(value_name = "TO", default_value = "-")]
+    to: PathBuf,
+    /// The format to write.
+    #[arg(long, value_name = "FORMAT", default_value_t = Format::Native)]
+    into: Format,
+    #[command(flatten)]
+    reading: ReadingArguments,
+}
+
+const EXAMPLES: &str = "\
+Formats:
+  native      our own, in which nothing is lost          read, written
+  elle-edn    Jepsen's operations, as Elle takes them    read, written
+  elle-json   the same in JSON, as elle-cli takes them   read, written
+  text        r(key,value,session,transaction): Plume,
+              AWDIT, PolySI, IsoVista                    read, written
+  dbcop-hist  dbcop's notation [x:=1 y==2]               read, written
+  dbcop       dbcop's binary files                       read
+  dbcop-json  dbcop's JSON                               read
+  cobra       a folder of Cobra's logs                   read
+All may be compressed with gzip or zstd.
+
+Examples:
+  co-check convert history.edn history.txt --into text
+  co-check convert history.bincode | gzip > history.gz
+
+What a format cannot hold and can be done without is said on standard error. Without what it cannot do without,
+nothing is written.";
+
+/// Converts, and says the exit status.
+pub(crate) fn run(arguments: &ConvertArguments) -> Result<u8, Failure> {
+    let history = arguments.reading.read(&arguments.from)?;
+    let failed = |source| Failure::Write {
+        path: arguments.to.clone(),
+        source,
+    };
+    let losses = if arguments.to == Path::new("-") {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let losses = formats::write(&history, arguments.into, &mut out)?;
+        out.flush().map_err(failed)?;
+        losses
+    } else {
+        let mut out = BufWriter::new(File::create(&arguments.to).map_err(failed)?);
+        let losses = formats::write(&history, arguments.into, &mut out)?;
+        out.flush().map_err(failed)?;
+        losses
+    };
+    for loss in losses {
+        let into = arguments.into;
+        // The file is written, should standard error be closed.
+        writeln!(io::stderr(), "co-check: {into} does not hold {loss}").ok();
+    }
+    Ok(STATUS_VALID)
+}
