@@ -134,7 +134,8 @@ impl Drawing {
         let right = frames.iter().map(|frame| frame.x + frame.width / 2.0);
         let below = frames.iter().map(|frame| frame.y + frame.height / 2.0);
         let width = right.fold(0.0, f64::max).max(860.0) + 20.0;
-        let mut text = below.fold(0.0, f64::max) + 40.0;
+        let arcs = if self.boxes.len() <= 2 { 45.0 } else { 0.0 };
+        let mut text = below.fold(0.0, f64::max) + arcs + 40.0;
         let mut body = String::new();
         for (number, arrow) in self.arrows.iter().enumerate() {
             draw_arrow(&mut body, number + 1, arrow, &frames);
@@ -160,7 +161,14 @@ impl Drawing {
                 text += LINE + 2.0;
             }
         }
-        let height = text + 10.0;
+        put(
+            &mut body,
+            format_args!(
+                "<text x=\"20\" y=\"{:.0}\" class=\"k\">{LEGEND}</text>\n",
+                text + 8.0
+            ),
+        );
+        let height = text + 24.0;
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
              viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\">\n<title>{title}</title>\n{STYLE}\
@@ -208,7 +216,8 @@ impl Drawing {
         let highest = sizes.iter().map(|size| size.1).fold(0.0, f64::max);
         let count = sizes.len().max(1) as f64;
         let (across, down) = if sizes.len() <= 2 {
-            ((widest + 180.0) / 2.0, 0.0)
+            // Room for two arcs, one above and one below.
+            ((widest + 200.0) / 2.0, 45.0)
         } else {
             let around = count / PI;
             (
@@ -224,7 +233,12 @@ impl Drawing {
             let angle = PI + 2.0 * PI * place as f64 / count;
             Frame {
                 x: middle.0 + across * angle.cos(),
-                y: middle.1 + down * angle.sin(),
+                y: middle.1
+                    + if sizes.len() <= 2 {
+                        0.0
+                    } else {
+                        down * angle.sin()
+                    },
                 width,
                 height,
             }
@@ -260,12 +274,15 @@ impl Frame {
     }
 }
 
+const LEGEND: &str = "ww: both wrote it \u{b7} wr: the second read what the first wrote \u{b7} \
+    rw: the first read it before the second wrote";
+
 const STYLE: &str = "<style>\n\
     .paper{fill:#fff}.t{font:600 17px system-ui,sans-serif;fill:#1b1b1b}\
-    .s{font:14px system-ui,sans-serif;fill:#1b1b1b}\
+    .k{font:12px system-ui,sans-serif;fill:#666}.s{font:14px system-ui,sans-serif;fill:#1b1b1b}\
     .b{fill:#f7f7f5;stroke:#444;stroke-width:1.2}.n{font:600 14px ui-monospace,monospace;fill:#1b1b1b}\
     .o{font:12px ui-monospace,monospace;fill:#333}\
-    .a{fill:none;stroke-width:2}.l{font:600 13px system-ui,sans-serif;paint-order:stroke;stroke:#fff;stroke-width:5px}\
+    .a{fill:none;stroke-width:2}.l{font:600 13px system-ui,sans-serif}\
     .ww{stroke:#444}.wr{stroke:#0a7d33}.rw{stroke:#c62828;stroke-dasharray:7 4}.time{stroke:#1f5fbf;stroke-dasharray:2 4}\
     .fww{fill:#444}.fwr{fill:#0a7d33}.frw{fill:#c62828}.ftime{fill:#1f5fbf}\n</style>\n";
 
@@ -343,26 +360,40 @@ fn draw_arrow(body: &mut String, number: usize, arrow: &Arrow, frames: &[Frame])
     put(
         body,
         format_args!(
-            "<path d=\"M{:.1} {:.1} Q{:.1} {:.1} {:.1} {:.1}\" class=\"a {name}\"><title>{}</title></path>\n\
-         <path d=\"M{:.1} {:.1} L{:.1} {:.1} L{:.1} {:.1} Z\" class=\"f{name}\"/>\n\
-         <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" class=\"l f{name}\">{number} {} {}</text>\n",
+            "<path d=\"M{:.1} {:.1} Q{:.1} {:.1} {:.1} {:.1}\" class=\"a {name}\"><title>{}</title></path>\n",
             start.0,
             start.1,
             control.0,
             control.1,
             back.0,
             back.1,
-            escaped(&arrow.sentence),
+            escaped(&arrow.sentence)
+        ),
+    );
+    put(
+        body,
+        format_args!(
+            "<path d=\"M{:.1} {:.1} L{:.1} {:.1} L{:.1} {:.1} Z\" class=\"f{name}\"/>\n",
             end.0,
             end.1,
             back.0 - uy * 5.0,
             back.1 + ux * 5.0,
             back.0 + uy * 5.0,
-            back.1 - ux * 5.0,
+            back.1 - ux * 5.0
+        ),
+    );
+    let label = format!("{number} {} {}", arrow.letters, cut(&arrow.label, 24));
+    let width = label.trim_end().chars().count() as f64 * CHARACTER + 8.0;
+    put(
+        body,
+        format_args!(
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"18\" class=\"paper\"/>\n\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" class=\"l f{name}\">{}</text>\n",
+            middle.0 - width / 2.0,
+            middle.1 - 9.0,
             middle.0,
-            middle.1 + 4.0,
-            arrow.letters,
-            escaped(&cut(&arrow.label, 24))
+            middle.1 + 4.5,
+            escaped(label.trim_end())
         ),
     );
 }

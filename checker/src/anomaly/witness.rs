@@ -60,8 +60,13 @@ pub fn check(history: &Observed, options: &Options, found: &Found) -> Result<(),
     }
 }
 
-/// The name of a cycle.
-fn name(edges: &[Edge]) -> Anomaly {
+/// The name of a cycle, by its edges.
+///
+/// # Panics
+///
+/// Never: all combinations have names.
+#[must_use]
+pub fn name(edges: &[Edge]) -> Anomaly {
     let is_rw = |edge: &Edge| edge.why.is_anti();
     let anti = edges.iter().filter(|edge| is_rw(edge)).count();
     let reads = edges

@@ -469,12 +469,21 @@ impl Answer<'_> {
                 push(text, format_args!("  {sentence}\n"));
             }
         }
-        for (model, verdict) in &self.assessment.searched {
-            if let search::Verdict::Invalid(refutation) = verdict {
-                push(text, format_args!("\nWhy {} does not hold\n", model.name()));
-                for sentence in assess::refutation_sentences(self.history, refutation) {
-                    push(text, format_args!("  {sentence}\n"));
+        for (model, refutation) in self.refuted() {
+            let cycle = match refutation {
+                Refutation::Cycles { cycles, .. } if cycles.len() == 1 => {
+                    format!(": {}", anomaly::witness::name(&cycles[0]).name())
                 }
+                Refutation::Cycles { .. } | Refutation::Reads(_) | Refutation::Exhausted { .. } => {
+                    String::new()
+                }
+            };
+            push(
+                text,
+                format_args!("\nWhy {} does not hold{cycle}\n", model.name()),
+            );
+            for sentence in assess::refutation_sentences(self.history, refutation) {
+                push(text, format_args!("  {sentence}\n"));
             }
         }
         for (level, verdict) in &self.assessment.weak {
@@ -492,6 +501,19 @@ impl Answer<'_> {
         }
     }
 
+    /// What searches have refuted, without what a weaker model's refutation says already.
+    fn refuted(&self) -> impl Iterator<Item = (Model, &Refutation)> {
+        let all = || {
+            let searched = self.assessment.searched.iter();
+            searched.filter_map(|(model, verdict)| match verdict {
+                search::Verdict::Invalid(refutation) => Some((*model, refutation)),
+                search::Verdict::Valid(_) | search::Verdict::Unknown(_) => None,
+            })
+        };
+        let is_weakest = move |model: Model| !all().any(|(other, _)| model.is_stronger(other));
+        all().filter(move |(model, _)| is_weakest(*model))
+    }
+
     /// The gravest cycle, with a title, and sentences if it has some.
     fn cycle(&self) -> Option<(String, Vec<Edge>, Vec<String>)> {
         let mut all = self.assessment.judgement.anomalies.iter();
@@ -499,17 +521,13 @@ impl Answer<'_> {
             let name = found.name.name().to_owned();
             return Some((name, found.cycle.clone(), found.sentences.clone()));
         }
-        self.assessment
-            .searched
-            .iter()
-            .find_map(|(model, verdict)| match verdict {
-                search::Verdict::Invalid(Refutation::Cycles { cycles, .. }) => {
+        self.refuted()
+            .find_map(|(model, refutation)| match refutation {
+                Refutation::Cycles { cycles, .. } => {
                     let cycle = cycles.first()?.clone();
                     Some((format!("Not {}", model.name()), cycle, Vec::new()))
                 }
-                search::Verdict::Invalid(_)
-                | search::Verdict::Valid(_)
-                | search::Verdict::Unknown(_) => None,
+                Refutation::Reads(_) | Refutation::Exhausted { .. } => None,
             })
     }
 
@@ -526,7 +544,9 @@ impl Answer<'_> {
             .ok();
             return Ok(());
         };
-        let title = format!("{name} in {}", self.history.source());
+        let source = Path::new(self.history.source());
+        let source = source.file_name().unwrap_or(source.as_os_str());
+        let title = format!("{name} in {}", source.to_string_lossy());
         let drawing = Drawing::of_cycle(self.history, &title, &cycle, &sentences);
         if let Some(path) = &arguments.svg {
             write_to(path, &drawing.to_svg())?;
