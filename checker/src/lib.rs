@@ -1,6 +1,12 @@
-//! Judges transaction histories: serializability and commitment ordering, with a cycle in words.
+//! Judges transaction histories: which consistency models hold, and what excludes the next, in words and pictures.
 //!
-//! Each site writes a history: one line for each transaction that ended there, with the versions
+//! There are two kinds of histories, and this crate judges both.
+//!
+//! **What clients observed** ([`observed`]): sessions, transactions, and values instead of versions, from other people's
+//! files ([`formats`]) or from your own tests. [`assess`] says which models hold: it asks [`anomaly`] for what is wrong
+//! by name, [`search`] for an order of the versions where nobody recorded one, and [`weak`] for the levels below.
+//!
+//! **What sites recorded**: one line for each transaction that ended there, with the versions
 //! it read and the order in which it installed (the format is in [`parse`]). The checker
 //! joins the histories of all sites by global transaction id, builds the conflict graph over
 //! versions, and answers with one of three verdicts:
@@ -47,9 +53,9 @@
 //!
 //! # Where things are
 //!
-//! [`parse`] reads histories and [`HistoryBuilder`] makes them in memory; [`judge`], [`judge_each`]
-//! and [`Case`] judge; [`verify`] re-checks; [`dot`] draws. The command `co-check` does all of it
-//! for files.
+//! Of sites: [`parse`] reads histories and [`HistoryBuilder`] makes them in memory; [`judge`], [`judge_each`]
+//! and [`Case`] judge; [`verify`] re-checks; [`dot`] draws. Of clients: [`formats`], [`assess`], [`models`], [`svg`].
+//! The command `co-check` does all of it for files.
 #![forbid(unsafe_code)]
 
 pub mod anomaly;
