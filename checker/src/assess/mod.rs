@@ -1,10 +1,10 @@
 //! What holds of an observed history: all judges asked, and their answers put together.
 //!
-//! 1. [`anomaly`](crate::anomaly) finds what is wrong by name, which rules models out, and shows that models hold where
+//! 1. [`anomaly`] finds what is wrong by name, which rules models out, and shows that models hold where
 //!    the version orders are known.
-//! 2. For registers, whose version orders nobody recorded, [`search`](crate::search) decides what that leaves open of
+//! 2. For registers, whose version orders nobody recorded, [`search`] decides what that leaves open of
 //!    serializability and snapshot isolation, the strongest first.
-//! 3. [`weak`](crate::weak) decides the levels below, with sessions.
+//! 3. [`weak`] decides the levels below, with sessions.
 //!
 //! Invariants:
 //! - **A1** No model both holds and fails. If one judge said so and another the contrary, nothing would be believed:
