@@ -124,6 +124,7 @@ impl Found {
         let line = |txn: TxnIndex| history.txn(txn).line;
         json!({
             "name": self.name.name(),
+            "known-as": crate::assess::common_name(&self.cycle),
             "count": self.count,
             "transactions": self.txns.iter().map(|txn| txn.0).collect::<Vec<_>>(),
             "lines": self.txns.iter().map(|&txn| line(txn)).collect::<Vec<_>>(),

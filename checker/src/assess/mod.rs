@@ -12,6 +12,7 @@
 //! - **A2** Each verdict Invalid and each certificate is re-checked by code that shares nothing with what found it;
 //!   what is not borne out is not believed either ([`Trouble::Unconfirmed`]).
 
+mod names;
 mod order;
 mod prefix;
 mod sentences;
@@ -26,6 +27,7 @@ use crate::observed::{Observed, Op, Outcome};
 use crate::search::{self, Budget, Certificate, verify_refutation};
 use crate::weak;
 
+pub use names::common_name;
 pub use order::{Event, Order, OrderFault, verify_order};
 pub use prefix::longest_valid_prefix;
 pub use sentences::{refutation_sentences, sentence, weak_sentences};
@@ -33,8 +35,10 @@ pub use sentences::{refutation_sentences, sentence, weak_sentences};
 /// What to ask, and how much the answer may cost.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The models that are asked for; the strongest that the history tells enough for if empty.
+    /// The models that are asked for; if neither they nor levels are, the strongest that the history tells enough for.
     pub models: ModelSet,
+    /// The levels with sessions that are asked for.
+    pub levels: Vec<weak::Level>,
     /// What may be assumed, and the budget of the search for cycles. Its models are those asked for.
     pub anomaly: anomaly::Options,
     /// The budget of each search over version orders.
@@ -45,6 +49,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             models: ModelSet::default(),
+            levels: Vec::new(),
             anomaly: anomaly::Options::new([]),
             search: Budget::default(),
         }
@@ -60,7 +65,8 @@ pub struct Assessment {
     pub judgement: Judgement,
     /// What searches over version orders say, in the order in which they were made.
     pub searched: Vec<(Model, search::Verdict)>,
-    /// What the levels with sessions say, of registers.
+    /// What the levels with sessions say, of registers: those that were asked for; if nothing was, and strong session
+    /// snapshot isolation, which implies all of them, is not shown, all.
     pub weak: Vec<(weak::Level, weak::Verdict)>,
     /// Models that are shown to hold.
     pub holds: ModelSet,
@@ -120,7 +126,8 @@ pub fn assess(
     progress: &mut dyn FnMut(&'static str),
 ) -> Assessment {
     let traits = Traits::of(history);
-    let asked = if options.models.is_empty() {
+    let asks_nothing = options.models.is_empty() && options.levels.is_empty();
+    let asked = if asks_nothing {
         ModelSet::of(traits.strongest())
     } else {
         options.models
@@ -145,9 +152,17 @@ pub fn assess(
     // Searches take a value that nobody wrote for a fault.
     let may_search = options.anomaly.unwritten == anomaly::Unwritten::Garbage;
     if traits.registers && tests_something && may_search {
-        assessment.search(history, traits, options, progress);
-        progress("deciding the levels of sessions");
-        for level in weak::Level::ALL {
+        assessment.search(history, traits, asks_nothing, options, progress);
+        let implied = assessment
+            .holds
+            .contains(Model::StrongSessionSnapshotIsolation);
+        let levels = match asks_nothing {
+            true if implied => &[],
+            true => &weak::Level::ALL[..],
+            false => &options.levels[..],
+        };
+        for &level in levels {
+            progress("deciding the levels of sessions");
             if traits.sessions || matches!(level, weak::Level::ReadUncommitted | weak::Level::Pl2) {
                 assessment.weak.push((level, weak::judge(history, level)));
             }
@@ -296,14 +311,16 @@ impl Assessment {
         &mut self,
         history: &Observed,
         traits: Traits,
+        asks_nothing: bool,
         options: &Options,
         progress: &mut dyn FnMut(&'static str),
     ) {
         for (model, level) in SEARCHED {
             let known = self.holds.union(self.fails).contains(model);
-            let wanted = options.models.is_empty()
+            let wanted = asks_nothing
                 || self.asked.iter().any(|asked| asked == model)
-                || self.asked.iter().any(|asked| asked.is_stronger(model));
+                || (self.asked.is_subset(self.fails)
+                    && self.asked.iter().any(|it| it.is_stronger(model)));
             let can = match level.precedence {
                 search::Precedence::Free => true,
                 search::Precedence::Session => traits.sessions,
@@ -431,8 +448,8 @@ pub fn certificate_json(certificate: &Certificate) -> Json {
 #[must_use]
 pub const fn level_name(level: weak::Level) -> &'static str {
     match level {
-        weak::Level::ReadUncommitted => "read-uncommitted",
-        weak::Level::Pl2 => "PL-2",
+        weak::Level::ReadUncommitted => "registers-read-uncommitted",
+        weak::Level::Pl2 => "registers-PL-2",
         weak::Level::ReadCommitted => "session-read-committed",
         weak::Level::ReadAtomic => "session-read-atomic",
         weak::Level::Causal => "transactional-causal",

@@ -235,7 +235,7 @@ fn split(names: &[String]) -> Result<(Vec<weak::Level>, ModelSet), Failure> {
     let level = |name: &String| {
         weak::Level::ALL
             .into_iter()
-            .find(|level| assess::level_name(*level) == name && Model::parse(name).is_none())
+            .find(|level| assess::level_name(*level) == name)
     };
     let levels = names.iter().filter_map(level).collect();
     let others: Vec<String> = names
@@ -253,6 +253,7 @@ fn one(arguments: &CheckArguments, path: &Path) -> Result<u8, Failure> {
     let loaded = start.elapsed();
     let mut options = assess::Options {
         models,
+        levels,
         anomaly: if arguments.as_elle {
             anomaly::Options::as_elle([])
         } else {
@@ -269,8 +270,8 @@ fn one(arguments: &CheckArguments, path: &Path) -> Result<u8, Failure> {
     let mut answer = Answer {
         history: &history,
         assessment: &assessment,
-        levels: &levels,
-        only_levels: !levels.is_empty() && options.models.is_empty(),
+        levels: &options.levels,
+        only_levels: !options.levels.is_empty() && options.models.is_empty(),
         prefix: None,
         times: [loaded, start.elapsed() - loaded],
     };
@@ -454,7 +455,12 @@ impl Answer<'_> {
             };
             let out = found.name.rules_out();
             let weakest = checker::models::rules_out([found.name]).not;
-            push(text, format_args!("\n{}{times}", found.name.name()));
+            let known_as = assess::common_name(&found.cycle).filter(|name| *name != "lost update");
+            let known_as = known_as.map_or_else(String::new, |name| format!(" ({name})"));
+            push(
+                text,
+                format_args!("\n{}{known_as}{times}", found.name.name()),
+            );
             if !out.is_empty() {
                 push(
                     text,
@@ -472,7 +478,9 @@ impl Answer<'_> {
         for (model, refutation) in self.refuted() {
             let cycle = match refutation {
                 Refutation::Cycles { cycles, .. } if cycles.len() == 1 => {
-                    format!(": {}", anomaly::witness::name(&cycles[0]).name())
+                    let known_as = assess::common_name(&cycles[0]);
+                    let known_as = known_as.map_or_else(String::new, |name| format!(" ({name})"));
+                    format!(": {}{known_as}", anomaly::witness::name(&cycles[0]).name())
                 }
                 Refutation::Cycles { .. } | Refutation::Reads(_) | Refutation::Exhausted { .. } => {
                     String::new()
