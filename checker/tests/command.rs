@@ -63,7 +63,7 @@ fn the_strongest_model_is_named_and_what_excludes_the_next() {
         "{text}"
     );
     assert!(
-        text.contains("G2-item: rules out repeatable-read"),
+        text.contains("G2-item (write skew): rules out repeatable-read"),
         "{text}"
     );
     assert!(
