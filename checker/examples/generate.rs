@@ -164,6 +164,7 @@ impl Store {
                         self.transaction(arguments.ops)?;
                         self.end(session, begin, clock)?;
                         clock += 1;
+                        done += 1;
                     }
                 }
                 self.plant(arguments.plant, &mut clock)?;

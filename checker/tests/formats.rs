@@ -312,6 +312,14 @@ fn cobras_initial_reads_and_stopped_clients_are_told_apart() {
     record(b'S', &[2]);
     record(b'R', &[1, 11, 5, 0]);
     let whole = parse(&log).unwrap();
+    let twice = parse(&[&log[..], &log[..]].concat());
+    assert!(matches!(twice.unwrap_err().fault, FormatFault::Record(_)));
+    let committed = log.len() - 9 - 33;
+    let twice = parse(&[&log[..committed], &log[..]].concat());
+    assert!(matches!(
+        twice.unwrap_err().fault,
+        FormatFault::Twice { txn: 1 }
+    ));
     assert_eq!(
         native(&whole),
         "co-observed 1\nc 0 - w:5=11 r:6=~ r:7=~\nu 0 - r:5=11\nend 2\n"
@@ -374,6 +382,8 @@ fn files_are_what_they_begin_like() {
         (b"[{\"index\":0,\"type\":\"ok\"}]", Some(Format::ElleJson)),
         (b"[[{\"events\":[]}]]", Some(Format::DbcopJson)),
         (b"{\"params\":{}}", Some(Format::DbcopJson)),
+        (b"{\"index\":0,\"value\":[[", Some(Format::ElleJson)),
+        (b"{:index 0 :value [[", Some(Format::ElleEdn)),
         (b"// c\n[x:=1]", Some(Format::DbcopHist)),
         (b"---\n[x==?]", Some(Format::DbcopHist)),
         (b"\x00\x01\x02", None),

@@ -10,6 +10,8 @@
 //! Each field is 64 bits, big-endian. The value of a write is its identifier, because Cobra makes those unique; keys
 //! are hashes, and are called by them as unsigned numbers.
 
+use std::collections::HashSet;
+
 use super::collector::Collector;
 use super::error::FormatFault;
 use super::scanner::Scanner;
@@ -20,10 +22,11 @@ const INITIAL_WRITES: [u64; 2] = [0xdead_beef, 0xbebe_ebee];
 /// Reads by Cobra's own fence transactions, which are not of the workload.
 const FENCE_WRITES: [u64; 2] = [0x2333_2333, 0x6666_6666];
 
-/// Reads one log into `collector`, as one session.
+/// Reads one log into `collector`, as one session; `seen` has the transactions of the logs before.
 pub(super) fn read_log(
     scanner: &mut Scanner<'_>,
     collector: &mut Collector,
+    seen: &mut HashSet<u64>,
     session: u32,
 ) -> Result<(), FormatFault> {
     let mut open = None;
@@ -32,7 +35,11 @@ pub(super) fn read_log(
         scanner.bump();
         match (kind, open) {
             (b'S', None) => {
-                open = Some(field(scanner)?);
+                let txn = field(scanner)?;
+                if !seen.insert(txn) {
+                    return Err(FormatFault::Twice { txn });
+                }
+                open = Some(txn);
                 entry = entry.saturating_add(1);
             }
             (b'S', Some(_)) => {

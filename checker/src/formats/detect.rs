@@ -70,20 +70,15 @@ fn structured(content: &[u8]) -> Option<Format> {
             return Some(Format::DbcopHist);
         }
     }
-    if has(content, b":type") || has(content, b":process") {
+    let any = |words: &[&[u8]]| words.iter().any(|word| has(content, word));
+    if any(&[b":type", b":process", b":value"]) {
         return Some(Format::ElleEdn);
     }
-    if has(content, b"\"type\"") || has(content, b"\"process\"") {
-        return Some(Format::ElleJson);
-    }
-    let dbcop = [
-        b"\"events\"".as_slice(),
-        b"\"committed\"",
-        b"\"data\"",
-        b"\"params\"",
-    ];
-    if dbcop.iter().any(|word| has(content, word)) {
+    if any(&[b"\"events\"", b"\"variable\"", b"\"params\""]) && !has(content, b"\"type\"") {
         return Some(Format::DbcopJson);
+    }
+    if any(&[b"\"type\"", b"\"process\"", b"\"value\""]) {
+        return Some(Format::ElleJson);
     }
     None
 }

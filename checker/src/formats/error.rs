@@ -44,7 +44,7 @@ impl fmt::Display for Place {
 #[non_exhaustive]
 pub enum FormatFault {
     /// The file could not be read.
-    #[error("cannot read on: {0}")]
+    #[error("it cannot be read: {0}")]
     Io(#[source] io::Error),
     /// There is nothing in it.
     #[error("the file is empty")]
@@ -193,6 +193,12 @@ pub enum FormatFault {
         session: String,
         /// Its session before.
         before: String,
+    },
+    /// A transaction that is there twice.
+    #[error("transaction {txn} is there twice; is a log there under two names?")]
+    Twice {
+        /// Its number.
+        txn: u64,
     },
     /// A binary record contradicts the ones before.
     #[error("{0}")]

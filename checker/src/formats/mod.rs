@@ -140,6 +140,7 @@ mod write;
 mod write_elle;
 mod zstd;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -340,13 +341,14 @@ fn read_logs(folder: &Path, options: &ReadOptions) -> Result<Observed, FormatErr
     }
     logs.sort();
     let mut collector = Collector::new(&name, &options.limits);
+    let mut seen = HashSet::new();
     for (session, (_, log)) in (0..).zip(&logs) {
         let name = log.display().to_string();
         let reader = open(log, &name)?;
         let source = Source::open(reader, &options.limits);
         let mut source = source.map_err(|fault| fault.at(&name, Place::File))?;
         let mut scanner = Scanner::new(&mut source.reader, options.limits);
-        let result = cobra::read_log(&mut scanner, &mut collector, session);
+        let result = cobra::read_log(&mut scanner, &mut collector, &mut seen, session);
         result.map_err(|fault| fault.at(&name, Place::Byte(scanner.offset())))?;
     }
     Ok(collector.finish())
@@ -387,7 +389,8 @@ pub fn read(
         Format::DbcopHist => dbcop::read_hist(scanner, name),
         Format::Cobra => {
             let mut collector = Collector::new(name, &options.limits);
-            cobra::read_log(scanner, &mut collector, 0).map(|()| collector.finish())
+            let mut seen = HashSet::new();
+            cobra::read_log(scanner, &mut collector, &mut seen, 0).map(|()| collector.finish())
         }
         Format::SitedHistory => Err(FormatFault::SitedHistory),
     };
