@@ -48,6 +48,7 @@ fn edn_is_read_in_all_its_forms() {
          #_{:gone true} #jepsen.history.Op{:error [:a {:b \"}\" \\} #{1}}], :value [[:append x 1] [:r y [1,2,]] [:r z]],\
          :type :ok :process 7 :f nil :index 5})",
         "^{:meta 1} {:type \"invoke\" :process 7}{:type \"ok\" :process 7 :value [[:append x 1][:r y[1 2]][:r z[]]] :more #_ #_ 1 2 3}",
+        "{:type :invoke :more #_ 9 8 :process 7}{:type :ok :more #_ #_ 9 9 8 :process 7 :value [[:append x 1][:r y[1 2]][:r z[]]]}",
     ] {
         assert_eq!(txns(text), expected, "{text}");
     }
@@ -73,6 +74,8 @@ fn names_keep_what_tells_them_apart() {
         ["c 0 0..0 w::x=1 w:x=2 w:\"x\"=3 w:\"\"=4 w:-5=-6 w:5N=1.50"]
     );
     let json = "{\"type\":\"ok\",\"process\":0,\"value\":[[\"w\",5,1],[\"w\",\"5\",2],[\"w\",\"x\",\"null\"],[\"w\",\"\\\"q\",-7]]}";
+    let face = "{\"type\":\"ok\",\"process\":0,\"value\":[[\"w\",\"\\ud83d\\ude00\\n\",1]]}";
+    assert_eq!(txns(face), ["c 0 0..0 w:\u{1f600}%0A=1"]);
     assert_eq!(
         txns(json),
         ["c 0 0..0 w:5=1 w:\"5\"=2 w:x=\"null\" w:\"\"q\"=-7"]
@@ -262,6 +265,22 @@ fn text_is_read_whatever_the_order_of_its_lines() {
         "w(1,1,0,0)\nw(1,2",
         "test, line 2: the file ends where the comma between value and session should be; it was cut short",
     );
+}
+
+#[test]
+fn transactions_know_the_line_that_they_end_at() {
+    let lines = |text: &str| -> Vec<u32> {
+        let history = parse(text.as_bytes()).unwrap();
+        history.txns().iter().map(|txn| txn.line).collect()
+    };
+    assert_eq!(lines("w(1,1,0,0)\nw(1,2,1,1)\n\nr(1,1,0,0)\n"), [4, 2]);
+    assert_eq!(lines("co-observed 1\n# a comment\n\nc 0 -\nend 1\n"), [4]);
+    assert_eq!(lines("// a comment\n[x:=1]\n---\n[x:=2] [x:=3]"), [2, 4, 4]);
+    // A line feed within a string, and an entry of two lines.
+    let edn = "; a comment\n{:type :ok,\n :process 0, :value [[:w \"a\nb\" 1]]}\n{:type :ok, :process 0, :value []}";
+    assert_eq!(lines(edn), [2, 5]);
+    let json = "[{\"type\":\"ok\",\n\"process\":0,\"value\":[]},\n{\"type\":\"ok\",\"process\":0,\"value\":[]}]";
+    assert_eq!(lines(json), [1, 3]);
 }
 
 #[test]
@@ -492,6 +511,25 @@ fn what_is_too_much_is_refused_before_it_is_held() {
             "{deep}"
         );
     }
+}
+
+#[test]
+fn what_is_held_twice_for_a_while_counts_once_in_the_end() {
+    let text = "{:type :invoke, :process 0, :value [[:w 1 1]]}\n{:type :ok, :process 0, :value [[:w 1 1]]}\n\
+                {:type :invoke, :process 0, :value [[:w 1 2]]}\n{:type :info, :process 0, :value nil}\n";
+    let read = |operations| {
+        let limits = Limits {
+            operations,
+            ..Limits::default()
+        };
+        let options = ReadOptions {
+            limits,
+            ..ReadOptions::default()
+        };
+        formats::read(text.as_bytes(), "test", &options)
+    };
+    assert_eq!(read(2).unwrap().op_count(), 2);
+    assert!(read(1).is_err());
 }
 
 #[test]
