@@ -316,6 +316,16 @@ fn dbcops_json_is_read_in_all_its_forms() {
 }
 
 #[test]
+fn sessions_of_nothing_are_none() {
+    for text in [
+        "---\n---\n[x:=1]\n---\n---\n[x==1]\n",
+        r#"[[],[{"events":[["w","x",1]],"committed":true}],[],[],[{"events":[["r","x",1]],"committed":true}]]"#,
+    ] {
+        assert_eq!(txns(text), ["c 0 - w:x=1", "c 1 - r:x=1"], "{text}");
+    }
+}
+
+#[test]
 fn cobras_initial_reads_and_stopped_clients_are_told_apart() {
     let mut log = Vec::new();
     let mut record = |kind: u8, fields: &[u64]| {
@@ -492,10 +502,31 @@ fn what_is_too_much_is_refused_before_it_is_held() {
         read(ops.as_bytes()),
         FormatFault::TooManyOperations { limit: 10 }
     ));
-    let list = "{:type :ok, :process 0, :value [[:r 1 [1 2 3 4 5 6 7 8 9 10]]]}";
+    // Each is cut short as well, which nobody gets to see.
+    for much in [
+        "{:type :ok, :process 0, :value [[:r 1 [1 2 3 4 5 6 7 8 9 10 11 12".to_owned(),
+        format!("{{:type :ok, :process 0, :value [{}", "[:r 1] ".repeat(12)),
+        "{\"type\":\"ok\",\"process\":0,\"value\":[[\"r\",1,[1,2,3,4,5,6,7,8,9,10,11,12".to_owned(),
+        format!(
+            "{{\"type\":\"ok\",\"process\":0,\"value\":[{}",
+            "[\"r\",1],".repeat(12)
+        ),
+        format!("co-observed 1\n{}", "c 0 -\n".repeat(12)),
+        format!("co-observed 1\nc 0 - l:x=[{}", "1,".repeat(12)),
+        format!("[{}", "x:=1 ".repeat(12)),
+    ] {
+        let fault = read(much.as_bytes());
+        assert!(
+            matches!(fault, FormatFault::TooManyOperations { limit: 10 }),
+            "{much}: {fault}"
+        );
+    }
+    let processes: String = (0..12)
+        .map(|process| format!("{{:type :invoke, :process {process}}}\n"))
+        .collect();
     assert!(matches!(
-        read(list.as_bytes()),
-        FormatFault::TooManyOperations { limit: 10 }
+        read(processes.as_bytes()),
+        FormatFault::TooManyOperations { .. }
     ));
     let key = format!("w({},1,0,0)\n", "k".repeat(21));
     assert!(matches!(
@@ -528,8 +559,9 @@ fn what_is_held_twice_for_a_while_counts_once_in_the_end() {
         };
         formats::read(text.as_bytes(), "test", &options)
     };
-    assert_eq!(read(2).unwrap().op_count(), 2);
-    assert!(read(1).is_err());
+    // A process, two transactions, two operations.
+    assert_eq!(read(5).unwrap().op_count(), 2);
+    assert!(read(4).is_err());
 }
 
 #[test]

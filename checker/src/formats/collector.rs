@@ -114,6 +114,7 @@ impl Collector {
         interval: Option<Interval>,
         line: u32,
     ) -> Result<(), FormatFault> {
+        self.spend(1)?;
         self.builder.end(session, outcome, interval, line)?;
         self.transactions += 1;
         Ok(())
@@ -146,6 +147,16 @@ impl Collector {
 
     pub(super) fn finish(self) -> Observed {
         self.builder.finish()
+    }
+
+    /// Refuses to hold so much outside.
+    #[inline]
+    pub(super) const fn afford(&self, held: usize) -> Result<(), FormatFault> {
+        if held as u64 <= self.left {
+            Ok(())
+        } else {
+            Err(FormatFault::TooManyOperations { limit: self.limit })
+        }
     }
 
     /// What a buffer outside held is not held any more.

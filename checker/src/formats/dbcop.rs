@@ -27,6 +27,8 @@ struct Maker {
     /// Keys to which a committed transaction wrote the initial value.
     written: Vec<bool>,
     session: u32,
+    /// Whether the session has a transaction; those without are none.
+    used: bool,
     events: Vec<Event>,
     failed: Vec<Event>,
 }
@@ -39,6 +41,7 @@ impl Maker {
             collector,
             written: Vec::new(),
             session: 0,
+            used: false,
             events: Vec::new(),
             failed: Vec::new(),
         })
@@ -52,6 +55,7 @@ impl Maker {
 
     /// Ends a transaction. What did not succeed in a transaction that did is a transaction of its own, aborted.
     fn end_transaction(&mut self, success: bool, line: u32) -> Result<(), FormatFault> {
+        self.used = true;
         let events = std::mem::take(&mut self.events);
         self.collector.refund(events.len() as u64);
         self.failed.clear();
@@ -96,8 +100,9 @@ impl Maker {
     }
 
     fn end_session(&mut self) -> Result<(), FormatFault> {
-        let next = self.session.checked_add(1);
+        let next = self.session.checked_add(u32::from(self.used));
         self.session = next.ok_or(ObservedFault::TooLarge("sessions"))?;
+        self.used = false;
         Ok(())
     }
 

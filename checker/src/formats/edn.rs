@@ -270,7 +270,7 @@ impl Reader<'_, '_> {
             key,
             operand,
         });
-        Ok(())
+        self.pairing.collector.afford(self.entry.operations.len())
     }
 
     #[inline]
@@ -343,7 +343,10 @@ impl Reader<'_, '_> {
                 break;
             }
             match self.scalar(byte)? {
-                Atom::One(value) => self.entry.elements.push(value),
+                Atom::One(value) => {
+                    self.entry.elements.push(value);
+                    self.pairing.collector.afford(self.entry.elements.len())?;
+                }
                 Atom::Nil => self.misshapen("an element of a list"),
                 Atom::Other => {
                     let fault = self.scanner.unexpected("an element of a list");

@@ -187,6 +187,7 @@ impl Reader<'_, '_> {
                 key,
                 operand,
             });
+            self.pairing.collector.afford(self.entry.operations.len())?;
         } else {
             let fault = FormatFault::Expected {
                 expected: "an operation: [\"r\", key, seen], [\"w\", key, value] or [\"append\", key, value]",
@@ -203,7 +204,10 @@ impl Reader<'_, '_> {
         while self.scanner.json_element(&mut parts)? {
             let scalar = self.scanner.json_scalar()?;
             match scalar.value(self.scanner, &mut self.pairing.collector)? {
-                Some(value) => self.entry.elements.push(value),
+                Some(value) => {
+                    self.entry.elements.push(value);
+                    self.pairing.collector.afford(self.entry.elements.len())?;
+                }
                 None => {
                     let fault = FormatFault::Expected {
                         expected: "an element of a list, that is a number or a string",

@@ -94,7 +94,7 @@ pub enum FormatFault {
     },
     /// More than [`Limits::operations`](super::Limits::operations).
     #[error(
-        "the history has more than {limit} operations and list elements; raise `Limits::operations` if there is memory for more"
+        "the history has more than {limit} transactions, operations and list elements; raise `Limits::operations` if there is memory for more"
     )]
     TooManyOperations {
         /// The limit.

@@ -269,8 +269,8 @@ pub struct ReadOptions {
 pub struct Limits {
     /// Bytes, after decompression. 16 GiB unless changed.
     pub bytes: u64,
-    /// Operations and elements of lists that were read, together; each takes 8 to 40 bytes while reading. 2^28
-    /// unless changed.
+    /// Transactions, operations, elements of lists that were read, and processes, together; each takes 8 to 100
+    /// bytes while reading. 2^28 unless changed.
     pub operations: u64,
     /// The length of a key or value, in bytes. 64 KiB unless changed.
     pub token_bytes: usize,

@@ -286,6 +286,7 @@ impl Pairing {
         if let Some(place) = self.places.get(&process) {
             return Ok(*place);
         }
+        self.collector.spend(1)?;
         let place = self.clients.len();
         let session = process.map(|_| self.sessions);
         if session.is_some() {
