@@ -195,6 +195,27 @@ fn formats_have_names() {
 }
 
 #[test]
+fn what_failed_may_have_any_value() {
+    let text = "{:type :invoke, :process 0, :f :txn, :value [[:w 1 1]]}
+{:type :fail, :process 0, :f :txn, :value [[:w 1 1] :conflict]}
+{:type :invoke, :process 0, :f :txn, :value [[:w 1 2]]}
+{:type :info, :process 0, :f :txn, :value \"timed out\"}
+{:type :invoke, :process 1, :f :transfer, :value [[:w 1 3]]}
+{:type :fail, :process 1, :f :transfer, :value nil}
+{:type :invoke, :process 1, :f :drain, :value nil}
+{:type :fail, :process 1, :f :drain, :value nil}
+";
+    assert_eq!(
+        txns(text),
+        ["a 0 0..1 w:1=1", "a 1 4..5 w:1=3", "u 0 2.. w:1=2"]
+    );
+    fails(
+        "{:type :fail, :process 0, :f :txn, :value :conflict}",
+        "test, line 1: \":conflict}\" stands where a transaction, that is a vector of operations should be",
+    );
+}
+
+#[test]
 fn other_functions_are_skipped_unless_they_are_transactions() {
     let text = "{:type :invoke, :process 0, :f :drain, :value nil}
 {:type :ok, :process 0, :f :drain, :value {:a [1 2]}}

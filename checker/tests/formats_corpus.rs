@@ -98,6 +98,13 @@ fn elles_files_have_as_many_entries_and_the_kind_that_their_index_says() {
             _ => Kind::RwRegister,
         };
         assert_eq!(captured.kind, kind, "{}", row[0]);
+        let with_header = read(&corpus.join("elle").join(&row[0]));
+        assert_eq!(
+            native(&with_header),
+            native(&captured.history),
+            "{}",
+            row[0]
+        );
         assert_eq!(captured.test, row[2], "{}", row[0]);
         assert_eq!(captured.entries.to_string(), row[3], "{}", row[0]);
         let lists = captured

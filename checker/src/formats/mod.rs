@@ -60,7 +60,8 @@
 //! - **E3** An invocation and the next completion of the same process are one transaction; it begins and ends at their
 //!   positions in the history, which `:index` has to agree with, and `:time` is not looked at. `:ok` is
 //!   committed, with the operations of the completion. `:fail` is aborted, `:info` is unknown and ends never; both have
-//!   the operations of the invocation (of the completion, if that had none), and what they read was not seen.
+//!   the operations of the invocation (of the completion, if that had none), whatever the value of the completion
+//!   is, and what they read was not seen.
 //! - **E4** A completion without invocation is a transaction that began nobody knows when: at 0. So it precedes in real
 //!   time what is invoked later, and nothing precedes it. jepsen.history refuses it if asked for pairs; Elle's own
 //!   tests have it, and its graph of real time treats it so.

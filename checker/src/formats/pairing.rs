@@ -124,6 +124,11 @@ impl Entry {
         self.kind.is_none() && unnamed && !self.has_value && self.of_transactions
     }
 
+    /// Whether it says that a transaction failed, or that nobody knows.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self.kind, Some(Type::Fail | Type::Info))
+    }
+
     /// Forgets the value (where one comes twice, the last counts).
     pub(super) fn clear_value(&mut self) {
         self.has_value = false;
@@ -202,11 +207,14 @@ impl Pairing {
             Process::Client(process) => Some(process),
         };
         match entry.misshapen.take() {
+            // What it wanted to do is known from the invocation.
+            Some(_) if entry.is_unanswered() && self.is_open(process) => entry.clear_value(),
             Some(fault) if entry.of_transactions => return Err(fault),
             Some(_) => return Ok(()),
             None => {}
         }
-        if entry.operations.is_empty() && !entry.of_transactions {
+        let completes = entry.is_unanswered() && self.is_open(process);
+        if entry.operations.is_empty() && !entry.of_transactions && !completes {
             return Ok(());
         }
         let missing = FormatFault::Expected {
@@ -280,6 +288,11 @@ impl Pairing {
             }
         }
         Ok(())
+    }
+
+    fn is_open(&self, process: Option<i64>) -> bool {
+        let place = self.places.get(&process);
+        place.is_some_and(|place| self.clients[*place].state == State::Open)
     }
 
     fn client(&mut self, process: Option<i64>) -> Result<usize, FormatFault> {
