@@ -682,6 +682,15 @@ fn writers_say_what_is_lost_and_refuse_to_make_another_history() {
          {:index 2, :type :invoke, :process 1, :f :txn, :value [[:r x nil]]}\n\
          {:index 3, :type :ok, :process 1, :f :txn, :value [[:r x 1]]}\n"
     );
+    let aborted = "co-observed 1\na 0 - w:x=1 r:y=~\nc 0 - r:x=~\nend 2\n";
+    let (json, losses) = write(aborted, Format::DbcopJson).unwrap();
+    assert_eq!(losses, [Loss::Names]);
+    let params = r#"{"id":0,"n_node":1,"n_variable":2,"n_transaction":2,"n_event":2}"#;
+    assert!(
+        json.starts_with(&format!("{{\"params\":{params},\"info\":\"converted\"")),
+        "{json}"
+    );
+    assert_eq!(txns(&json), ["a 0 - w:0=1 r:1=~", "c 0 - r:0=~"]);
     // A value 0 gets another number where the initial state is read.
     let zero = "co-observed 1\nc 0 - w:1=0 r:2=~\nend 1\n";
     assert_eq!(

@@ -287,6 +287,8 @@ fn every_published_history_survives_every_format_that_can_hold_it() {
             Format::ElleJson,
             Format::Text,
             Format::DbcopHist,
+            Format::DbcopJson,
+            Format::DbcopBincode,
         ] {
             let mut bytes = Vec::new();
             let losses = match formats::write(&history, format, &mut bytes) {

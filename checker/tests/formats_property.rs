@@ -348,7 +348,10 @@ proptest! {
     #[test]
     fn registers_survive_the_formats_of_numbers(txns in vec(txn(Of::Registers), 0..12)) {
         survives(&plain(&txns, &NUMBERS, false), Format::Text, None)?;
-        survives(&plain(&txns, &NUMBERS, true), Format::DbcopHist, None)?;
+        let in_sessions = plain(&txns, &NUMBERS, true);
+        for format in [Format::DbcopHist, Format::DbcopJson, Format::DbcopBincode] {
+            survives(&in_sessions, format, None)?;
+        }
     }
 
     #[test]
@@ -356,7 +359,7 @@ proptest! {
         txns in vec(txn(Of::Registers), 1..8),
         picks in vec(any::<u8>(), 8..40),
         damage in vec((any::<Index>(), any::<u8>(), 0..5_u8), 1..6),
-        which in 0..9_usize,
+        which in 0..10_usize,
     ) {
         let recorded = recorded(&txns, &picks, &EDN_NAMES);
         let plain = plain(&txns, &NUMBERS, false);
@@ -366,7 +369,8 @@ proptest! {
             2 => written(&recorded, Format::Native),
             3 => written(&plain, Format::Text),
             4 => written(&plain, Format::DbcopHist),
-            5 => bincode(&plain),
+            5 => written(&plain, Format::DbcopBincode),
+            9 => written(&plain, Format::DbcopJson),
             6 => cobra(&plain),
             7 => gzip(&written(&plain, Format::Text)),
             _ => {
@@ -445,28 +449,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The binary form of dbcop, all in one session.
-fn bincode(history: &Observed) -> Vec<u8> {
-    let mut bytes = vec![0; 40];
-    for text in ["made", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"] {
-        bytes.extend((text.len() as u64).to_le_bytes());
-        bytes.extend(text.bytes());
-    }
-    bytes.extend(1_u64.to_le_bytes());
-    bytes.extend((history.txns().len() as u64).to_le_bytes());
-    for txn in history.indexes() {
-        bytes.extend((history.ops(txn).len() as u64).to_le_bytes());
-        for op in history.ops(txn) {
-            bytes.push(u8::from(op.wrote().is_some()));
-            bytes.extend(u64::from(op.key().0).to_le_bytes());
-            bytes.extend(op.wrote().map_or(0, |_| 7_u64).to_le_bytes());
-            bytes.push(1);
-        }
-        bytes.push(u8::from(history.txn(txn).outcome == Outcome::Committed));
-    }
-    bytes
-}
-
 /// One of Cobra's logs.
 fn cobra(history: &Observed) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -500,7 +482,10 @@ fn binary_forms_made_here_are_those_that_are_read() {
     );
     let history = history.unwrap();
     for (bytes, format) in [
-        (bincode(&history), Format::DbcopBincode),
+        (
+            written(&history, Format::DbcopBincode),
+            Format::DbcopBincode,
+        ),
         (cobra(&history), Format::Cobra),
     ] {
         assert_eq!(formats::detect(&bytes), Some(format));

@@ -36,6 +36,8 @@
 //! | `dbcop-hist` | dbcop, `[x:=1 y==?]` | `?`; 0 as above | `!` | - | - |
 //! | `cobra` | Cobra's logs, a folder | writes 0xbebeebee and 0xdeadbeef | `A` | a log that ends in a transaction | - |
 //!
+//! All of them but Cobra's are written as well.
+//!
 //! What is written explicitly as the initial state (IsoVista's first transaction, AWDIT's, dbcop's) is a transaction
 //! like any other, and reads of what it wrote are reads of it. PolySI, AWDIT and Plume add such a transaction
 //! themselves; nothing is added here, because [`Observed`] knows the initial state. A file in which 0 is both the
@@ -138,6 +140,7 @@ mod scanner;
 mod source;
 mod text;
 mod write;
+mod write_dbcop;
 mod write_elle;
 mod zstd;
 

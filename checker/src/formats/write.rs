@@ -46,7 +46,9 @@ pub enum WriteError {
     #[error("cannot write on: {0}")]
     Io(#[from] io::Error),
     /// Nothing here writes the format.
-    #[error("{0} is read, but not written; write elle-edn, elle-json, text, dbcop-hist or native")]
+    #[error(
+        "{0} is not written; write native, elle-edn, elle-json, text, dbcop, dbcop-json or dbcop-hist"
+    )]
     NotWritten(Format),
     /// A history without this would be another history.
     #[error(
@@ -95,11 +97,11 @@ pub fn write(
             super::native::write(history, out)?;
             Ok(Vec::new())
         }
-        Format::Text | Format::DbcopHist => write_numbered(history, format, out),
-        Format::ElleEdn | Format::ElleJson => super::write_elle::write(history, format, out),
-        Format::DbcopBincode | Format::DbcopJson | Format::Cobra | Format::SitedHistory => {
-            Err(WriteError::NotWritten(format))
+        Format::Text | Format::DbcopHist | Format::DbcopJson | Format::DbcopBincode => {
+            write_numbered(history, format, out)
         }
+        Format::ElleEdn | Format::ElleJson => super::write_elle::write(history, format, out),
+        Format::Cobra | Format::SitedHistory => Err(WriteError::NotWritten(format)),
     }
 }
 
@@ -122,7 +124,7 @@ pub(super) fn refuse(
 }
 
 /// Keys and values as numbers; 0 is the initial state and no value.
-struct Numbers<'h> {
+pub(super) struct Numbers<'h> {
     history: &'h Observed,
     keys: bool,
     values: bool,
@@ -156,7 +158,7 @@ impl<'h> Numbers<'h> {
         }
     }
 
-    fn key(&self, key: Key) -> String {
+    pub(super) fn key(&self, key: Key) -> String {
         if self.keys {
             self.history.key_name(key).to_owned()
         } else {
@@ -164,7 +166,7 @@ impl<'h> Numbers<'h> {
         }
     }
 
-    fn value(&mut self, value: Option<Value>) -> String {
+    pub(super) fn value(&mut self, value: Option<Value>) -> String {
         match value {
             None => "0".to_owned(),
             Some(value) if self.values => self.history.value_name(value),
@@ -232,7 +234,7 @@ fn write_numbered(
     if format == Format::Text {
         write_text(history, &mut numbers, &mut losses, out)?;
     } else {
-        write_hist(history, &mut numbers, &mut losses, out)?;
+        super::write_dbcop::write(history, format, &mut numbers, &mut losses, out)?;
     }
     losses.sort_unstable();
     losses.dedup();
@@ -274,58 +276,6 @@ fn write_text(
                 writeln!(out, "{letter}({key},{value},{session},{})", index.0)?;
             }
         }
-    }
-    Ok(())
-}
-
-/// Sessions one after another.
-fn write_hist(
-    history: &Observed,
-    numbers: &mut Numbers<'_>,
-    losses: &mut Vec<Loss>,
-    out: &mut dyn Write,
-) -> Result<(), WriteError> {
-    let mut order: Vec<TxnIndex> = history.indexes().collect();
-    let session = |txn: &TxnIndex| {
-        let txn = (history.txn(*txn).session, *txn);
-        txn.0.map_or_else(
-            || (1, u64::from(txn.1.0)),
-            |session| (0, u64::from(session.0)),
-        )
-    };
-    // Stable: the order within a session stays.
-    order.sort_by_key(session);
-    let mut last = None;
-    for index in order {
-        let this = session(&index);
-        if last.is_some_and(|last| last != this) {
-            writeln!(out, "---")?;
-        }
-        last = Some(this);
-        let committed = history.txn(index).outcome == Outcome::Committed;
-        let mut line = String::from("[");
-        for op in history.ops(index) {
-            let (operator, value) = match *op {
-                Op::Write { value, .. } => (":=", numbers.value(Some(value))),
-                Op::Read { value: None, .. } => ("==", "?".to_owned()),
-                Op::Read { value, .. } => ("==", numbers.value(value)),
-                Op::ReadList { .. } | Op::Append { .. } | Op::Unseen { .. } => {
-                    losses.push(Loss::AbortedTransactions);
-                    continue;
-                }
-            };
-            if line.len() > 1 {
-                line.push(' ');
-            }
-            line.push_str(&numbers.key(op.key()));
-            line.push_str(operator);
-            line.push_str(&value);
-        }
-        if line.len() == 1 {
-            losses.push(Loss::EmptyTransactions);
-            continue;
-        }
-        writeln!(out, "{line}]{}", if committed { "" } else { "!" })?;
     }
     Ok(())
 }
