@@ -97,7 +97,7 @@ fn run(txn: &Txn, state: &State) -> Option<State> {
     for (key, value, write) in &txn.ops {
         if *write {
             own.insert(*key, *value);
-        } else if own.get(key).or(state.get(key)).copied().flatten() != *value {
+        } else if own.get(key).or_else(|| state.get(key)).copied().flatten() != *value {
             return None;
         }
     }

@@ -34,12 +34,12 @@ impl Chosen<'_> {
     /// Who installed a value.
     fn installed(&self, key: u32, value: Value) -> Option<usize> {
         (0..self.txns.len()).find(|at| {
-            let of_key = self
+            let mut of_key = self
                 .ops(*at)
                 .iter()
                 .filter_map(|op| op.wrote())
                 .filter(|(of, _)| of.0 == key);
-            of_key.last().is_some_and(|(_, last)| last == value)
+            of_key.next_back().is_some_and(|(_, last)| last == value)
         })
     }
 
