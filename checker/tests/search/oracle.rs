@@ -78,6 +78,26 @@ pub(crate) fn explained(history: &Observed, level: Level) -> bool {
     })
 }
 
+/// Whether this order of all committed transactions explains every read and keeps what the level keeps.
+pub(crate) fn explains(history: &Observed, level: Level, order: &[TxnIndex]) -> bool {
+    let mut sorted = order.to_vec();
+    sorted.sort();
+    let txns = txns(history, &sorted);
+    let places: Vec<usize> = order
+        .iter()
+        .map(|txn| sorted.binary_search(txn).unwrap())
+        .collect();
+    let mut state = State::new();
+    places.iter().enumerate().all(|(at, place)| {
+        let kept = places[at..]
+            .iter()
+            .all(|later| !precedes(&txns, level, *later, *place));
+        let own = run(&txns[*place], &state);
+        state.extend(own.clone().unwrap_or_default());
+        kept && own.is_some()
+    })
+}
+
 fn precedes(txns: &[Txn], level: Level, a: usize, b: usize) -> bool {
     let session = a < b && txns[a].session.is_some() && txns[a].session == txns[b].session;
     let real = match (txns[a].interval, txns[b].interval) {

@@ -1,8 +1,10 @@
 //! Every small history, and many random ones, against the oracle that tries everything.
 
-use checker::observed::{Interval, Observed, ObservedBuilder, Outcome};
+use checker::observed::{Interval, Observed, ObservedBuilder, Outcome, TxnIndex};
 use checker::search::verify::verify;
-use checker::search::{Budget, Doubt, Level, Verdict, judge, verify_refutation};
+use checker::search::{
+    Budget, Certificate, Doubt, Event, Level, Verdict, judge, verify_refutation,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -292,4 +294,107 @@ fn random_histories_agree_with_the_oracle() {
     }
     eprintln!("{judged:?}");
     assert!(judged.iter().all(|count| *count > 300), "{judged:?}");
+}
+
+#[test]
+fn an_order_is_verified_exactly_if_running_it_explains_every_read() {
+    let mut verified = [0; 2];
+    for seed in 0..1_500 {
+        let mut plan = random(seed, 4, 2);
+        plan.iter_mut()
+            .for_each(|txn| txn.outcome = Outcome::Committed);
+        let made = history(&plan);
+        for level in [LEVELS[0], LEVELS[1], LEVELS[2], LEVELS[5]] {
+            for code in 0..24 {
+                let mut order: Vec<TxnIndex> = made.indexes().collect();
+                order.swap(0, code % 4);
+                order.swap(1, 1 + code / 4 % 3);
+                order.swap(2, 2 + code / 12);
+                let want = oracle::explains(&made, level, &order);
+                let got = verify(&made, level, &Certificate::Serial(order.clone()));
+                assert_eq!(got.is_ok(), want, "{level:?} {order:?} {got:?} {plan:?}");
+                verified[usize::from(want)] += 1;
+                order.pop();
+                assert!(verify(&made, level, &Certificate::Serial(order)).is_err());
+            }
+        }
+    }
+    assert!(verified.iter().all(|count| *count > 500), "{verified:?}");
+}
+
+#[test]
+fn snapshots_that_overlap_or_disagree_are_not_verified() {
+    let (a, b) = (TxnIndex(0), TxnIndex(1));
+    let two = |first: &[(u32, Option<u32>)], second: &[(u32, Option<u32>)]| {
+        let txn = |ops: &[(u32, Option<u32>)], session| Plan {
+            ops: ops.to_vec(),
+            session,
+            interval: (session, session),
+            outcome: Outcome::Committed,
+        };
+        history(&[txn(first, 0), txn(second, 1)])
+    };
+    let overlapping = vec![
+        Event::Begin(a),
+        Event::Begin(b),
+        Event::Commit(a),
+        Event::Commit(b),
+    ];
+    let check = |history: &Observed, events: &[Event]| {
+        verify(
+            history,
+            Level::SNAPSHOT,
+            &Certificate::Snapshots(events.to_vec()),
+        )
+        .is_ok()
+    };
+    let skew = two(&[(0, None), (1, Some(9))], &[(1, None), (0, Some(9))]);
+    assert!(check(&skew, &overlapping));
+    assert!(!check(
+        &skew,
+        &[
+            Event::Begin(a),
+            Event::Commit(a),
+            Event::Begin(b),
+            Event::Commit(b)
+        ]
+    ));
+    assert!(!check(&skew, &overlapping[..3]));
+    assert!(!check(
+        &skew,
+        &[
+            Event::Commit(a),
+            Event::Begin(a),
+            Event::Begin(b),
+            Event::Commit(b)
+        ]
+    ));
+    let certificate = Certificate::Snapshots(overlapping.clone());
+    assert!(verify(&skew, Level::SERIALIZABLE, &certificate).is_err());
+    assert!(verify(&skew, Level::STRONG_SNAPSHOT, &certificate).is_err());
+    let same_key = two(&[(0, None)], &[(0, None)]);
+    assert!(!check(&same_key, &overlapping));
+}
+
+#[test]
+fn a_refutation_of_one_level_refutes_no_weaker_level_that_holds() {
+    let mut refused = 0;
+    for seed in 0..4_000 {
+        let plan = random(seed, 5, 2);
+        let made = history(&plan);
+        for (strong, weaker) in [(0, 3), (1, 0), (2, 1), (1, 4), (4, 3), (5, 4)] {
+            let (strong, weaker) = (LEVELS[strong], LEVELS[weaker]);
+            let judged = |level| judge(&made, level, &Budget::default());
+            if let (Verdict::Invalid(refutation), Verdict::Valid(_)) =
+                (judged(strong), judged(weaker))
+            {
+                assert!(
+                    verify_refutation(&made, weaker, &refutation).is_err(),
+                    "{plan:?} {refutation:?}"
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
 }
