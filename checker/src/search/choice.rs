@@ -1,7 +1,7 @@
 //! Decides what saturation leaves open: a search over orders of pairs of versions, with the graph as its theory.
 //!
-//! At any time there is an order of events that fits what is known and decided ([`Dynamic`]). Where it does not explain a
-//! read, or lets two writers of a key overlap, the pair of neighbouring versions that are to blame becomes a variable:
+//! At any time there is an order of events that fits what is known and decided ([`Dynamic`]). Where it does not explain
+//! a read, or lets two writers of a key overlap, the pair of neighbouring versions that are to blame becomes a variable:
 //! either order of the two puts edges into the graph. A cycle is a conflict, from which the solver learns. If no order
 //! of the pairs remains, their cycles are the refutation; if every read is explained, the order is the certificate. The
 //! pairs that are never in the way are never looked at.

@@ -1,7 +1,7 @@
 //! The steps of a judgement, in order.
 
 use super::choice::{Chosen, choose, fewer};
-use super::clocks::graph;
+use super::clocks::{Clocks, graph};
 use super::explain;
 use super::facts::Facts;
 use super::level::{Budget, Isolation, Level, Precedence};
@@ -107,23 +107,38 @@ fn find(
                 explain::refutation(history, &problem, &lists, clocks.as_ref(), &[cycle]);
             Ok(Verdict::Invalid(refutation))
         }
-        Saturated::Acyclic(order) => search(history, &problem, &order, level, budget),
+        Saturated::Acyclic(order, clocks) => {
+            let known = Known {
+                problem: &problem,
+                order: &order,
+                clocks: clocks.as_ref(),
+            };
+            search(history, &known, level, budget)
+        }
     }
 }
 
-/// What is left to decide when the known edges have no cycle; `order` agrees with them.
+/// What is known when the known edges have no cycle.
+struct Known<'k> {
+    problem: &'k Problem<'k>,
+    /// An order that agrees with them.
+    order: &'k [u32],
+    clocks: Option<&'k Clocks>,
+}
+
+/// Decides what is left.
 fn search(
     history: &Observed,
-    problem: &Problem<'_>,
-    order: &[u32],
+    known: &Known<'_>,
     level: Level,
     budget: &Budget,
 ) -> Result<Verdict, Doubt> {
+    let problem = known.problem;
     let facts = problem.facts;
     let lists = graph(problem.events(), &problem.edges);
     let in_file = |event: u32| i64::from(event);
     let urgencies = [
-        schedule::depths(&lists, order),
+        schedule::depths(&lists, known.order),
         (0..problem.events()).map(in_file).collect(),
     ];
     let mut best: Option<Schedule> = None;
@@ -137,8 +152,14 @@ fn search(
             break;
         }
     }
-    let start = best.expect("there are two").order;
-    match choose(problem, lists, start, budget)? {
+    let best = best.expect("there are two");
+    if budget.shortcuts && best.hasty == 0 {
+        let certificate = certificate(problem, &best.order);
+        if verify(history, level, &certificate).is_ok() {
+            return Ok(Verdict::Valid(certificate));
+        }
+    }
+    match choose(problem, lists, best.order, budget)? {
         Chosen::Order(events) => {
             let certificate = certificate(problem, &events);
             match facts.several {
@@ -155,7 +176,11 @@ fn search(
             let lists = graph(problem.events(), &problem.edges);
             let cycles = fewer(cycles);
             Ok(Verdict::Invalid(explain::refutation(
-                history, problem, &lists, None, &cycles,
+                history,
+                problem,
+                &lists,
+                known.clocks,
+                &cycles,
             )))
         }
     }

@@ -10,8 +10,8 @@
 //! 5. what is left is decided by conflict-driven search over the orders of pairs of versions, which are looked at only
 //!    where the order at hand is wrong.
 //!
-//! A value that several transactions wrote to the same key is not guessed about: what follows without the reads of it is
-//! used, an order that explains them all is a proof, and otherwise the answer is [`Doubt::SeveralWriters`].
+//! A value that several transactions wrote to the same key is not guessed about: what follows without the reads of it
+//! is used, an order that explains them all is a proof, and otherwise the answer is [`Doubt::SeveralWriters`].
 //!
 //! ```
 //! use checker::observed::{ObservedBuilder, Outcome};

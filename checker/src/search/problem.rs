@@ -8,8 +8,8 @@
 //! - **E2** `commit(s)` before `begin(t)`, if the level says that `s` precedes `t` (session order, real time);
 //! - **E3** `commit(a)` before `begin(r)`, if `r` read what `a` wrote;
 //! - **E4** `commit(a)` before `begin(b)`, if `a <x b`: who writes the same key does not run at the same time;
-//! - **E5** `begin(r)` before `commit(b)`, if `r` read what `a` wrote, and `a <x b`, and `r` is not `b`; and the same if
-//!   `r` read the initial state of `x`, whatever `b` wrote.
+//! - **E5** `begin(r)` before `commit(b)`, if `r` read what `a` wrote, and `a <x b`, and `r` is not `b`; and the same
+//!   if `r` read the initial state of `x`, whatever `b` wrote.
 //!
 //! This is serializability as Papadimitriou (1979) and Bernstein et al. (1987) have it for registers, in the form of a
 //! polygraph; and for two events it is snapshot isolation of Berenson et al. (1995) in the form of Cerone and Gotsman

@@ -23,7 +23,7 @@ pub(crate) enum Saturated {
     /// The edges have a cycle, through at least one of these events. The rows are from before.
     Cyclic(Vec<u32>, Option<Clocks>),
     /// They have none; this order of the events agrees with them.
-    Acyclic(Vec<u32>),
+    Acyclic(Vec<u32>, Option<Clocks>),
 }
 
 /// A run of the slots of a key whose writers are in one chain, in its order.
@@ -98,8 +98,8 @@ impl Runs {
         }
     }
 
-    /// For each chain in which the key is written, and that is in `chains`, the last entry that is reached, of those that
-    /// are not `not`.
+    /// For each chain in which the key is written, and that is in `chains`, the last entry that is reached, of those
+    /// that are not `not`.
     pub(crate) fn last(
         &self,
         key: u32,
@@ -137,14 +137,14 @@ pub(crate) fn saturate(problem: &mut Problem<'_>, forced: bool) -> Result<Satura
     }
     let chains = Chains::new(problem, &order);
     if !forced || !chains.affordable(events) {
-        return Ok(Saturated::Acyclic(order));
+        return Ok(Saturated::Acyclic(order, None));
     }
     let mut clocks = Clocks::new(problem, chains);
     let runs = Runs::new(problem, &clocks);
     loop {
         let changed = clocks.update(&lists, &order);
         if round(problem, &clocks, &runs, &changed) == 0 {
-            return Ok(Saturated::Acyclic(order));
+            return Ok(Saturated::Acyclic(order, Some(clocks)));
         }
         if problem.edges.len() > MOST_EDGES {
             return Err(Doubt::TooLarge(MOST_EDGES));

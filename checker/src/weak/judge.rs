@@ -90,8 +90,8 @@ fn decide(history: &Observed, facts: &Facts, level: Level) -> Result<Verdict, Do
     Ok(Verdict::Valid(order.iter().map(txn).collect()))
 }
 
-/// Whether a level never returns such a read. Where reads of what is not committed are allowed, being read from does not
-/// show that a transaction has committed.
+/// Whether a level never returns such a read. Where reads of what is not committed are allowed, being read from does
+/// not show that a transaction has committed.
 fn forbids(history: &Observed, level: Level, fault: &ReadFault) -> bool {
     match fault.kind {
         ReadFaultKind::ThinAir => {
@@ -188,7 +188,10 @@ fn edge(problem: &Problem<'_>, known: Known) -> Edge {
             earlier: facts.slot(earlier).value,
             later: facts.slot(later).value,
         },
-        Cause::Session | Cause::Program | Cause::Realtime | Cause::Overwrite(..) => Why::Session,
+        Cause::Session => Why::Session,
+        Cause::Program | Cause::Realtime | Cause::Overwrite(..) => {
+            unreachable!("causes are sessions and reads")
+        }
     };
     Edge {
         from: txn(problem, known.from),

@@ -2,8 +2,8 @@
 //! recorded.
 //!
 //! Biswas and Enea (2019) give each level as a condition on a total order `co` of the transactions that extends session
-//! order and reads-from: whenever `t3` read `x` from `t1`, and another `t2` that wrote `x` is *visible* to that read, then
-//! `t2` is before `t1` in `co`. Levels differ in what is visible:
+//! order and reads-from: whenever `t3` read `x` from `t1`, and another `t2` that wrote `x` is *visible* to that read,
+//! then `t2` is before `t1` in `co`. Levels differ in what is visible:
 //!
 //! | level | `t2` is visible to the read of `x` in `t3` if |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | [`Level::ReadYourWrites`] | `t2` is before `t3` in its session |
 //! | [`Level::MonotonicReads`] | a transaction before `t3` in its session has read something of `t2` |
 //! | [`Level::MonotonicWrites`] | `t3` reads something of a transaction that is after `t2` in its session |
-//! | [`Level::WritesFollowReads`] | `t3` reads something of a transaction that, or one before it in its session, has read something of `t2` |
+//! | [`Level::WritesFollowReads`] | `t3` reads something of `t`, and `t`, or one before it in its session, of `t2` |
 //!
 //! The four last ones are the session guarantees of Terry et al. (1994) in the same form. For them `co` extends the
 //! reads, and for monotonic writes the order in which a session wrote, but not all of session order; causal consistency
@@ -23,11 +23,11 @@
 //! [`Level::ReadUncommitted`] asks only that somebody wrote what was read: PL-1 forbids cycles of version orders alone,
 //! and a free version order has none.
 //!
-//! The conditions are edges, and a history is of the level if they close no cycle with sessions and reads. Only the last
-//! visible writer in each session needs an edge, which is what makes it fast: AWDIT (Møldrup and Pavlogiannis, 2025) has
-//! the bounds, n^1.5 for the first two levels and n times the sessions for causal consistency, and shows that they are
-//! about the best possible; Plume (Liu et al., 2024) has the same with vector clocks. From read committed up, a read
-//! after a write of the same transaction must return that write; from read atomic up, reads repeat.
+//! The conditions are edges, and a history is of the level if they close no cycle with sessions and reads. Only the
+//! last visible writer in each session needs an edge, which is what makes it fast: AWDIT (Møldrup and Pavlogiannis,
+//! 2025) has the bounds, n^1.5 for the first two levels and n times the sessions for causal consistency, and shows that
+//! they are about the best possible; Plume (Liu et al., 2024) has the same with vector clocks. From read committed up, a
+//! read after a write of the same transaction must return that write; from read atomic up, reads repeat.
 //!
 //! ```
 //! use checker::observed::{ObservedBuilder, Outcome};

@@ -23,6 +23,9 @@ pub(super) struct Condition {
     pub(super) by: By,
 }
 
+/// Conditions that a level may lead to; the guarantees without session order can ask for many.
+const MOST_CONDITIONS: usize = 20_000_000;
+
 /// How a writer is visible to a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
@@ -127,11 +130,17 @@ impl<'f> Finder<'f> {
             Level::WritesFollowReads => finder.seen_before(),
             Level::Causal => finder.causal(problem, order)?,
         }
+        if finder.found.len() > MOST_CONDITIONS {
+            return Err(Doubt::TooLarge(MOST_CONDITIONS));
+        }
         Ok(finder.found)
     }
 
     fn add(&mut self, earlier: u32, later: u32, reader: u32, by: By) {
-        if earlier != later && self.facts.slot(earlier).writer != reader {
+        if self.found.len() <= MOST_CONDITIONS
+            && earlier != later
+            && self.facts.slot(earlier).writer != reader
+        {
             self.found.push(Condition {
                 earlier,
                 later,
@@ -219,12 +228,7 @@ impl<'f> Finder<'f> {
             let members = self.sessions.get(session).to_vec();
             for member in &members {
                 for read in facts.reads.get(*member) {
-                    self.all_before(
-                        &mut written[read.key as usize],
-                        read.source,
-                        *member,
-                        |_| By::Session,
-                    );
+                    self.all_before(&mut written[read.key as usize], read.source, *member);
                 }
                 for slot in facts.slots_of(*member) {
                     let of_key = &mut written[facts.slot(slot).key as usize];
@@ -240,81 +244,59 @@ impl<'f> Finder<'f> {
         }
     }
 
-    /// All of `visible` are before what was read. After that they are before it for whoever comes later in the session,
-    /// so that it stands for them.
-    fn all_before(
-        &mut self,
-        visible: &mut Vec<u32>,
-        source: Source,
-        reader: u32,
-        by: impl Fn(u32) -> By,
-    ) {
+    /// All of `visible`, which the session wrote, are before what was read. If that is one of them, it stands for them
+    /// from then on.
+    fn all_before(&mut self, visible: &mut Vec<u32>, source: Source, reader: u32) {
         let Some(later) = Self::read_slot(source) else {
             return;
         };
-        if visible.is_empty() {
-            return;
+        for earlier in visible.iter() {
+            self.add(*earlier, later, reader, By::Session);
         }
-        let stands = visible.contains(&later);
-        for (place, earlier) in visible.iter().enumerate() {
-            self.add(
-                *earlier,
-                later,
-                reader,
-                by(u32::try_from(place).expect("slots are counted in 32 bits")),
-            );
-        }
-        if stands {
+        if visible.contains(&later) {
             visible.clear();
             visible.push(later);
         }
     }
 
-    /// Writers that somebody before the reader in its session has read something of.
+    /// Writers that somebody before the reader in its session has read something of. What the session has read of a key
+    /// last stands for what was visible before: those are before it, and it is visible from then on.
     fn seen_in_session(&mut self) {
         let facts = self.facts;
-        let mut seen: Vec<Vec<u32>> = vec![Vec::new(); self.keys];
-        let mut seen_by: Vec<Vec<u32>> = vec![Vec::new(); self.keys];
-        let mut met = Scratch::new(facts.members.len());
+        // By key: the visible slots, and who has read something of their writers.
+        let mut seen: Vec<Vec<(u32, u32)>> = vec![Vec::new(); self.keys];
         let mut scratch = Scratch::new(facts.members.len());
         for session in
             0..u32::try_from(self.sessions.len()).expect("sessions are counted in 32 bits")
         {
-            met.forget();
-            let members = self.sessions.get(session).to_vec();
             let mut touched = Vec::new();
-            for member in &members {
-                for read in facts.reads.get(*member) {
-                    let key = read.key as usize;
-                    let by = std::mem::take(&mut seen_by[key]);
-                    let mut visible = std::mem::take(&mut seen[key]);
-                    let stood = visible
-                        .iter()
-                        .position(|slot| Some(*slot) == Self::read_slot(read.source));
-                    self.all_before(&mut visible, read.source, *member, |place| {
-                        By::SessionRead(by[place as usize])
-                    });
-                    seen_by[key] = match stood {
-                        Some(place) => vec![by[place]],
-                        None => by,
-                    };
-                    seen[key] = visible;
-                }
-                for (writer, _) in self.sources(*member, &mut scratch) {
-                    if met.set(writer, 0) != NONE {
+            for member in self.sessions.get(session).to_vec() {
+                for read in facts.reads.get(member) {
+                    let Some(later) = Self::read_slot(read.source) else {
                         continue;
+                    };
+                    for (earlier, seer) in &seen[read.key as usize] {
+                        self.add(*earlier, later, member, By::SessionRead(*seer));
                     }
+                }
+                for read in facts.reads.get(member) {
+                    if matches!(read.source, Source::Slot(_)) {
+                        seen[read.key as usize]
+                            .retain(|(slot, _)| facts.slot(*slot).writer == member);
+                    }
+                }
+                for (writer, _) in self.sources(member, &mut scratch) {
                     for slot in facts.slots_of(writer) {
                         let key = facts.slot(slot).key;
-                        seen[key as usize].push(slot);
-                        seen_by[key as usize].push(*member);
-                        touched.push(key);
+                        if !seen[key as usize].iter().any(|(there, _)| *there == slot) {
+                            seen[key as usize].push((slot, member));
+                            touched.push(key);
+                        }
                     }
                 }
             }
             for key in touched {
                 seen[key as usize].clear();
-                seen_by[key as usize].clear();
             }
         }
     }

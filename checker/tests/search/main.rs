@@ -1,4 +1,5 @@
-//! The search and the weak levels, against the corpus of published histories, a brute-force oracle and stores of known isolation.
+//! The search and the weak levels, against the corpus of published histories, oracles that try everything, and stores
+//! of known isolation.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

@@ -8,8 +8,8 @@ use checker::weak;
 
 use crate::store::{self, Draw, Told, Workload};
 
-/// A history from words: `0: r x - w y 1 | 1: ...`, a session and its operations; `-` is the initial state, `!` after the
-/// session an aborted transaction and `?` one of unknown outcome.
+/// A history from words: `0: r x - w y 1 | 1: ...`, a session and its operations; `-` is the initial state, `!` after
+/// the session an aborted transaction and `?` one of unknown outcome.
 fn words(text: &str) -> Observed {
     let mut builder = ObservedBuilder::new(text);
     for (line, txn) in (1..).zip(text.split('|')) {

@@ -1,4 +1,5 @@
-//! How long it takes. With `cargo test --release -p checker --test search scale -- --ignored --nocapture --test-threads 1`.
+//! How long it takes:
+//! `cargo test --release -p checker --test search scale -- --ignored --nocapture --test-threads 1`.
 
 use std::time::Instant;
 
