@@ -1,5 +1,8 @@
 //! The steps of a judgement, in order.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use super::choice::{Chosen, choose, fewer};
 use super::clocks::{Clocks, graph};
 use super::explain;
@@ -45,56 +48,64 @@ fn decide(
     {
         return Ok(verdict);
     }
-    match find(history, facts, level, budget)? {
+    match find(history, facts, level, &BTreeSet::new(), budget)? {
         Verdict::Valid(certificate) => valid(history, facts, level, certificate),
         verdict @ (Verdict::Invalid(_) | Verdict::Unknown(_)) => Ok(verdict),
     }
 }
 
 /// The plain level by way of the one that keeps the order of sessions, in which far more follows: an explanation that
-/// keeps it is an explanation, and a refutation that does not rest on it is a refutation.
+/// keeps it is an explanation, and a refutation that does not rest on it is a refutation. One that does shows where to
+/// cut sessions, and the parts are tried in their place.
 fn by_sessions(
     history: &Observed,
     facts: &Facts,
     level: Level,
     budget: &Budget,
 ) -> Option<Verdict> {
+    const MOST_CUTS: u32 = 32;
     let stronger = Level {
         precedence: Precedence::Session,
         ..level
     };
-    let part = Budget {
-        conflicts: budget.conflicts / 4,
-        time: budget.time / 4,
-        ..*budget
-    };
-    let verdict = find(history, facts, stronger, &part).ok()?;
-    let rests_on_sessions = |refutation: &Refutation| match refutation {
-        Refutation::Reads(_) => false,
-        Refutation::Cycles { forced, cycles } => {
-            let proofs = forced.iter().map(|forced| &forced.otherwise);
-            proofs
-                .chain(cycles)
-                .flatten()
-                .any(|edge| edge.why == Why::Session)
+    let started = Instant::now();
+    let mut cut = BTreeSet::new();
+    for _ in 0..MOST_CUTS {
+        let part = Budget {
+            conflicts: budget.conflicts / 8,
+            time: (budget.time / 2).checked_sub(started.elapsed())?,
+            ..*budget
+        };
+        let verdict = find(history, facts, stronger, &cut, &part).ok()?;
+        let Verdict::Invalid(Refutation::Cycles { forced, cycles }) = &verdict else {
+            return matches!(verdict, Verdict::Valid(_)).then_some(verdict);
+        };
+        let edges = forced
+            .iter()
+            .map(|forced| &forced.otherwise)
+            .chain(cycles)
+            .flatten();
+        let sessions: Vec<TxnIndex> = edges
+            .filter(|edge| edge.why == Why::Session)
+            .map(|edge| edge.to)
+            .collect();
+        if sessions.is_empty() {
+            return Some(verdict);
         }
-        Refutation::Exhausted { .. } => true,
-    };
-    match &verdict {
-        Verdict::Valid(_) => Some(verdict),
-        Verdict::Invalid(refutation) if !rests_on_sessions(refutation) => Some(verdict),
-        Verdict::Invalid(_) | Verdict::Unknown(_) => None,
+        cut.extend(sessions);
     }
+    None
 }
 
-/// Looks for an explanation, or for a reason that there is none.
+/// Looks for an explanation, or for a reason that there is none. Sessions do not count before the transactions of `cut`.
 fn find(
     history: &Observed,
     facts: &Facts,
     level: Level,
+    cut: &BTreeSet<TxnIndex>,
     budget: &Budget,
 ) -> Result<Verdict, Doubt> {
-    let mut problem = Problem::new(history, facts, level)?;
+    let mut problem = Problem::new(history, facts, level, cut)?;
     match saturate(&mut problem, budget.shortcuts)? {
         Saturated::Cyclic(among, clocks) => {
             let lists = graph(problem.events(), &problem.edges);

@@ -15,12 +15,14 @@
 //! polygraph; and for two events it is snapshot isolation of Berenson et al. (1995) in the form of Cerone and Gotsman
 //! (2018): a cycle of E2 to E5 in which no two anti-dependencies (E5) are adjacent.
 
+use std::collections::BTreeSet;
+
 use super::csr::Csr;
 use super::facts::{Facts, NONE, Source};
 use super::level::{Isolation, Level, Precedence};
 use super::realtime;
 use super::verdict::Doubt;
-use crate::observed::Observed;
+use crate::observed::{Observed, TxnIndex};
 
 /// Edges that a graph may have.
 pub(crate) const MOST_EDGES: usize = 40_000_000;
@@ -77,6 +79,9 @@ pub(crate) struct Problem<'f> {
     pub(crate) split: bool,
     /// Which orders the level adds.
     pub(crate) precedence: Precedence,
+    /// The session of each member, or the part of it between two cuts; [`NONE`] if it does not count.
+    segment: Vec<u32>,
+    segments: u32,
     /// Who read each slot, once each; in the order of members.
     pub(crate) readers: Csr<u32>,
     /// Who read the initial state of each key.
@@ -88,8 +93,14 @@ pub(crate) struct Problem<'f> {
 }
 
 impl<'f> Problem<'f> {
-    /// Sessions, where they count, and who read from whom; nothing else.
-    pub(crate) fn causes(history: &Observed, facts: &'f Facts, level: Level) -> Self {
+    /// Sessions, where they count, and who read from whom; nothing else. Before the transactions of `cut` their session
+    /// does not count.
+    pub(crate) fn causes(
+        history: &Observed,
+        facts: &'f Facts,
+        level: Level,
+        cut: &BTreeSet<TxnIndex>,
+    ) -> Self {
         let reads = || {
             (0..facts.count()).flat_map(|member| {
                 facts
@@ -110,25 +121,32 @@ impl<'f> Problem<'f> {
             facts,
             split: level.isolation == Isolation::Snapshot,
             precedence: level.precedence,
+            segment: vec![NONE; facts.members.len()],
+            segments: 0,
             readers: Csr::new(facts.slots.len(), readers),
             initial: Csr::new(history.key_count(), initial),
             edges: Vec::new(),
             orders: Vec::new(),
         };
-        problem.sessions(history);
+        problem.sessions(history, cut);
         problem.read_edges();
         problem
     }
 
     /// Puts together what is known without any search.
-    pub(crate) fn new(history: &Observed, facts: &'f Facts, level: Level) -> Result<Self, Doubt> {
-        let mut problem = Self::causes(history, facts, level);
+    pub(crate) fn new(
+        history: &Observed,
+        facts: &'f Facts,
+        level: Level,
+        cut: &BTreeSet<TxnIndex>,
+    ) -> Result<Self, Doubt> {
+        let mut problem = Self::causes(history, facts, level, cut);
         problem.program();
         if level.precedence == Precedence::Realtime {
             realtime::edges(history, &mut problem)?;
         }
         problem.read_modify_writes();
-        problem.overwrites_of_initial(history)?;
+        problem.overwrites_of_initial()?;
         Ok(problem)
     }
 
@@ -197,19 +215,22 @@ impl<'f> Problem<'f> {
         }
     }
 
-    /// E2 for sessions; each member after the one before it.
-    fn sessions(&mut self, history: &Observed) {
+    /// E2 for sessions; each member after the one before it, unless the session is cut there.
+    fn sessions(&mut self, history: &Observed, cut: &BTreeSet<TxnIndex>) {
         if self.precedence == Precedence::Free {
             return;
         }
-        let sessions = history.session_count() as usize;
-        let mut last = vec![NONE; sessions];
-        for member in 0..self.facts.count() {
-            let Some(session) = history.txn(self.facts.members[member as usize]).session else {
+        let mut last = vec![NONE; history.session_count() as usize];
+        for (member, txn) in (0_u32..).zip(&self.facts.members) {
+            let Some(session) = history.txn(*txn).session else {
                 continue;
             };
             let before = std::mem::replace(&mut last[session.0 as usize], member);
-            if before != NONE {
+            if before == NONE || cut.contains(txn) {
+                self.segment[member as usize] = self.segments;
+                self.segments += 1;
+            } else {
+                self.segment[member as usize] = self.segment[before as usize];
                 self.know(self.commit(before), self.begin(member), Cause::Session);
             }
         }
@@ -255,22 +276,19 @@ impl<'f> Problem<'f> {
     }
 
     /// E5 for reads of the initial state. Where sessions count, the first writer of each will do.
-    fn overwrites_of_initial(&mut self, history: &Observed) -> Result<(), Doubt> {
-        let mut seen = vec![NONE; history.session_count() as usize];
+    fn overwrites_of_initial(&mut self) -> Result<(), Doubt> {
+        let mut seen = vec![NONE; self.segments as usize];
         for key in 0..u32::try_from(self.initial.len()).expect("keys are counted in 32 bits") {
             if self.initial.get(key).is_empty() {
                 continue;
             }
             let mut writers = self.facts.key_slots.get(key).to_vec();
-            if self.precedence != Precedence::Free {
-                writers.retain(|slot| {
-                    let writer = self.facts.members[self.facts.slot(*slot).writer as usize];
-                    let session = history.txn(writer).session;
-                    session.is_none_or(|session| {
-                        std::mem::replace(&mut seen[session.0 as usize], key) != key
-                    })
-                });
-            }
+            writers.retain(
+                |slot| match self.segment[self.facts.slot(*slot).writer as usize] {
+                    NONE => true,
+                    segment => std::mem::replace(&mut seen[segment as usize], key) != key,
+                },
+            );
             if self.edges.len() + self.initial.get(key).len() * writers.len() > MOST_EDGES {
                 return Err(Doubt::TooLarge(MOST_EDGES));
             }

@@ -1,5 +1,7 @@
 //! The steps of a judgement, and its witness.
 
+use std::collections::BTreeSet;
+
 use crate::observed::{Edge, Key, Observed, Outcome, TxnIndex, Why};
 use crate::search::clocks::{Graph, graph, topological};
 use crate::search::explain::{Paths, short_cycle};
@@ -49,6 +51,7 @@ fn decide(history: &Observed, facts: &Facts, level: Level) -> Result<Verdict, Do
             isolation: Isolation::Serializable,
             precedence: keeps,
         },
+        &BTreeSet::new(),
     );
     if level == Level::MonotonicWrites {
         writers_in_sessions(history, &mut problem);

@@ -101,6 +101,73 @@ fn large_histories_of_known_isolation() {
 
 #[test]
 #[ignore = "measures; minutes in a debug build"]
+fn other_large_histories() {
+    let txns = 100_000;
+    // Two transactions of a session have changed places: no session order, and still serializable.
+    let mut swapped = store::run(SERIAL, 3);
+    let of_one: Vec<usize> = (0..swapped.len())
+        .filter(|at| swapped[*at].0 == 7)
+        .collect();
+    for pair in [2_000, 2_500, 3_000] {
+        let (a, b) = (of_one[pair], of_one[pair + 1]);
+        let (first, second) = (swapped[a].1.clone(), swapped[b].1.clone());
+        (swapped[a].0, swapped[b].0) = (1_000, 1_001);
+        swapped.push((7, second, (0, 0)));
+        swapped.push((7, first, (0, 0)));
+    }
+    swapped.retain(|(session, ..)| *session < 1_000);
+    let history = store::history(&swapped, Told::Sessions);
+    assert_eq!(
+        timed("sessions swapped", &history, Level::SESSION_SERIALIZABLE),
+        "invalid"
+    );
+    assert_eq!(
+        timed("sessions swapped", &history, Level::SERIALIZABLE),
+        "valid"
+    );
+    let overlapping = store::run(
+        Workload {
+            overlap: 10,
+            ..SERIAL
+        },
+        4,
+    );
+    let history = store::history(&overlapping, Told::Sessions);
+    assert_eq!(
+        timed("snapshots", &history, Level::SESSION_SNAPSHOT),
+        "valid"
+    );
+    timed("snapshots", &history, Level::SESSION_SERIALIZABLE);
+    let history = store::history(&overlapping, Told::Intervals);
+    assert_eq!(
+        timed("snapshots, timed", &history, Level::STRONG_SNAPSHOT),
+        "valid"
+    );
+    timed("snapshots, timed", &history, Level::STRICT_SERIALIZABLE);
+    for keys in [100, 1_000] {
+        let hot = Workload {
+            txns,
+            keys,
+            ..SERIAL
+        };
+        let history = store::history(&store::run(hot, 5), Told::Sessions);
+        assert_eq!(
+            timed(
+                &format!("{keys} keys"),
+                &history,
+                Level::SESSION_SERIALIZABLE
+            ),
+            "valid"
+        );
+        assert_eq!(
+            timed(&format!("{keys} keys"), &history, Level::SESSION_SNAPSHOT),
+            "valid"
+        );
+    }
+}
+
+#[test]
+#[ignore = "measures; minutes in a debug build"]
 fn one_large_history() {
     let history = store::history(&store::run(SERIAL, 1), Told::Sessions);
     assert_eq!(
