@@ -1,8 +1,9 @@
 //! Anomalies by name, stores of known isolation, what must not change a verdict, and what is not decided.
 
-use checker::observed::{Observed, ObservedBuilder, Outcome};
+use checker::observed::{Edge, Observed, ObservedBuilder, Outcome};
 use checker::search::{
-    Budget, Doubt, Level, ReadFaultKind, Refutation, Verdict, judge, verify_refutation,
+    Budget, Doubt, Forced, Level, ReadFaultKind, Refutation, RefutationFault, Verdict, judge,
+    verify_refutation,
 };
 use checker::weak;
 
@@ -350,4 +351,80 @@ fn other_names_change_no_verdict_and_more_reads_make_none_valid() {
         }
     }
     assert!(invalid > 20, "{invalid}");
+}
+
+/// A refutation by cases, with one part changed at a time, is none.
+#[test]
+fn forged_refutations_are_refused() {
+    let hard =
+        words("0: w x 1 w y 2 | 1: r x 1 w y 3 | 2: r y 2 w x 4 | 3: r x 1 r y 3 | 4: r x 4 r y 2");
+    let alone = Budget {
+        shortcuts: false,
+        ..Budget::default()
+    };
+    let Verdict::Invalid(refutation) = judge(&hard, Level::SERIALIZABLE, &alone) else {
+        panic!("it is not serializable");
+    };
+    let check = |forced: &[Forced], cycles: &[Vec<Edge>]| {
+        let (forced, cycles) = (forced.to_vec(), cycles.to_vec());
+        verify_refutation(
+            &hard,
+            Level::SERIALIZABLE,
+            &Refutation::Cycles { forced, cycles },
+        )
+    };
+    let Refutation::Cycles { forced, cycles } = refutation else {
+        panic!("its cycles are few");
+    };
+    assert!(
+        cycles.len() > 1,
+        "the search alone decides by cases: {cycles:?}"
+    );
+    assert_eq!(check(&forced, &cycles), Ok(()));
+    for at in 0..cycles.len() {
+        let mut fewer = cycles.clone();
+        fewer.remove(at);
+        assert_eq!(
+            check(&forced, &fewer),
+            Err(RefutationFault::WayOut),
+            "without cycle {at}"
+        );
+        for edge in 0..cycles[at].len() {
+            let mut shorter = cycles.clone();
+            shorter[at].remove(edge);
+            assert!(
+                check(&forced, &shorter).is_err(),
+                "without edge {edge} of cycle {at}"
+            );
+            let mut turned = cycles.clone();
+            let turned_edge = &mut turned[at][edge];
+            (turned_edge.from, turned_edge.to) = (turned_edge.to, turned_edge.from);
+            assert!(
+                check(&forced, &turned).is_err(),
+                "with edge {edge} of cycle {at} turned"
+            );
+        }
+    }
+    let chain = words(
+        "0: w x 1 w y 2 | 1: r x 1 w y 3 | 2: r x 1 r y 2 w x 4 | 3: r x 4 r y 2 | 4: r y 3 r x 1",
+    );
+    let Verdict::Invalid(Refutation::Cycles { forced, cycles }) =
+        judge(&chain, Level::SERIALIZABLE, &Budget::default())
+    else {
+        panic!("it is not serializable, and saturation shows it");
+    };
+    assert!(!forced.is_empty());
+    for at in 0..forced.len() {
+        let mut fewer = forced.clone();
+        fewer.remove(at);
+        let cycles = cycles.clone();
+        let forged = Refutation::Cycles {
+            forced: fewer,
+            cycles,
+        };
+        assert!(
+            verify_refutation(&chain, Level::SERIALIZABLE, &forged).is_err(),
+            "without order {at}"
+        );
+    }
 }

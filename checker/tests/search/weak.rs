@@ -74,7 +74,8 @@ impl Chosen<'_> {
         a < b && of(a).is_some() && of(a) == of(b)
     }
 
-    fn holds(&self, level: Level) -> bool {
+    /// Whether some order is a `co`; or whether this one is.
+    fn holds(&self, level: Level, given: Option<&[TxnIndex]>) -> bool {
         let count = self.txns.len();
         let Some(reads) = (0..count)
             .map(|at| self.reads(at))
@@ -136,6 +137,13 @@ impl Chosen<'_> {
                     })
                 })
         };
+        if let Some(given) = given {
+            let order: Vec<usize> = given
+                .iter()
+                .map(|txn| self.txns.binary_search(txn).unwrap())
+                .collect();
+            return order.len() == count && fits(&order);
+        }
         some_order(&mut (0..count).collect::<Vec<usize>>(), 0, &fits)
     }
 }
@@ -187,7 +195,7 @@ fn explained(history: &Observed, level: Level) -> bool {
                 .map(|(_, txn)| *txn),
         );
         txns.sort();
-        Chosen { history, txns }.holds(level)
+        Chosen { history, txns }.holds(level, None)
     })
 }
 
@@ -211,7 +219,14 @@ fn leads_around(steps: &[Step]) -> bool {
 pub(crate) fn agrees(history: &Observed, level: Level, what: &dyn std::fmt::Debug) -> bool {
     let want = explained(history, level);
     match judge(history, level) {
-        Verdict::Valid(_) => assert!(want, "valid at {level:?}, though no order fits {what:?}"),
+        Verdict::Valid(order) => {
+            assert!(want, "valid at {level:?}, though no order fits {what:?}");
+            let mut txns = order.clone();
+            txns.sort();
+            let fits = level == Level::ReadUncommitted
+                || Chosen { history, txns }.holds(level, Some(&order));
+            assert!(fits, "{level:?} {order:?} {what:?}");
+        }
         Verdict::Invalid(witness) => {
             assert!(
                 !want,
