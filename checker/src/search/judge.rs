@@ -1,7 +1,7 @@
 //! The steps of a judgement, in order.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::choice::{Chosen, choose, fewer};
 use super::clocks::{Clocks, graph};
@@ -106,7 +106,11 @@ fn find(
     budget: &Budget,
 ) -> Result<Verdict, Doubt> {
     let mut problem = Problem::new(history, facts, level, cut)?;
-    match saturate(&mut problem, budget.shortcuts)? {
+    let started = Instant::now();
+    // No clock runs for longer than this.
+    let half = (budget.time / 2).min(Duration::from_secs(u64::from(u32::MAX)));
+    let deadline = budget.shortcuts.then(|| started + half);
+    match saturate(&mut problem, deadline)? {
         Saturated::Cyclic(among, clocks) => {
             let lists = graph(problem.events(), &problem.edges);
             let cycle = explain::short_cycle(&problem, &lists, &among);
@@ -124,7 +128,16 @@ fn find(
                 order: &order,
                 clocks: clocks.as_ref(),
             };
-            search(history, &known, level, budget)
+            let time = budget.time.saturating_sub(started.elapsed());
+            let left = Budget { time, ..*budget };
+            search(history, &known, level, &left).map_err(|doubt| {
+                let out_of_time = matches!(doubt, Doubt::Time(_));
+                if out_of_time {
+                    Doubt::Time(budget.time)
+                } else {
+                    doubt
+                }
+            })
         }
     }
 }

@@ -11,6 +11,8 @@
 //! time in proportion to the number of operations whose rows have changed, times the chains in which their keys are
 //! written; it is the causality check of AWDIT (2025), repeated with what it has found.
 
+use std::time::Instant;
+
 use super::clocks::{Chains, Clocks, graph, topological};
 use super::csr::Csr;
 use super::facts::{NONE, Source};
@@ -127,8 +129,12 @@ impl Runs {
     }
 }
 
-/// Adds forced orders until none is left, or a cycle is. Without affordable chains, or if not `forced`, it adds none.
-pub(crate) fn saturate(problem: &mut Problem<'_>, forced: bool) -> Result<Saturated, Doubt> {
+/// Adds forced orders until none is left, or a cycle is, or the time is over: what has been found holds all the same.
+/// Without affordable chains, or without a deadline, it adds none.
+pub(crate) fn saturate(
+    problem: &mut Problem<'_>,
+    deadline: Option<Instant>,
+) -> Result<Saturated, Doubt> {
     let events = problem.events();
     let mut lists = graph(events, &problem.edges);
     let mut order = topological(&lists, events);
@@ -136,14 +142,14 @@ pub(crate) fn saturate(problem: &mut Problem<'_>, forced: bool) -> Result<Satura
         return Ok(Saturated::Cyclic(on_cycles(&order, events), None));
     }
     let chains = Chains::new(problem, &order);
-    if !forced || !chains.affordable(events) {
+    let Some(deadline) = deadline.filter(|_| chains.affordable(events)) else {
         return Ok(Saturated::Acyclic(order, None));
-    }
+    };
     let mut clocks = Clocks::new(problem, chains);
     let runs = Runs::new(problem, &clocks);
     loop {
         let changed = clocks.update(&lists, &order);
-        if round(problem, &clocks, &runs, &changed) == 0 {
+        if Instant::now() > deadline || round(problem, &clocks, &runs, &changed) == 0 {
             return Ok(Saturated::Acyclic(order, Some(clocks)));
         }
         if problem.edges.len() > MOST_EDGES {

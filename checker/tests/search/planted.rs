@@ -405,6 +405,11 @@ fn forged_refutations_are_refused() {
             );
         }
     }
+}
+
+/// Of orders that are forced one after another, none is left out.
+#[test]
+fn refutations_that_lack_an_order_are_refused() {
     let chain = words(
         "0: w x 1 w y 2 | 1: r x 1 w y 3 | 2: r x 1 r y 2 w x 4 | 3: r x 4 r y 2 | 4: r y 3 r x 1",
     );
