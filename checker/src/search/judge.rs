@@ -97,7 +97,8 @@ fn by_sessions(
     None
 }
 
-/// Looks for an explanation, or for a reason that there is none. Sessions do not count before the transactions of `cut`.
+/// Looks for an explanation, or for a reason that there is none. Sessions do not count before the transactions of
+/// `cut`.
 fn find(
     history: &Observed,
     facts: &Facts,

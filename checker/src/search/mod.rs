@@ -13,6 +13,13 @@
 //! A value that several transactions wrote to the same key is not guessed about: what follows without the reads of it
 //! is used, an order that explains them all is a proof, and otherwise the answer is [`Doubt::SeveralWriters`].
 //!
+//! A history is taken to be whole: a value that nobody wrote is a fault ([`ReadFaultKind::ThinAir`]). Elle lets such
+//! reads pass; who judges a part of a history has to leave them out.
+//!
+//! Saturation needs rows of 4 bytes for each pair of transaction and chain (session), and is left out where they would
+//! take more than 512 MB. Then the search is alone, and a large history of the plain level without sessions may remain
+//! undecided.
+//!
 //! ```
 //! use checker::observed::{ObservedBuilder, Outcome};
 //! use checker::search::{Budget, Level, Verdict, judge};
