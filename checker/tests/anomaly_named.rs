@@ -7,7 +7,7 @@ mod anomaly_small;
 use anomaly_small::{Act, Small, observed};
 use checker::anomaly::{self, Judgement, Options, Verdict, witness};
 use checker::models::{Model, ModelSet};
-use checker::observed::Outcome;
+use checker::observed::{Interval, Observed, ObservedBuilder, Outcome};
 
 /// A transaction in short: `ax1` appends 1 to x, `rx12` reads the list [1 2], `wx1` and `Rx1` are of registers, `R_`
 /// of nothing; `!` aborted, `?` got no answer, `@2` is of session 2, `3-5` ran from 3 to 5.
@@ -233,52 +233,50 @@ impl Random {
     }
 }
 
-/// A history as text of many transactions, one after another, with the planted ones among them, in their order.
-mod long {
-    use super::{Random, Small, observed_long};
-    use checker::observed::Observed;
-
-    pub(super) struct Long {
-        /// Key and value of each operation; `None` reads.
-        pub(super) txns: Vec<(Vec<(String, Option<String>, Vec<String>)>, u32)>,
-    }
-
-    pub(super) fn history(random: &mut Random, planted: &[Small], lists: bool) -> Observed {
-        let mut state = vec![Vec::<String>::new(); 12];
-        let mut long = Long { txns: Vec::new() };
-        for number in 0..150 {
-            let mut ops = Vec::new();
-            for _ in 0..1 + random.below(5) {
-                let key = random.below(state.len());
-                if random.below(2) == 0 {
-                    let value = format!("{number}.{}", ops.len());
-                    if !lists {
-                        state[key].clear();
-                    }
-                    state[key].push(value.clone());
-                    ops.push((format!("k{key}"), Some(value), Vec::new()));
-                } else {
-                    ops.push((format!("k{key}"), None, state[key].clone()));
-                }
-            }
-            long.txns
-                .push((ops, u32::try_from(random.below(5)).unwrap()));
-        }
-        observed_long(&long, planted, lists)
-    }
+/// One operation of a long history: what was written, or what was there to be read.
+struct LongOp {
+    key: String,
+    wrote: Option<String>,
+    seen: Vec<String>,
 }
 
-fn observed_long(long: &long::Long, planted: &[Small], lists: bool) -> checker::observed::Observed {
-    use checker::observed::{Interval, ObservedBuilder};
+/// Many transactions one after another, with the planted ones among them, in their order.
+fn long_history(random: &mut Random, planted: &[Small], lists: bool) -> Observed {
+    let mut state = vec![Vec::<String>::new(); 12];
+    let mut txns = Vec::new();
+    for number in 0..150 {
+        let mut ops = Vec::new();
+        for _ in 0..1 + random.below(5) {
+            let place = random.below(state.len());
+            let wrote = (random.below(2) == 0).then(|| format!("{number}.{}", ops.len()));
+            let seen = state[place].clone();
+            if let Some(value) = &wrote {
+                if !lists {
+                    state[place].clear();
+                }
+                state[place].push(value.clone());
+            }
+            ops.push(LongOp {
+                key: format!("k{place}"),
+                wrote,
+                seen,
+            });
+        }
+        txns.push((ops, u32::try_from(random.below(5)).unwrap()));
+    }
+    observed_long(&txns, planted, lists)
+}
+
+fn observed_long(txns: &[(Vec<LongOp>, u32)], planted: &[Small], lists: bool) -> Observed {
     let mut builder = ObservedBuilder::new("long");
-    let step = long.txns.len() / (planted.len() + 1);
+    let step = txns.len() / (planted.len() + 1);
     let mut next = 0;
-    for (number, (ops, session)) in long.txns.iter().enumerate() {
+    for (number, (ops, session)) in txns.iter().enumerate() {
         if number > 0 && number % step == 0 && next < planted.len() {
             plant(&mut builder, &planted[next]);
             next += 1;
         }
-        for (key, wrote, seen) in ops {
+        for LongOp { key, wrote, seen } in ops {
             let key = builder.key(key).unwrap();
             let seen: Vec<_> = seen
                 .iter()
@@ -311,8 +309,7 @@ fn observed_long(long: &long::Long, planted: &[Small], lists: bool) -> checker::
     builder.finish()
 }
 
-fn plant(builder: &mut checker::observed::ObservedBuilder, txn: &Small) {
-    use checker::observed::Interval;
+fn plant(builder: &mut ObservedBuilder, txn: &Small) {
     let name = |key: u8| format!("planted {key}");
     for act in &txn.acts {
         match act {
@@ -361,7 +358,7 @@ fn what_is_planted_in_a_long_history_is_found_and_nothing_else() {
     for &(text, names, not) in CASES {
         let planted = txns(text);
         for lists in [true, false] {
-            let history = long::history(&mut random, &planted, lists);
+            let history = long_history(&mut random, &planted, lists);
             let judgement = anomaly::judge(&history, &options);
             assert_eq!(
                 said(&judgement),

@@ -193,14 +193,40 @@ struct Search<'a> {
     reached: Vec<(u32, u32, u32)>,
     round: u32,
     queue: VecDeque<u32>,
+    /// For each node, the last virtual node that leads to it, or 0: virtual nodes lead to later ones only (G3).
+    gates: Vec<u32>,
 }
+
+/// Which paths are meant.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    from: u32,
+    /// 1 after an anti-dependency.
+    state: u32,
+    to: u32,
+    classes: Class,
+    /// Whether two anti-dependencies may follow each other.
+    adjacent: bool,
+    /// How many links that count it may have.
+    longest: u32,
+}
+
+/// How long paths may be, level by level.
+const LEVELS: [u32; 9] = [1, 2, 3, 4, 6, 8, 16, 64, u32::MAX];
 
 impl<'a> Search<'a> {
     fn new(part: &'a Part, txns: u32, budget: u64) -> Self {
+        let mut gates = vec![0; part.len() as usize];
+        for place in (0..part.len()).filter(|&place| part.nodes[place as usize] >= txns) {
+            for (to, _) in part.links(place) {
+                gates[to as usize] = place;
+            }
+        }
         Self {
             part,
             txns,
             budget,
+            gates,
             spent: 0,
             reached: vec![(0, 0, 0); 2 * part.len() as usize],
             round: 0,
@@ -253,7 +279,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The shortest walk of a kind with a link of the class `start`, and whether the search was complete.
+    /// The shortest walk of a kind with a link of the class `start`, and whether the search was complete. Short walks are
+    /// looked for first from everywhere: they are common, and found at little cost even in large components.
     fn shortest(
         &mut self,
         kind: Kind,
@@ -263,62 +290,78 @@ impl<'a> Search<'a> {
     ) -> (Option<Walk>, bool) {
         let mut best: Option<Walk> = None;
         let limit = self.spent + self.budget;
-        for from in 0..self.part.len() {
-            for (to, class) in self.part.links(from) {
-                if !class.meets(start) || !may_close(kind, components, from, to) {
-                    continue;
+        let (rest, state) = match kind {
+            // After the one anti-dependency, no further.
+            Kind::Single => (Class(classes.0 & !Class::RW.0), 0),
+            Kind::Nonadjacent => (classes, 1),
+            Kind::Writes | Kind::Flow | Kind::Any => (classes, 0),
+        };
+        let mut path = Path {
+            from: 0,
+            state,
+            to: 0,
+            classes: rest,
+            adjacent: kind == Kind::Any,
+            longest: 0,
+        };
+        for level in LEVELS {
+            for from in 0..self.part.len() {
+                for (to, class) in self.part.links(from) {
+                    if !class.meets(start) || !may_close(kind, components, from, to) {
+                        continue;
+                    }
+                    path.longest = best
+                        .as_ref()
+                        .map_or(level, |walk| level.min(length(walk) - 2));
+                    if path.longest == 0 {
+                        return (best, true);
+                    }
+                    if self.spent >= limit {
+                        return (best, false);
+                    }
+                    (path.from, path.to) = (to, from);
+                    if let Some(steps) = self.path(path) {
+                        best = Some(self.walk(from, class, &steps, rest));
+                    }
                 }
-                if self.spent >= limit {
-                    return (best, false);
-                }
-                let longest = best.as_ref().map_or(u32::MAX, |walk| length(walk) - 1);
-                if longest < 2 {
-                    return (best, true);
-                }
-                let (rest, state) = match kind {
-                    // After the one anti-dependency, no further.
-                    Kind::Single => (Class(classes.0 & !Class::RW.0), 0),
-                    Kind::Nonadjacent => (classes, 1),
-                    Kind::Writes | Kind::Flow | Kind::Any => (classes, 0),
-                };
-                let adjacent = kind == Kind::Any;
-                if let Some(steps) = self.path(to, state, from, rest, adjacent, longest - 1) {
-                    best = Some(self.walk(from, class, &steps, rest));
-                }
+            }
+            // Shorter ones were looked for before.
+            if best.is_some() || level >= self.part.len() {
+                break;
             }
         }
         (best, true)
     }
 
-    /// The shortest path from a node to a transaction, in at most `longest` links that count. Breadth-first; links out
-    /// of virtual nodes do not count.
-    fn path(
-        &mut self,
-        from: u32,
-        state: u32,
-        to: u32,
-        classes: Class,
-        adjacent: bool,
-        longest: u32,
-    ) -> Option<Vec<u32>> {
+    /// The nodes of the shortest path of those that are meant. Breadth-first; links out of virtual nodes do not count.
+    fn path(&mut self, path: Path) -> Option<Vec<u32>> {
         self.round += 1;
         self.queue.clear();
-        self.reach(2 * from + state, 0, u32::MAX);
-        self.queue.push_back(2 * from + state);
+        self.reach(2 * path.from + path.state, 0, u32::MAX);
+        self.queue.push_back(2 * path.from + path.state);
+        let gate = self.gates[path.to as usize];
         while let Some(at) = self.queue.pop_front() {
             let (_, far, _) = self.reached[at as usize];
-            if at / 2 == to && (adjacent || at % 2 == 0) {
+            if at / 2 == path.to && (path.adjacent || at % 2 == 0) {
                 return Some(self.back(at));
+            }
+            // Once no further link may count, only virtual nodes up to the last before the end lead there.
+            let is_last = far == path.longest;
+            if is_last && !self.is_virtual(at / 2) {
+                continue;
             }
             for (next, class) in self.part.links(at / 2) {
                 self.spent += 1;
-                let Some(state) = step(class, at % 2, classes) else {
+                let Some(state) = step(class, at % 2, path.classes) else {
                     continue;
                 };
-                let state = if adjacent { 0 } else { state };
+                let state = if path.adjacent { 0 } else { state };
                 let passes = class.meets(Class::PASS);
-                let there = far + u32::from(!passes);
-                if there > longest || !self.reach(2 * next + state, there, at) {
+                let leads_on = next == path.to || (self.is_virtual(next) && next <= gate);
+                if is_last && (!passes || !leads_on) {
+                    continue;
+                }
+                if !self.reach(2 * next + state, far + u32::from(!passes), at) {
                     continue;
                 }
                 if passes {
@@ -329,6 +372,10 @@ impl<'a> Search<'a> {
             }
         }
         None
+    }
+
+    fn is_virtual(&self, place: u32) -> bool {
+        self.part.nodes[place as usize] >= self.txns
     }
 
     /// Notes that a node is so far; whether that is better than what was known.

@@ -90,7 +90,11 @@ impl Explainer<'_> {
                         Writer::Nobody | Writer::Several => None,
                     }
                 }
-                _ => None,
+                Op::Append { .. }
+                | Op::Read { .. }
+                | Op::Write { .. }
+                | Op::ReadList { .. }
+                | Op::Unseen { .. } => None,
             })
     }
 

@@ -7,6 +7,7 @@
 //! - **G1** A path from one transaction through virtual nodes to another is a link between the two, of the class that
 //!   its first link has, and each such link is meant.
 //! - **G2** No such path leads from a transaction to itself.
+//! - **G3** Links between virtual nodes lead to higher numbers.
 
 /// What kind of link it is: one bit each, so that sets of classes are masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,10 @@ impl Links {
 
     /// One more; from a transaction to itself is nothing.
     pub(super) fn push(&mut self, from: u32, to: u32, class: Class) {
+        debug_assert!(
+            from < self.txns || to < self.txns || from < to || self.txns == 0,
+            "G3"
+        );
         if from != to {
             self.classes |= class.0;
             self.list.push(Link { from, to, class });
@@ -139,11 +144,16 @@ impl Links {
 
     /// Each precedes each other: through one chain over those before it, and one over those behind it.
     fn each_to_the_others(&mut self, txns: &[u32], class: Class) {
+        let count = u32::try_from(txns.len()).expect("transactions are counted in 32 bits");
         let mut chain = |txns: &mut dyn Iterator<Item = u32>| {
+            let first = self.nodes;
+            self.nodes = first
+                .checked_add(count)
+                .expect("a graph of fewer than 2^32 nodes");
             let mut passed: Option<u32> = None;
-            for txn in txns {
+            // From the highest number down, because each leads to those that were passed (G3).
+            for (txn, node) in txns.zip((first..self.nodes).rev()) {
                 self.enter(txn, passed, class);
-                let node = self.virtual_node();
                 self.push(node, txn, Class::PASS);
                 self.enter(node, passed, Class::PASS);
                 passed = Some(node);

@@ -241,10 +241,10 @@ impl Lists {
         let known = (0..position)
             .rev()
             .map(|at| self.order[(first + at) as usize]);
-        let appends = known
+        let mut appends = known
             .filter(|&write| write != NONE)
             .map(|write| writes.at(write));
-        appends.filter(|write| writes.is_live(write.txn)).next()
+        appends.find(|write| writes.is_live(write.txn))
     }
 
     /// Whether a read is of a state whose successors are known.
@@ -338,7 +338,7 @@ impl Lists {
             let list = history.elements(elements);
             let Some(&last) = list.last() else { continue };
             let compatible = self.longest_list(history, key).starts_with(list);
-            if compatible && list.len() as u64 > u64::from(bad[key.0 as usize]) || !compatible {
+            if !compatible || list.len() as u64 > u64::from(bad[key.0 as usize]) {
                 judge_elements(history, writes, findings, txn, key, list);
             }
             let writer = if compatible {
@@ -367,7 +367,7 @@ impl Lists {
     fn first_bad(&self, history: &Observed, writes: &Writes, findings: &mut Findings) -> Vec<u32> {
         let outcome = |txn: u32| history.txn(TxnIndex(txn)).outcome;
         let mut bad = vec![NONE; self.longest.len()];
-        for key in 0..self.longest.len() {
+        for (key, bad) in bad.iter_mut().enumerate() {
             let Some((_, elements)) = self.longest[key] else {
                 continue;
             };
@@ -375,7 +375,7 @@ impl Lists {
             for (at, &value) in (0_u32..).zip(history.elements(elements)) {
                 let write = self.order[(self.first[key] + at) as usize];
                 if write == NONE {
-                    bad[key] = bad[key].min(at);
+                    *bad = (*bad).min(at);
                     let name = Key(u32::try_from(key).expect("keys are counted in 32 bits"));
                     if writes.writer(name, value) == Writer::Several {
                         findings.doubt(name, value);
@@ -385,7 +385,7 @@ impl Lists {
                 let write = writes.at(write);
                 match (outcome(write.txn), aborted) {
                     (Outcome::Aborted, None) => {
-                        bad[key] = bad[key].min(at);
+                        *bad = (*bad).min(at);
                         aborted = Some(write);
                     }
                     (Outcome::Committed, Some(dirty)) => {

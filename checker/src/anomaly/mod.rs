@@ -69,6 +69,7 @@ mod judgement;
 mod lists;
 mod options;
 mod order;
+mod proof;
 mod registers;
 pub mod witness;
 mod writes;
@@ -76,7 +77,7 @@ mod writes;
 pub use judgement::{Found, Judgement, Reason, Verdict};
 pub use options::{KeyOrders, Options, Orders, Unwritten};
 
-use crate::models::{Anomaly, AnomalySet, Model, ModelSet, prohibited, rules_out};
+use crate::models::{Anomaly, AnomalySet, prohibited, rules_out};
 use crate::observed::{Observed, TxnIndex};
 
 use cycles::Cycles;
@@ -84,6 +85,7 @@ use explain::Explainer;
 use findings::{Findings, MAX_CASES};
 use graph::{Class, Links};
 use lists::Lists;
+use proof::Case;
 use registers::Registers;
 use writes::{Kind, Writes};
 
@@ -271,171 +273,5 @@ fn located(explainer: &Explainer<'_>, name: Anomaly, count: u64, walk: &cycles::
         txns: walk.steps.iter().map(|&(txn, _)| TxnIndex(txn)).collect(),
         cycle,
         sentences,
-    }
-}
-
-/// What the verdict depends on.
-struct Case<'a> {
-    history: &'a Observed,
-    options: &'a Options,
-    findings: &'a Findings,
-    times: Times,
-    is_empty: bool,
-    gave_up: bool,
-    has_registers: bool,
-}
-
-/// The models that acyclicity tests are complete for.
-const TESTED: [Model; 13] = [
-    Model::ReadUncommitted,
-    Model::StrongSessionReadUncommitted,
-    Model::StrongReadUncommitted,
-    Model::ReadCommitted,
-    Model::StrongSessionReadCommitted,
-    Model::StrongReadCommitted,
-    Model::SnapshotIsolation,
-    Model::RepeatableRead,
-    Model::Serializable,
-    Model::StrongSessionSnapshotIsolation,
-    Model::StrongSnapshotIsolation,
-    Model::StrongSessionSerializable,
-    Model::StrictSerializable,
-];
-
-impl Case<'_> {
-    fn judge(&self, all: Vec<Found>) -> Judgement {
-        let names: AnomalySet = all.iter().map(|found| found.name).collect();
-        let ruled_out = rules_out(names.iter());
-        let asked_not = asked_not(self.options);
-        let (anomalies, others): (Vec<Found>, Vec<Found>) = all
-            .into_iter()
-            .partition(|found| asked_not.contains(found.name));
-        let proven = self.proven(ruled_out.all(), names);
-        let unproven = self.options.models.minus(proven);
-        let absent = |anomaly: Anomaly| {
-            !anomaly.rules_out().intersection(proven).is_empty() || self.is_complete()
-        };
-        let holds = unproven.is_empty() && self.options.anomalies.iter().all(absent);
-        let reasons = self.reasons(holds, unproven, names);
-        let verdict = if !anomalies.is_empty() {
-            Verdict::Invalid
-        } else if holds && !self.is_empty {
-            Verdict::Valid
-        } else {
-            Verdict::Unknown
-        };
-        Judgement {
-            verdict,
-            anomalies,
-            others,
-            ruled_out,
-            proven,
-            reasons,
-        }
-    }
-
-    /// Whether nothing that could be found is left to be found.
-    const fn is_complete(&self) -> bool {
-        let findings = self.findings;
-        findings.ambiguous.0 == 0
-            && findings.mixed == 0
-            && findings.unordered_registers == 0
-            && findings.unread_writes == 0
-            && !self.gave_up
-    }
-
-    fn proven(&self, ruled_out: ModelSet, names: AnomalySet) -> ModelSet {
-        if self.is_empty || self.findings.ambiguous.0 > 0 || self.findings.mixed > 0 {
-            return ModelSet::default();
-        }
-        let shown = |model: &Model| !ruled_out.contains(*model) && self.is_tested(*model, names);
-        TESTED
-            .into_iter()
-            .filter(shown)
-            .fold(ModelSet::default(), |all, model| all.union(model.implied()))
-    }
-
-    /// Whether reads contradict each other, so that some of them show nothing.
-    fn has_contradictions(&self, names: AnomalySet) -> bool {
-        names.contains(Anomaly::IncompatibleOrder)
-            || (self.has_registers && names.contains(Anomaly::Internal))
-    }
-
-    /// Whether the tests are complete for one of [`TESTED`] (V2, V3).
-    fn is_tested(&self, model: Model, names: AnomalySet) -> bool {
-        if names.contains(Anomaly::IncompatibleOrder) {
-            return false;
-        }
-        let sessions = self.times.sessions && self.times.all_in_sessions;
-        let realtime = self.times.realtime && self.times.all_timed;
-        let weak = Model::StrongReadCommitted.implied().contains(model);
-        // The second of two reads that contradict each other gives no anti-dependencies.
-        let reads = weak || !self.has_contradictions(names);
-        let registers = weak || self.findings.unordered_registers == 0;
-        let snapshots = self.findings.unread_writes == 0;
-        match model {
-            Model::SnapshotIsolation => registers && snapshots,
-            Model::StrongSessionSnapshotIsolation => registers && snapshots && sessions,
-            Model::StrongSnapshotIsolation => registers && snapshots && realtime,
-            Model::StrongSessionReadUncommitted
-            | Model::StrongSessionReadCommitted
-            | Model::StrongSessionSerializable => registers && reads && sessions,
-            Model::StrongReadUncommitted
-            | Model::StrongReadCommitted
-            | Model::StrictSerializable => registers && reads && realtime,
-            _ => registers && reads,
-        }
-    }
-
-    fn reasons(&self, holds: bool, unproven: ModelSet, names: AnomalySet) -> Vec<Reason> {
-        let findings = self.findings;
-        let mut reasons = Vec::new();
-        if self.is_empty {
-            reasons.push(Reason::EmptyGraph);
-        }
-        if let (reads, Some((key, value))) = findings.ambiguous {
-            let first = (
-                self.history.key_name(key).to_owned(),
-                self.history.value_name(value),
-            );
-            reasons.push(Reason::AmbiguousValues { reads, first });
-        }
-        if findings.mixed > 0 {
-            reasons.push(Reason::MixedKeys(findings.mixed));
-        }
-        if self.gave_up {
-            reasons.push(Reason::OutOfBudget);
-        }
-        if holds {
-            return reasons;
-        }
-        if self.has_contradictions(names) {
-            reasons.push(Reason::ContradictoryReads);
-        }
-        let needs = |word: &str| {
-            let is_needed =
-                |model: Model| model.name().starts_with(word) && TESTED.contains(&model);
-            unproven.iter().any(is_needed)
-        };
-        let needs_sessions = needs("strong-session");
-        let needs_realtime = needs("strict-")
-            || unproven.contains(Model::StrongReadUncommitted)
-            || unproven.contains(Model::StrongReadCommitted)
-            || unproven.contains(Model::StrongSnapshotIsolation);
-        if needs_sessions && !self.times.all_in_sessions {
-            reasons.push(Reason::NoSessions);
-        }
-        if needs_realtime && !self.times.all_timed {
-            reasons.push(Reason::NoRealTime);
-        }
-        if findings.unordered_registers > 0 {
-            reasons.push(Reason::UnorderedRegisters(findings.unordered_registers));
-        }
-        if findings.unread_writes > 0 {
-            reasons.push(Reason::UnreadWrites(findings.unread_writes));
-        }
-        let untested = unproven.iter().filter(|model| !TESTED.contains(model));
-        reasons.extend(untested.map(Reason::NoCompleteTest));
-        reasons
     }
 }

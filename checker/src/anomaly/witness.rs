@@ -332,9 +332,6 @@ fn is_assumed(
 }
 
 fn last_written(history: &Observed, txn: TxnIndex, key: Key) -> Option<Value> {
-    let wrote = history.ops(txn).iter().filter_map(|op| op.wrote());
-    wrote
-        .filter(|&(of, _)| of == key)
-        .last()
-        .map(|(_, value)| value)
+    let mut wrote = history.ops(txn).iter().rev().filter_map(|op| op.wrote());
+    wrote.find(|&(of, _)| of == key).map(|(_, value)| value)
 }

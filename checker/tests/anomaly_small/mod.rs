@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "a module of test crates, each of which needs other parts of it"
 )]
 
