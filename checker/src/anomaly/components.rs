@@ -44,6 +44,12 @@ impl Components {
         self.count > 0
     }
 
+    /// The component of a node, if it is on a cycle.
+    pub(super) fn component(&self, node: u32) -> Option<u32> {
+        let component = self.of[node as usize];
+        (component != Self::ALONE).then_some(component)
+    }
+
     /// Whether two nodes are on a cycle together.
     pub(super) fn together(&self, one: u32, other: u32) -> bool {
         let component = self.of[one as usize];

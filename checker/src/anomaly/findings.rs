@@ -26,8 +26,9 @@ pub(super) struct Findings {
     pub(super) mixed: u64,
     /// Keys of registers whose version order is not known, and matters.
     pub(super) unordered_registers: u64,
-    /// Keys that several transactions wrote in an order that is not known, and that no read depends on.
-    pub(super) unread_writes: u64,
+    /// Who wrote keys that several transactions wrote in an order that is not known, and that no read depends on: the
+    /// key and the transaction, by key.
+    pub(super) contested: Vec<(Key, u32)>,
 }
 
 impl Findings {

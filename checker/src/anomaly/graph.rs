@@ -213,6 +213,14 @@ impl Graph {
         self.classes
     }
 
+    /// Only the links of some classes.
+    pub(super) const fn only(&self, classes: Class) -> Only<'_> {
+        Only {
+            graph: self,
+            classes,
+        }
+    }
+
     /// The links out of a node.
     pub(super) fn links(&self, node: u32) -> impl Iterator<Item = (u32, Class)> {
         let range = self.first[node as usize] as usize..self.first[node as usize + 1] as usize;
@@ -290,10 +298,7 @@ impl Part {
 
     /// Only the links of some classes.
     pub(super) const fn only(&self, classes: Class) -> Only<'_> {
-        Only {
-            graph: &self.graph,
-            classes,
-        }
+        self.graph.only(classes)
     }
 
     /// Only the links of some classes, and of two anti-dependencies never one after the other: node `2n` is `n` after

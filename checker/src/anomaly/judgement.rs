@@ -67,7 +67,7 @@ pub enum Reason {
     MixedKeys(u64),
     /// The version orders of so many registers are not known; a search over all orders can decide.
     UnorderedRegisters(u64),
-    /// To so many keys several transactions wrote what nobody read, so that their order is not known.
+    /// To so many keys several transactions wrote what nobody read, and the order of these writes matters.
     UnreadWrites(u64),
     /// Reads contradict each other, so that some of them show nothing.
     ContradictoryReads,

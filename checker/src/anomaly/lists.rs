@@ -316,13 +316,16 @@ impl Lists {
                 }
                 last = txn;
             }
-            findings.unread_writes += u64::from(self.tails[key] == Tail::Many);
+            let name = Key(u32::try_from(key).expect("keys are counted in 32 bits"));
+            if self.tails[key] == Tail::Many {
+                let unread = self.behind(writes, name).map(|txn| (name, txn));
+                findings.contested.extend(unread);
+            }
             if last == NONE || self.tails[key] == Tail::Empty {
                 continue;
             }
-            let key = Key(u32::try_from(key).expect("keys are counted in 32 bits"));
             let mut before = NONE;
-            for txn in self.behind(writes, key) {
+            for txn in self.behind(writes, name) {
                 if txn != before {
                     links.push(last, txn, Class::WW);
                 }

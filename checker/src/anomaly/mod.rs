@@ -39,8 +39,8 @@
 //! - **V2** *Valid* is said of a model only if a test that is complete for it, or for a stronger one, has found nothing.
 //!   For lists, whose version orders the reads show, acyclicity is such a test for read uncommitted and committed,
 //!   snapshot isolation, repeatable read and serializability, and their strong-session and real-time forms. Of appends
-//!   that nobody read the order is not known; for all of these models but snapshot isolation it does not matter, because
-//!   any order that agrees with the others will do.
+//!   that nobody read the order is not known; it does not matter, because any order that agrees with the others will
+//!   do, but for snapshot isolation if two such appends are in one component.
 //! - **V3** For registers it is complete for read uncommitted and read committed whatever the version orders are (they
 //!   may follow any order of the transactions that agrees with who read from whom), and for the stronger models if a
 //!   chain of transactions that read a version and wrote the next orders every key. Else the verdict is *Unknown*:
@@ -85,7 +85,7 @@ use explain::Explainer;
 use findings::{Findings, MAX_CASES};
 use graph::{Class, Links};
 use lists::Lists;
-use proof::Case;
+use proof::{Case, Undecided};
 use registers::Registers;
 use writes::{Kind, Writes};
 
@@ -106,14 +106,13 @@ pub fn judge(history: &Observed, options: &Options) -> Judgement {
     registers::judge_reads(history, &writes, options, &mut findings);
     groups::judge(history, &writes, &mut findings);
     findings.mixed = count_mixed(history, &writes);
-    let (read, unread) = registers.unordered(&writes, options);
-    findings.unordered_registers = read;
-    findings.unread_writes += unread;
+    registers.unordered(&writes, options, &mut findings);
     let times = Times::of(history, &writes, options);
     times.link(history, &writes, &mut links);
     let is_empty = links.is_empty();
     let graph = links.into_graph();
     let cycles = Cycles::of(&graph, options.budget);
+    let undecided = Undecided::of(&graph, &cycles, &findings);
     drop(graph);
     let explainer = Explainer {
         history,
@@ -128,6 +127,7 @@ pub fn judge(history: &Observed, options: &Options) -> Judgement {
         options,
         findings: &findings,
         times,
+        undecided,
         is_empty,
         gave_up: cycles.gave_up,
         has_registers: !registers.touches.is_empty(),

@@ -3,7 +3,10 @@
 use crate::models::{Anomaly, AnomalySet, Model, ModelSet, rules_out};
 use crate::observed::Observed;
 
+use super::components::Components;
+use super::cycles::Cycles;
 use super::findings::Findings;
+use super::graph::{Class, Graph};
 use super::judgement::{Found, Judgement, Reason, Verdict};
 use super::options::Options;
 use super::{Times, asked_not};
@@ -35,12 +38,59 @@ fn is_snapshot(model: Model) -> bool {
     implied.contains(Model::SnapshotIsolation) && !implied.contains(Model::Serializable)
 }
 
+/// How many keys have writes that nobody read whose order matters to snapshot isolation: without orders of time, with
+/// sessions, and in real time.
+///
+/// Two such writes in different components take the order of the components, which adds no cycle; two in one component
+/// are undecided.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Undecided {
+    keys: [u64; 3],
+}
+
+impl Undecided {
+    /// Counts them.
+    pub(super) fn of(graph: &Graph, cycles: &Cycles, findings: &Findings) -> Self {
+        let mut undecided = Self::default();
+        if cycles.forbidden.is_empty() || findings.contested.is_empty() {
+            return undecided;
+        }
+        let mut classes = Class::WW.or(Class::WR).or(Class::RW);
+        for (time, keys) in [Class(0), Class::SESSION, Class::REALTIME]
+            .into_iter()
+            .zip(&mut undecided.keys)
+        {
+            classes = classes.or(time);
+            let components = Components::of(&graph.only(classes));
+            let mut together = Vec::new();
+            for writers in findings.contested.chunk_by(|one, other| one.0 == other.0) {
+                together.clear();
+                together.extend(
+                    writers
+                        .iter()
+                        .filter_map(|&(_, txn)| Some((components.component(txn)?, txn))),
+                );
+                together.sort_unstable();
+                together.dedup();
+                *keys += u64::from(together.windows(2).any(|pair| pair[0].0 == pair[1].0));
+            }
+        }
+        undecided
+    }
+
+    /// Whether none matters.
+    const fn none(self, time: Time) -> bool {
+        self.keys[time as usize] == 0
+    }
+}
+
 /// What the verdict depends on.
 pub(super) struct Case<'a> {
     pub(super) history: &'a Observed,
     pub(super) options: &'a Options,
     pub(super) findings: &'a Findings,
     pub(super) times: Times,
+    pub(super) undecided: Undecided,
     pub(super) is_empty: bool,
     pub(super) gave_up: bool,
     pub(super) has_registers: bool,
@@ -102,7 +152,7 @@ impl Case<'_> {
         findings.ambiguous.0 == 0
             && findings.mixed == 0
             && findings.unordered_registers == 0
-            && findings.unread_writes == 0
+            && self.undecided.none(Time::Real)
             && !self.gave_up
     }
 
@@ -134,7 +184,7 @@ impl Case<'_> {
         // The second of two reads that contradict each other gives no anti-dependencies.
         let reads = weak || !self.has_contradictions(names);
         let registers = weak || self.findings.unordered_registers == 0;
-        let snapshots = self.findings.unread_writes == 0 || !is_snapshot(model);
+        let snapshots = self.undecided.none(Time::of(model)) || !is_snapshot(model);
         let in_order = match Time::of(model) {
             Time::None => true,
             Time::Session => sessions,
@@ -181,8 +231,15 @@ impl Case<'_> {
         if findings.unordered_registers > 0 {
             reasons.push(Reason::UnorderedRegisters(findings.unordered_registers));
         }
-        if findings.unread_writes > 0 {
-            reasons.push(Reason::UnreadWrites(findings.unread_writes));
+        let snapshots = unproven
+            .iter()
+            .filter(|&model| TESTED.contains(&model) && is_snapshot(model));
+        if let Some(keys) = snapshots
+            .map(|model| self.undecided.keys[Time::of(model) as usize])
+            .max()
+            && keys > 0
+        {
+            reasons.push(Reason::UnreadWrites(keys));
         }
         let untested = unproven.iter().filter(|model| !TESTED.contains(model));
         reasons.extend(untested.map(Reason::NoCompleteTest));

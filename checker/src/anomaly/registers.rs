@@ -403,21 +403,28 @@ impl Registers {
         neighbours.map(|pair| (pair[0].2, pair[1].2)).collect()
     }
 
-    /// How many keys have a version order that is not known: of those that are read, and of the others.
-    pub(super) fn unordered(&self, writes: &Writes, options: &Options) -> (u64, u64) {
+    /// How many keys that are read have a version order that is not known. Those that are not read are noted by who
+    /// wrote them.
+    pub(super) fn unordered(&self, writes: &Writes, options: &Options, findings: &mut Findings) {
         let mut of_key: Vec<&Touch> = self.touches.iter().collect();
         of_key.sort_by_key(|touch| touch.key);
-        let (mut read, mut unread) = (0, 0);
         for touches in of_key.chunk_by(|one, other| one.key == other.key) {
-            if !self.is_ordered(writes, touches, options) {
-                let initial = self.initial(touches[0].key);
-                let is_read = touches
-                    .iter()
-                    .any(|touch| touch.read.is_some_and(|read| read != initial));
-                *if is_read { &mut read } else { &mut unread } += 1;
+            if self.is_ordered(writes, touches, options) {
+                continue;
+            }
+            let initial = self.initial(touches[0].key);
+            if touches
+                .iter()
+                .any(|touch| touch.read.is_some_and(|read| read != initial))
+            {
+                findings.unordered_registers += 1;
+            } else {
+                let writers = touches.iter().filter(|touch| touch.wrote.is_some());
+                findings
+                    .contested
+                    .extend(writers.map(|touch| (touch.key, touch.txn)));
             }
         }
-        (read, unread)
     }
 
     fn is_ordered(&self, writes: &Writes, touches: &[&Touch], options: &Options) -> bool {
