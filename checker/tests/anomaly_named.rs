@@ -543,3 +543,27 @@ fn a_witness_that_was_tampered_with_is_refused() {
     let other_history = observed(&txns("ax1 ay1; ax2 ry1; rx12"));
     assert!(witness::check(&other_history, &options, found).is_err());
 }
+
+#[test]
+fn json_says_what_the_judgement_says() {
+    let history = observed(&txns("ax1 ay1; ax2 ry; rx12"));
+    let judgement = anomaly::judge(&history, &Options::new([Model::Serializable]));
+    let json = judgement.to_json(&history);
+    assert_eq!(json["verdict"], "invalid");
+    assert_eq!(
+        json["not"],
+        serde_json::json!(["consistent-view", "repeatable-read"])
+    );
+    let found = &json["anomalies"][0];
+    assert_eq!(found["name"], "G-single-item");
+    assert_eq!(found["lines"], serde_json::json!([2, 1]));
+    let cycle = serde_json::json!([
+        { "from": 1, "to": 0, "type": "rw", "key": "y", "value": null, "value'": "1" },
+        { "from": 0, "to": 1, "type": "ww", "key": "x", "value": "1", "value'": "2" },
+    ]);
+    assert_eq!(found["cycle"], cycle);
+    assert_eq!(
+        found["sentences"][1],
+        "T0 appended 1 to x, T1 appended 2, and T2 read [1 2]: so T0 precedes T1."
+    );
+}
