@@ -124,6 +124,31 @@ fn an_order_is_written_and_re_checked_and_a_wrong_one_refused() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// Lists too, with what nobody read at the end, and an appender that was told nothing.
+#[test]
+fn an_order_of_lists_is_written_and_re_checked() {
+    let folder = Folder::new();
+    let history = "co-observed 1\nc 0 0..2 a:x=1 l:x=[1]\nu 1 1.. a:x=2 u:y\nc 0 3..5 l:x=[1,2] a:y=7\n\
+        c 2 4..6 l:y=[]\nc 0 7..8 a:x=3\na 2 7..9 a:x=4\nend 6\n";
+    let lists = folder.file("lists.txt", history);
+    let certificate = folder.path("order.json");
+    let output = co_check(&[&lists, "--certificate", &certificate]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = co_check(&["verify", &certificate, &lists]);
+    assert_eq!(
+        (output.status.code(), said(&output)),
+        (
+            Some(0),
+            "VALID strict-serializable: the order explains every read\n".to_owned()
+        )
+    );
+    // Without the one that was told nothing, a read is not explained.
+    let order = folder.text("order.json");
+    let bent = folder.file("bent.json", &order.replace("[0,1,", "[0,"));
+    assert_ne!(folder.text("bent.json"), order);
+    assert_eq!(co_check(&["verify", &bent, &lists]).status.code(), Some(1));
+}
+
 #[test]
 fn a_cycle_is_drawn() {
     let folder = Folder::new();

@@ -22,6 +22,8 @@ pub struct Judgement {
     pub proven: ModelSet,
     /// What keeps the judgement from being complete, whatever the verdict.
     pub reasons: Vec<Reason>,
+    /// If it was asked for and serializability is shown: a serial order, and the strongest model that it shows.
+    pub order: Option<(Model, Vec<TxnIndex>)>,
 }
 
 /// Whether a history satisfies what was asked.

@@ -71,13 +71,14 @@ mod options;
 mod order;
 mod proof;
 mod registers;
+mod serial;
 pub mod witness;
 mod writes;
 
 pub use judgement::{Found, Judgement, Reason, Verdict};
 pub use options::{KeyOrders, Options, Orders, Unwritten};
 
-use crate::models::{Anomaly, AnomalySet, prohibited, rules_out};
+use crate::models::{Anomaly, AnomalySet, Model, ModelSet, prohibited, rules_out};
 use crate::observed::{Observed, TxnIndex};
 
 use cycles::Cycles;
@@ -113,7 +114,7 @@ pub fn judge(history: &Observed, options: &Options) -> Judgement {
     let graph = links.into_graph();
     let cycles = Cycles::of(&graph, options.budget);
     let undecided = Undecided::of(&graph, &cycles, &findings);
-    drop(graph);
+    let orders = options.order.then_some(graph);
     let explainer = Explainer {
         history,
         writes: &writes,
@@ -132,7 +133,27 @@ pub fn judge(history: &Observed, options: &Options) -> Judgement {
         gave_up: cycles.gave_up,
         has_registers: !registers.touches.is_empty(),
     };
-    case.judge(all)
+    let mut judgement = case.judge(all);
+    judgement.order = orders.and_then(|graph| serial_order(&graph, &writes, judgement.proven));
+    judgement
+}
+
+/// An order that shows the strongest serializable model that is proven.
+fn serial_order(
+    graph: &graph::Graph,
+    writes: &Writes,
+    proven: ModelSet,
+) -> Option<(Model, Vec<TxnIndex>)> {
+    let (model, ignored) = [
+        (Model::StrictSerializable, Class(0)),
+        (Model::StrongSessionSerializable, Class::REALTIME),
+        (Model::Serializable, Class::REALTIME.or(Class::SESSION)),
+    ]
+    .into_iter()
+    .find(|(model, _)| proven.contains(*model))?;
+    let order = graph.serial_order(ignored)?;
+    let live = order.into_iter().filter(|&txn| writes.is_live(txn));
+    Some((model, live.map(TxnIndex).collect()))
 }
 
 /// Finds which transactions count, and what is read.

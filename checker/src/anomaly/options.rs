@@ -18,6 +18,8 @@ pub struct Options {
     pub transaction_order: Option<Vec<u64>>,
     /// Which orders of time cycles may use.
     pub orders: Orders,
+    /// Whether a serial order is wanted, if there is one.
+    pub order: bool,
     /// How many links a search for one kind of cycle in one component may follow before it gives up.
     pub budget: u64,
 }
@@ -72,6 +74,7 @@ impl Options {
             unwritten: Unwritten::Garbage,
             transaction_order: None,
             orders: Orders::All,
+            order: false,
             budget: Self::BUDGET,
         }
     }

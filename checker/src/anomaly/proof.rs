@@ -143,6 +143,7 @@ impl Case<'_> {
             ruled_out,
             proven,
             reasons,
+            order: None,
         }
     }
 

@@ -148,6 +148,7 @@ pub fn assess(
         troubles: Vec::new(),
     };
     assessment.confirm_anomalies(history, &judge_by);
+    assessment.confirm_order(history);
     let tests_something = !assessment.judgement.reasons.contains(&Reason::EmptyGraph);
     // Searches take a value that nobody wrote for a fault.
     let may_search = options.anomaly.unwritten == anomaly::Unwritten::Garbage;
@@ -249,11 +250,14 @@ impl Assessment {
 
     /// A serial order (or an order of snapshots and commits) that explains the history, and the model that it shows.
     #[must_use]
-    pub fn certificate(&self) -> Option<(Model, &Certificate)> {
+    pub fn certificate(&self) -> Option<(Model, Certificate)> {
+        if let Some((model, order)) = &self.judgement.order {
+            return Some((*model, Certificate::Serial(order.clone())));
+        }
         self.searched
             .iter()
             .find_map(|(model, verdict)| match verdict {
-                search::Verdict::Valid(certificate) => Some((*model, certificate)),
+                search::Verdict::Valid(certificate) => Some((*model, certificate.clone())),
                 search::Verdict::Invalid(_) | search::Verdict::Unknown(_) => None,
             })
     }
@@ -304,6 +308,15 @@ impl Assessment {
             }
         }
         self.troubles.extend(troubles);
+    }
+
+    fn confirm_order(&mut self, history: &Observed) {
+        if let Some((model, order)) = &self.judgement.order
+            && let Err(fault) = verify_order(history, *model, &Order::serial(order))
+        {
+            let what = format!("the order for {}: {fault}", model.name());
+            self.troubles.push(Trouble::Unconfirmed(what));
+        }
     }
 
     /// Decides by search what anomalies leave open.

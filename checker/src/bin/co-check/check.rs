@@ -264,6 +264,7 @@ fn one(arguments: &CheckArguments, path: &Path) -> Result<u8, Failure> {
             ..Budget::default()
         },
     };
+    options.anomaly.order = arguments.certificate.is_some();
     options.anomaly.keys.sequential = arguments.sequential_keys;
     options.anomaly.keys.linearizable = arguments.linearizable_keys;
     let assessment = assess(&history, &options, &mut |stage| say(stage));
@@ -578,7 +579,7 @@ impl Answer<'_> {
             "version": 1,
             "model": model.name(),
             "transactions": self.history.txns().len(),
-            "order": assess::certificate_json(certificate),
+            "order": assess::certificate_json(&certificate),
         });
         write_to(path, &format!("{json}\n"))
     }
