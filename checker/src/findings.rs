@@ -80,7 +80,7 @@ impl<T> Capped<T> {
     }
 
     /// Counts the item, and keeps it if there is room.
-    fn push_capped(&mut self, item: impl FnOnce() -> T) {
+    pub(crate) fn push_capped(&mut self, item: impl FnOnce() -> T) {
         self.total += 1;
         if self.shown.len() < MAX_SHOWN {
             self.shown.push(item());

@@ -65,6 +65,7 @@ mod cycle;
 pub mod dot;
 mod explain;
 mod findings;
+pub mod follow;
 pub mod formats;
 mod graph;
 mod history;

@@ -178,6 +178,22 @@ fn parse_header(line: &str) -> Result<Token, ParseFault> {
     parse_token(site)
 }
 
+/// Reads the first line of a file: the name of the site.
+pub(crate) fn header(line: &[u8]) -> Result<Token, ParseFault> {
+    parse_header(utf8(line)?)
+}
+
+/// Reads the line of one record.
+pub(crate) fn record(line: &[u8]) -> Result<Record, ParseFault> {
+    parse_record(utf8(line)?, &mut TokenPool::default())
+}
+
+/// Reads a footer, if the line is one: the number of records that it states.
+pub(crate) fn footer(line: &[u8]) -> Option<Result<u64, ParseFault>> {
+    let stated = line.strip_prefix(b"end ")?;
+    Some(utf8(stated).and_then(|stated| parse_number(stated, "a number of records")))
+}
+
 fn parse_record(line: &str, tokens: &mut TokenPool) -> Result<Record, ParseFault> {
     let mut fields = line.split(' ');
     let word = fields.next().unwrap_or_default();
