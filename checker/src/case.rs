@@ -9,11 +9,14 @@ use std::cell::OnceCell;
 
 use crate::cycle::{self, FoundCycle, SEARCH_BUDGET_EDGES, Shape};
 use crate::explain::{End, Step, classify, explain};
+use crate::extended::path_violations;
 use crate::findings::{Faults, Findings};
-use crate::graph::{Conflict, Graph, GraphBuilder, Keys, Members, committed_at};
-use crate::history::{Record, SiteHistory, Stamp};
-use crate::index::{SiteIndex, committed};
-use crate::order::stamp_violations;
+use crate::graph::{Conflict, Graph, GraphBuilder, Keys, Kind, Members, committed_at};
+use crate::history::{Record, SiteHistory, Stamp, TxnId};
+use crate::index::{FaultKind, SiteIndex, committed};
+use crate::named::{self, Named};
+use crate::order::{Violations, stamp_violations, stamp_violations_of};
+use crate::recovery::{Answer, Gap, Recovery};
 use crate::verdict::{Anomaly, Cycle, Doubt, Level, Report, Statistics, TxnRef, Verdict};
 
 /// Judges the histories of all sites together at one level.
@@ -125,9 +128,13 @@ impl<'a> Case<'a> {
             if let Some(anomaly) = self.order_anomaly() {
                 anomalies.push(anomaly);
             }
-            if let Some(doubt) = self.stamp_doubt() {
+            if let Some(doubt) = self.stamp_doubt(|_| true) {
                 doubts.push(doubt);
             }
+        }
+        if level == Level::ExtendedCommitmentOrdering {
+            anomalies.extend(self.path_anomaly());
+            doubts.extend(self.stamp_doubt(|node| self.is_global(node)));
         }
         let verdict = if anomalies.total > 0 && !site_twice {
             Verdict::Invalid {
@@ -148,6 +155,95 @@ impl<'a> Case<'a> {
             level,
             verdict,
             statistics: self.statistics,
+        }
+    }
+
+    /// The anomalies by their established names, with a minimal cycle each, and which consistency models they rule out.
+    #[must_use]
+    pub fn named(&self) -> Named {
+        let mut conflicts = Vec::new();
+        let mut complete = true;
+        if let Shape::Cyclic(components) = &self.shape
+            && !self.findings.site_twice
+        {
+            for &txn in components.groups.iter().flatten() {
+                complete &= conflicts.len() < named::MAX_LINKS;
+                if complete {
+                    self.graph.conflicts(txn, |conflict| {
+                        if components.are_together(conflict.from, conflict.to) {
+                            conflicts.push(conflict);
+                        }
+                    });
+                }
+            }
+        }
+        conflicts.sort_unstable();
+        conflicts.dedup();
+        let grounds: &[Anomaly] = if self.findings.site_twice {
+            &[]
+        } else {
+            &self.findings.anomalies.shown
+        };
+        let txns = self.graph.txn_count();
+        named::name(txns, &conflicts, complete, grounds, |conflict| {
+            self.step(conflict)
+        })
+    }
+
+    /// Which classes of schedules by recoverability hold; see [`recovery`](crate::recovery) for what can be known.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        let found = &self.findings;
+        let mut gaps: Vec<Gap> = Vec::new();
+        let doubts = found.doubts.shown.iter().cloned();
+        gaps.extend(
+            doubts
+                .chain(self.stamp_doubt(|_| true))
+                .map(|of| Gap::Doubt { of }),
+        );
+        let first = found.anomalies.shown.first().filter(|_| !found.site_twice);
+        gaps.extend(first.map(|found| Gap::Anomaly {
+            found: Box::new(found.clone()),
+        }));
+        let unread = |anomaly: &&Anomaly| {
+            matches!(anomaly, Anomaly::ImpossibleRead(read)
+                if matches!(read.fault, FaultKind::NeverInstalled { .. }))
+        };
+        let dirty = found.anomalies.shown.iter().find(unread).cloned();
+        let dirty = dirty.filter(|_| !found.site_twice);
+        let answer = |kinds: &[Kind]| {
+            let violations = stamp_violations_of(&self.graph, &self.stamps, kinds);
+            let violations = violations.filter(|_| !found.site_twice);
+            let order = violations.map(|violations| self.out_of_order(&violations));
+            if let Some(by) = dirty.clone().or(order) {
+                return Answer::Violated { by: Box::new(by) };
+            }
+            let mut because = gaps.clone();
+            if kinds.len() > 1 {
+                because.push(Gap::TimesOfOperations);
+            }
+            if because.is_empty() {
+                Answer::Holds
+            } else {
+                Answer::Unknown { because }
+            }
+        };
+        let recoverable = answer(&[Kind::WriteRead]);
+        let mut cascadeless = recoverable.clone();
+        match &mut cascadeless {
+            Answer::Violated { .. } => {}
+            Answer::Unknown { because } => because.push(Gap::TimesOfOperations),
+            Answer::Holds => {
+                cascadeless = Answer::Unknown {
+                    because: vec![Gap::TimesOfOperations],
+                };
+            }
+        }
+        Recovery {
+            recoverable,
+            cascadeless,
+            strict: answer(&[Kind::WriteRead, Kind::WriteWrite]),
+            rigorous: answer(&[Kind::WriteRead, Kind::WriteWrite, Kind::ReadWrite]),
         }
     }
 
@@ -210,21 +306,48 @@ impl<'a> Case<'a> {
 
     fn order_anomaly(&self) -> Option<Anomaly> {
         let violations = stamp_violations(&self.graph, &self.stamps)?;
+        Some(self.out_of_order(&violations))
+    }
+
+    fn out_of_order(&self, violations: &Violations) -> Anomaly {
         let stamp = |node: u32| self.stamps[node as usize].expect("only known stamps are compared");
-        Some(Anomaly::OutOfOrder {
+        Anomaly::OutOfOrder {
             step: self.step(violations.first),
             earlier_stamp: stamp(violations.first.from),
             later_stamp: stamp(violations.first.to),
             conflicts: violations.count,
             serializable: matches!(self.shape, Shape::Acyclic(_))
                 && self.findings.anomalies.total == 0,
+        }
+    }
+
+    /// A path between global transactions that disagrees with the stamps; where there is a cycle, that is what is shown.
+    fn path_anomaly(&self) -> Option<Anomaly> {
+        let Shape::Acyclic(_) = &self.shape else {
+            return None;
+        };
+        let is_global: Vec<bool> = (0..self.stamps.len())
+            .map(|node| self.is_global(node))
+            .collect();
+        let found = path_violations(&self.graph, &self.stamps, &is_global)?;
+        let stamp = |node: u32| self.stamps[node as usize].expect("only known stamps are compared");
+        let (first, last) = (found.path.first()?, found.path.last()?);
+        Some(Anomaly::PathOutOfOrder {
+            earlier_stamp: stamp(first.from),
+            later_stamp: stamp(last.to),
+            steps: found.path.iter().map(|step| self.step(*step)).collect(),
+            paths: found.count,
         })
     }
 
-    fn stamp_doubt(&self) -> Option<Doubt> {
-        let without = |stamp: &&Option<Stamp>| stamp.is_none();
-        let count = self.stamps.iter().filter(without).count();
-        let first = self.stamps.iter().position(|stamp| stamp.is_none())?;
+    fn is_global(&self, node: usize) -> bool {
+        matches!(self.members.names[node].id(), TxnId::Global(_))
+    }
+
+    fn stamp_doubt(&self, counts: impl Fn(usize) -> bool) -> Option<Doubt> {
+        let without = |node: &usize| self.stamps[*node].is_none() && counts(*node);
+        let count = (0..self.stamps.len()).filter(without).count();
+        let first = (0..self.stamps.len()).find(without)?;
         Some(Doubt::NoStamp {
             txn: self.members.names[first].clone(),
             count,

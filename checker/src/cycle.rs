@@ -32,6 +32,13 @@ pub(crate) struct Components {
     of: Vec<u32>,
 }
 
+impl Components {
+    /// Whether two transactions are in one component.
+    pub(crate) fn are_together(&self, one: u32, other: u32) -> bool {
+        self.of[one as usize] == self.of[other as usize]
+    }
+}
+
 /// A cycle, as conflicts that each start where the one before ends.
 #[derive(Debug)]
 pub(crate) struct FoundCycle {
@@ -47,6 +54,7 @@ pub(crate) fn shape(graph: &Graph) -> Shape {
     let mut order = Vec::with_capacity(graph.txn_count());
     // Tarjan completes a component after everything it leads to.
     for mut group in members.into_iter().rev() {
+        group.retain(|node| graph.is_txn(*node));
         group.sort_unstable();
         order.extend_from_slice(&group);
         if group.len() > 1 {
@@ -65,10 +73,18 @@ pub(crate) fn shape(graph: &Graph) -> Shape {
     }
 }
 
+/// All nodes, relays too, by components: each before whatever it leads to, and ascending within a component.
+pub(crate) fn in_order(graph: &Graph) -> Vec<Vec<u32>> {
+    let (_, mut members) = components(graph);
+    members.reverse();
+    members.iter_mut().for_each(|group| group.sort_unstable());
+    members
+}
+
 const UNSEEN: u32 = u32::MAX;
 
-/// Tarjan's algorithm with an explicit stack: the component of each node, and the transactions of
-/// each component in order of completion.
+/// Tarjan's algorithm with an explicit stack: the component of each node, and the nodes of each
+/// component in order of completion.
 fn components(graph: &Graph) -> (Vec<u32>, Vec<Vec<u32>>) {
     let nodes = graph.node_count();
     let mut search = Tarjan {
@@ -99,7 +115,7 @@ fn components(graph: &Graph) -> (Vec<u32>, Vec<Vec<u32>>) {
                     search.lower(node, seen);
                 }
             } else {
-                search.leave(node, graph);
+                search.leave(node);
                 path.pop();
                 if let Some((parent, _)) = path.last() {
                     let low = search.low[node as usize];
@@ -134,23 +150,19 @@ impl Tarjan {
         *low = (*low).min(to);
     }
 
-    fn leave(&mut self, node: u32, graph: &Graph) {
+    fn leave(&mut self, node: u32) {
         if self.low[node as usize] != self.order[node as usize] {
             return;
         }
         let mut group = Vec::new();
         while let Some(member) = self.open.pop() {
             self.of[member as usize] = self.component;
-            if graph.is_txn(member) {
-                group.push(member);
-            }
+            group.push(member);
             if member == node {
                 break;
             }
         }
-        if !group.is_empty() {
-            self.groups.push(group);
-        }
+        self.groups.push(group);
         self.component += 1;
     }
 }

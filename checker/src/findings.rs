@@ -87,6 +87,11 @@ impl<T> Capped<T> {
         }
     }
 
+    /// Counts and keeps what there is.
+    pub(crate) fn extend(&mut self, items: impl IntoIterator<Item = T>) {
+        items.into_iter().for_each(|item| self.push(item));
+    }
+
     fn append(&mut self, other: Self) {
         self.shown.extend(other.shown);
         self.total += other.total;

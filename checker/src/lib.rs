@@ -64,6 +64,7 @@ mod case;
 mod cycle;
 pub mod dot;
 mod explain;
+mod extended;
 mod findings;
 pub mod follow;
 pub mod formats;
@@ -71,10 +72,12 @@ mod graph;
 mod history;
 mod index;
 pub mod models;
+mod named;
 pub mod observed;
 mod order;
 pub mod parse;
 mod parse_error;
+pub mod recovery;
 mod render;
 pub mod search;
 pub mod svg;
@@ -91,6 +94,7 @@ pub use history::{
     TxnId,
 };
 pub use index::{FaultKind, Install};
+pub use named::{Named, NamedAnomaly};
 pub use parse_error::{ParseError, ParseFault};
 pub use token::{Token, TokenFault};
 pub use verdict::{

@@ -20,6 +20,17 @@ pub(crate) struct Violations {
 
 /// Conflicts `a → b` with known stamps and `stamp(a) >= stamp(b)`.
 pub(crate) fn stamp_violations(graph: &Graph, stamps: &[Option<Stamp>]) -> Option<Violations> {
+    let all = [Kind::WriteWrite, Kind::WriteRead, Kind::ReadWrite];
+    stamp_violations_of(graph, stamps, &all)
+}
+
+/// The same of conflicts of some kinds only. On the way through relays, one edge alone has a kind (I8), so leaving out
+/// the edges of other kinds leaves out the conflicts of other kinds.
+pub(crate) fn stamp_violations_of(
+    graph: &Graph,
+    stamps: &[Option<Stamp>],
+    kinds: &[Kind],
+) -> Option<Violations> {
     let mut pass = Pass {
         stamps,
         first: None,
@@ -38,6 +49,9 @@ pub(crate) fn stamp_violations(graph: &Graph, stamps: &[Option<Stamp>]) -> Optio
             ],
         };
         for edge in graph.out(node) {
+            if edge.kind != Kind::Chain && !kinds.contains(&edge.kind) {
+                continue;
+            }
             let carried = sources.map(|source| {
                 source.map(|Source { node, kind }| Source {
                     node,

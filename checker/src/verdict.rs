@@ -22,6 +22,19 @@ pub enum Level {
     /// Commitment ordering: for every conflict, the earlier transaction was decided first. It
     /// implies serializability, with the order of decisions as the serial order.
     CommitmentOrdering,
+    /// Extended commitment ordering (Raz, PODS 1993): serializability, and for every path of conflicts from one global
+    /// transaction to another on which there are only local ones, if any, the first was decided before the second.
+    ///
+    /// Local transactions are exempt: a conflict of one of them says nothing of decisions unless it is on such a path.
+    /// That is enough for serializability, if each site is serializable by itself: a cycle through more than one site
+    /// is made of such paths, each of which would be decided before the next. Commitment ordering implies it. Stamps of
+    /// local transactions are not looked at.
+    ///
+    /// There is no level for strict serializability here: the format says when a transaction was decided, in a
+    /// logical time, but not when its client asked for it and was told, so real time cannot be judged. It would take
+    /// both instants in each record, of one clock or with bounds of its error. (Commitment ordering
+    /// implies it for as long as no decision is stamped before the request or after the answer.)
+    ExtendedCommitmentOrdering,
 }
 
 /// The outcome of a judgement.
@@ -182,6 +195,18 @@ pub enum Anomaly {
         /// Whether the case is serializable all the same.
         serializable: bool,
     },
+    /// A path of conflicts from one global transaction to another, with local ones between them if any, that disagrees
+    /// with the decision order (extended commitment ordering only).
+    PathOutOfOrder {
+        /// The conflicts; each starts where the one before ends.
+        steps: Vec<Step>,
+        /// When the first transaction was decided.
+        earlier_stamp: Stamp,
+        /// When the last was decided: not after `earlier_stamp`.
+        later_stamp: Stamp,
+        /// How many links into global transactions end such a path.
+        paths: usize,
+    },
 }
 
 /// A read that no recorded install explains.
@@ -283,6 +308,7 @@ impl fmt::Display for Level {
         f.write_str(match self {
             Self::Serializability => "serializability",
             Self::CommitmentOrdering => "commitment ordering",
+            Self::ExtendedCommitmentOrdering => "extended commitment ordering",
         })
     }
 }

@@ -217,6 +217,22 @@ impl fmt::Display for Anomaly {
                 let note = " The case is serializable all the same.";
                 f.write_str(if *serializable { note } else { "" })
             }
+            Self::PathOutOfOrder {
+                steps,
+                earlier_stamp,
+                later_stamp,
+                ..
+            } => {
+                steps.iter().try_for_each(|step| write!(f, "{step} "))?;
+                let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
+                    return Ok(());
+                };
+                write!(
+                    f,
+                    "But {} was decided at {earlier_stamp} and {} at {later_stamp}.",
+                    first.from, last.to
+                )
+            }
         }
     }
 }

@@ -19,19 +19,19 @@ use super::graph::{Class, Graph, Part, step};
 
 /// A closed walk through transactions: each with the class of the link that leads to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Walk {
-    pub(super) steps: Vec<(u32, Class)>,
+pub(crate) struct Walk {
+    pub(crate) steps: Vec<(u32, Class)>,
 }
 
 /// What the components of a graph contain.
 #[derive(Debug, Default)]
-pub(super) struct Cycles {
+pub(crate) struct Cycles {
     /// Walks by their names: the shortest of each component, shortest first.
-    pub(super) located: Vec<(Anomaly, Walk)>,
+    pub(crate) located: Vec<(Anomaly, Walk)>,
     /// Models that some cycle forbids.
-    pub(super) forbidden: Vec<Model>,
+    pub(crate) forbidden: Vec<Model>,
     /// Whether a search ran out of its budget.
-    pub(super) gave_up: bool,
+    pub(crate) gave_up: bool,
 }
 
 /// The kinds of cycles, from the worst to the mildest.
@@ -62,7 +62,7 @@ const KINDS: [Kind; 5] = [
 
 impl Cycles {
     /// Finds them.
-    pub(super) fn of(graph: &Graph, budget: u64) -> Self {
+    pub(crate) fn of(graph: &Graph, budget: u64) -> Self {
         let mut found = Self::default();
         let components = Components::of(graph).lists();
         if components.is_empty() {

@@ -11,15 +11,15 @@
 
 /// What kind of link it is: one bit each, so that sets of classes are masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Class(pub(super) u8);
+pub(crate) struct Class(pub(super) u8);
 
 impl Class {
     /// Write-write.
-    pub(super) const WW: Self = Self(1);
+    pub(crate) const WW: Self = Self(1);
     /// Write-read.
-    pub(super) const WR: Self = Self(2);
+    pub(crate) const WR: Self = Self(2);
     /// Read-write, an anti-dependency.
-    pub(super) const RW: Self = Self(4);
+    pub(crate) const RW: Self = Self(4);
     /// Session order.
     pub(super) const SESSION: Self = Self(8);
     /// Real time.
@@ -33,7 +33,7 @@ impl Class {
     }
 
     /// Whether they have a class in common.
-    pub(super) const fn meets(self, other: Self) -> bool {
+    pub(crate) const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 }
@@ -48,7 +48,7 @@ struct Link {
 
 /// Links while they are found.
 #[derive(Debug, Default)]
-pub(super) struct Links {
+pub(crate) struct Links {
     list: Vec<Link>,
     txns: u32,
     nodes: u32,
@@ -57,7 +57,7 @@ pub(super) struct Links {
 
 impl Links {
     /// None yet, among so many transactions.
-    pub(super) fn new(txns: u32, expected: usize) -> Self {
+    pub(crate) fn new(txns: u32, expected: usize) -> Self {
         Self {
             list: Vec::with_capacity(expected),
             txns,
@@ -72,7 +72,7 @@ impl Links {
     }
 
     /// One more; from a transaction to itself is nothing.
-    pub(super) fn push(&mut self, from: u32, to: u32, class: Class) {
+    pub(crate) fn push(&mut self, from: u32, to: u32, class: Class) {
         debug_assert!(
             from < self.txns || to < self.txns || from < to || self.txns == 0,
             "G3"
@@ -164,7 +164,7 @@ impl Links {
     }
 
     /// The graph of all links.
-    pub(super) fn into_graph(self) -> Graph {
+    pub(crate) fn into_graph(self) -> Graph {
         let mut first = vec![0_u32; self.nodes as usize + 1];
         for link in &self.list {
             first[link.from as usize + 1] += 1;
@@ -193,7 +193,7 @@ impl Links {
 
 /// The graph in compressed rows.
 #[derive(Debug)]
-pub(super) struct Graph {
+pub(crate) struct Graph {
     /// Where the links out of each node begin; one more entry than nodes.
     first: Vec<u32>,
     to: Vec<u32>,

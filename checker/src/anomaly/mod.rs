@@ -75,6 +75,8 @@ mod serial;
 pub mod witness;
 mod writes;
 
+pub(crate) use cycles::Cycles as CycleSearch;
+pub(crate) use graph::{Class, Links};
 pub use judgement::{Found, Judgement, Reason, Verdict};
 pub use options::{KeyOrders, Options, Orders, Unwritten};
 
@@ -84,7 +86,6 @@ use crate::observed::{Observed, TxnIndex};
 use cycles::Cycles;
 use explain::Explainer;
 use findings::{Findings, MAX_CASES};
-use graph::{Class, Links};
 use lists::Lists;
 use proof::{Case, Undecided};
 use registers::Registers;

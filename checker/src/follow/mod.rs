@@ -123,6 +123,8 @@ pub struct Follower {
     fates: Fates,
     /// The cycle that was found, and the state in which it was last looked for.
     cycle: Option<Anomaly>,
+    /// A path between global transactions that disagrees with the decisions.
+    path: Option<Anomaly>,
     searched_at: Option<u64>,
     next_search: u64,
     gap: u64,
@@ -145,6 +147,7 @@ impl Follower {
             sites: sources.iter().map(site).collect(),
             fates: Fates::new(options.globals),
             cycle: None,
+            path: None,
             searched_at: None,
             next_search: 0,
             gap: FIRST_GAP,
@@ -271,6 +274,10 @@ impl Follower {
             ground(&anomalies, anomalies.len() + hidden);
             reasons.extend(doubts.into_iter().map(|of| Reason::Doubt { of }));
         }
+        if level == Level::ExtendedCommitmentOrdering && self.disorder() > 0 {
+            // Stricter than needed: one of a local transaction would do no harm.
+            reasons.extend(self.unstamped());
+        }
         match level {
             Level::CommitmentOrdering => {
                 for order in self.sites.iter().map(|site| &site.found.order) {
@@ -279,11 +286,13 @@ impl Follower {
                 }
                 reasons.extend(self.unstamped());
             }
-            Level::Serializability => {
+            Level::Serializability | Level::ExtendedCommitmentOrdering => {
                 if total == 0 && self.disorder() > 0 {
                     self.search();
                 }
-                if let Some(found) = self.cycle.clone() {
+                let path = self.path.clone();
+                let path = path.filter(|_| level == Level::ExtendedCommitmentOrdering);
+                if let Some(found) = self.cycle.clone().or(path) {
                     grounds.push(Ground::Anomaly { found });
                     total += 1;
                 } else if self.disorder() > 0 && self.sites.iter().any(|site| site.recent.dropped) {
@@ -310,17 +319,18 @@ impl Follower {
         let found = |site: &Site| {
             site.found.certain.total > 0 || (site.closed && site.found.suspected.total > 0)
         };
-        let ordered = level == Level::Serializability
+        let ordered = level != Level::CommitmentOrdering
             || self.sites.iter().all(|site| site.found.order.total == 0);
         if self.fates.anomalies.total > 0 || self.sites.iter().any(found) || !ordered {
             return matches!(self.verdict(level), Verdict::Invalid { .. });
         }
         let records = self.records();
-        if level == Level::Serializability && self.disorder() > 0 && records >= self.next_search {
+        if level != Level::CommitmentOrdering && self.disorder() > 0 && records >= self.next_search
+        {
             self.gap = (self.gap * 2).min(MAX_GAP);
             self.next_search = records + self.gap;
             self.search();
-            return self.cycle.is_some() && self.site_twice().is_none();
+            return matches!(self.verdict(level), Verdict::Invalid { .. });
         }
         false
     }
@@ -398,8 +408,18 @@ impl Follower {
         let histories: Vec<SiteHistory> = named
             .map(|(site, name)| site.recent.history(&site.source, name, site.footer))
             .collect();
-        let report = Case::new(&histories).judge(Level::Serializability);
+        let case = Case::new(&histories);
+        let report = case.judge(Level::Serializability);
         self.cycle = report.cycle().cloned().map(Anomaly::Cycle);
+        if self.path.is_none() {
+            let verdict = case.judge(Level::ExtendedCommitmentOrdering).verdict;
+            let found = match verdict {
+                crate::Verdict::Invalid { anomalies, .. } => anomalies,
+                crate::Verdict::Valid { .. } | crate::Verdict::Unknown { .. } => Vec::new(),
+            };
+            let is_path = |anomaly: &Anomaly| matches!(anomaly, Anomaly::PathOutOfOrder { .. });
+            self.path = found.into_iter().find(is_path);
+        }
     }
 
     fn site_twice(&self) -> Option<Reason> {

@@ -1,0 +1,216 @@
+//! The anomalies of a case by their established names, and which consistency models they rule out.
+//!
+//! A cycle is named by its conflicts as in [`models::Anomaly`](crate::models::Anomaly): ww, wr and rw. Two things are
+//! particular to histories of sites. Increments commute, so there is no ww between those of one run, and a read of the
+//! sum depends on all of them. And an anti-dependency is one on a predicate if a scan *missed* the key that was installed
+//! afterwards (a phantom); if it returned the key, it read it as an item. A cycle with a predicate's has no `-item`.
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
+use crate::anomaly::{Class, CycleSearch, Links};
+use crate::explain::{Reason, SeenBy, Step};
+use crate::graph::{Conflict, Kind};
+use crate::index::FaultKind;
+use crate::models::{self, Anomaly, AnomalySet, ModelSet, RuledOut};
+use crate::verdict::Anomaly as Ground;
+
+/// What is in a case, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// One of each name, the gravest first.
+    pub found: Vec<NamedAnomaly>,
+    /// Whether a search ended early: further names may apply.
+    pub gave_up: bool,
+    /// The models that cannot hold.
+    pub ruled_out: RuledOut,
+    /// The strongest models that are not ruled out. That is not to say that they hold.
+    pub strongest_left: ModelSet,
+}
+
+/// An anomaly that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedAnomaly {
+    /// Its name.
+    pub name: Anomaly,
+    /// A shortest cycle of it; empty for what is no cycle.
+    pub cycle: Vec<Step>,
+    /// One sentence for each step, or for what is no cycle, one.
+    pub sentences: Vec<String>,
+}
+
+/// How many links between entangled transactions are looked at.
+pub(crate) const MAX_LINKS: usize = 2_000_000;
+
+/// How many links one search follows.
+const BUDGET: u64 = 4_000_000;
+
+/// Names what is in a case: `conflicts` are those between entangled transactions, among `txns` in all.
+pub(crate) fn name(
+    txns: usize,
+    conflicts: &[Conflict],
+    complete: bool,
+    grounds: &[Ground],
+    step: impl Fn(Conflict) -> Step,
+) -> Named {
+    let mut names = AnomalySet::default();
+    let mut found = Vec::new();
+    for ground in grounds {
+        if let Ground::ImpossibleRead(read) = ground {
+            let name = of_read(read.fault);
+            if !names.contains(name) {
+                names.insert(name);
+                found.push(NamedAnomaly {
+                    name,
+                    cycle: Vec::new(),
+                    sentences: vec![ground.to_string()],
+                });
+            }
+        }
+    }
+    let mut gave_up = !complete;
+    // On items alone, cycles have the names that end in `-item`; what else there is rests on predicates.
+    let is_phantom = |conflict: &&Conflict| {
+        conflict.kind == Kind::ReadWrite && missed_by_scan(&step(**conflict))
+    };
+    let (phantoms, items): (Vec<&Conflict>, Vec<&Conflict>) =
+        conflicts.iter().partition(is_phantom);
+    let passes = [(&items[..], &[][..]), (&items[..], &phantoms[..])];
+    for (items, phantoms) in passes
+        .into_iter()
+        .take(1 + usize::from(!phantoms.is_empty()))
+    {
+        let mut links = Links::new(
+            u32::try_from(txns).expect("nodes are counted in 32 bits"),
+            items.len() + phantoms.len(),
+        );
+        for conflict in items.iter().chain(phantoms) {
+            links.push(conflict.from, conflict.to, class(conflict.kind));
+        }
+        let search = CycleSearch::of(&links.into_graph(), BUDGET);
+        gave_up |= search.gave_up;
+        for (name, walk) in &search.located {
+            let name = if phantoms.is_empty() {
+                *name
+            } else {
+                on_predicate(*name)
+            };
+            let implied = names.iter().any(|known| known.implied().contains(name));
+            if implied {
+                continue;
+            }
+            names.insert(name);
+            let ends = walk.steps.iter().cycle().skip(1);
+            let cycle: Vec<Step> = walk
+                .steps
+                .iter()
+                .zip(ends)
+                .map(|(&(from, class), &(to, _))| {
+                    step(link(items.iter().chain(phantoms), from, to, class))
+                })
+                .collect();
+            let sentences = cycle.iter().map(ToString::to_string).collect();
+            found.push(NamedAnomaly {
+                name,
+                cycle,
+                sentences,
+            });
+        }
+        for &model in &search.forbidden {
+            // On predicates, what repeatable read forbids is not what was searched for.
+            let tells = phantoms.is_empty() || model != models::Model::RepeatableRead;
+            let out = models::rules_out(names.iter()).all().contains(model);
+            if let Some(name) = Anomaly::cycle_exists(model).filter(|_| tells && !out) {
+                names.insert(name);
+                let sentence = format!(
+                    "A cycle that {} forbids exists; within the budget it was not located.",
+                    model.name()
+                );
+                found.push(NamedAnomaly {
+                    name,
+                    cycle: Vec::new(),
+                    sentences: vec![sentence],
+                });
+            }
+        }
+    }
+    found.sort_by_key(|found| found.name);
+    let ruled_out = models::rules_out(names.iter());
+    Named {
+        found,
+        gave_up,
+        ruled_out,
+        strongest_left: models::strongest_left(ruled_out.all()),
+    }
+}
+
+/// Of the links between two transactions that are of a class, the first.
+fn link<'a>(
+    conflicts: impl Iterator<Item = &'a &'a Conflict>,
+    from: u32,
+    to: u32,
+    wanted: Class,
+) -> Conflict {
+    let mut same = conflicts.filter(|conflict| (conflict.from, conflict.to) == (from, to));
+    let found = same.find(|conflict| class(conflict.kind).meets(wanted));
+    **found.expect("a walk follows links that were put in")
+}
+
+const fn class(kind: Kind) -> Class {
+    match kind {
+        Kind::WriteWrite => Class::WW,
+        Kind::WriteRead => Class::WR,
+        Kind::ReadWrite | Kind::Chain => Class::RW,
+    }
+}
+
+fn missed_by_scan(step: &Step) -> bool {
+    matches!(
+        &step.reason,
+        Reason::ReadWrite { seen, .. } if matches!(seen.by, SeenBy::Scan { found: false, .. })
+    )
+}
+
+const fn on_predicate(name: Anomaly) -> Anomaly {
+    match name {
+        Anomaly::GSingleItem => Anomaly::GSingle,
+        Anomaly::GNonadjacentItem => Anomaly::GNonadjacent,
+        Anomaly::G2Item => Anomaly::G2,
+        other => other,
+    }
+}
+
+/// A read of what nobody installed may be one of an aborted transaction or of garbage, and the former rules out less.
+const fn of_read(fault: FaultKind) -> Anomaly {
+    match fault {
+        FaultKind::NeverInstalled { .. } => Anomaly::G1a,
+        FaultKind::OwnFuture { .. } => Anomaly::FutureRead,
+        FaultKind::OutsideRange
+        | FaultKind::Repeated
+        | FaultKind::NotLatest { .. }
+        | FaultKind::Deleted { .. }
+        | FaultKind::NotReturned { .. } => Anomaly::PredicateReadMiss,
+    }
+}
+
+impl Serialize for Named {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Named", 5)?;
+        fields.serialize_field("anomalies", &self.found)?;
+        fields.serialize_field("gave_up", &self.gave_up)?;
+        fields.serialize_field("not", &self.ruled_out.not.names())?;
+        fields.serialize_field("also_not", &self.ruled_out.also_not.names())?;
+        fields.serialize_field("strongest_left", &self.strongest_left.names())?;
+        fields.end()
+    }
+}
+
+impl Serialize for NamedAnomaly {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("NamedAnomaly", 3)?;
+        fields.serialize_field("name", self.name.name())?;
+        fields.serialize_field("cycle", &self.cycle)?;
+        fields.serialize_field("sentences", &self.sentences)?;
+        fields.end()
+    }
+}
