@@ -53,94 +53,106 @@ pub(crate) fn name(
     grounds: &[Ground],
     step: impl Fn(Conflict) -> Step,
 ) -> Named {
-    let mut names = AnomalySet::default();
-    let mut found = Vec::new();
-    for ground in grounds {
-        if let Ground::ImpossibleRead(read) = ground {
-            let name = of_read(read.fault);
-            if !names.contains(name) {
-                names.insert(name);
-                found.push(NamedAnomaly {
-                    name,
-                    cycle: Vec::new(),
-                    sentences: vec![ground.to_string()],
-                });
-            }
-        }
-    }
-    let mut gave_up = !complete;
+    let mut naming = Naming {
+        names: AnomalySet::default(),
+        found: Vec::new(),
+        gave_up: !complete,
+        txns: u32::try_from(txns).expect("nodes are counted in 32 bits"),
+        step,
+    };
+    naming.reads(grounds);
     // On items alone, cycles have the names that end in `-item`; what else there is rests on predicates.
     let is_phantom = |conflict: &&Conflict| {
-        conflict.kind == Kind::ReadWrite && missed_by_scan(&step(**conflict))
+        conflict.kind == Kind::ReadWrite && missed_by_scan(&(naming.step)(**conflict))
     };
     let (phantoms, items): (Vec<&Conflict>, Vec<&Conflict>) =
         conflicts.iter().partition(is_phantom);
-    let passes = [(&items[..], &[][..]), (&items[..], &phantoms[..])];
-    for (items, phantoms) in passes
-        .into_iter()
-        .take(1 + usize::from(!phantoms.is_empty()))
-    {
-        let mut links = Links::new(
-            u32::try_from(txns).expect("nodes are counted in 32 bits"),
-            items.len() + phantoms.len(),
-        );
+    naming.cycles(&items, &[]);
+    if !phantoms.is_empty() {
+        naming.cycles(&items, &phantoms);
+    }
+    naming.found.sort_by_key(|found| found.name);
+    let ruled_out = models::rules_out(naming.names.iter());
+    Named {
+        found: naming.found,
+        gave_up: naming.gave_up,
+        ruled_out,
+        strongest_left: models::strongest_left(ruled_out.all()),
+    }
+}
+
+struct Naming<F> {
+    names: AnomalySet,
+    found: Vec<NamedAnomaly>,
+    gave_up: bool,
+    txns: u32,
+    step: F,
+}
+
+impl<F: Fn(Conflict) -> Step> Naming<F> {
+    fn add(&mut self, name: Anomaly, cycle: Vec<Step>, sentences: Vec<String>) {
+        self.names.insert(name);
+        self.found.push(NamedAnomaly {
+            name,
+            cycle,
+            sentences,
+        });
+    }
+
+    fn reads(&mut self, grounds: &[Ground]) {
+        for ground in grounds {
+            if let Ground::ImpossibleRead(read) = ground {
+                let name = of_read(read.fault);
+                if !self.names.contains(name) {
+                    self.add(name, Vec::new(), vec![ground.to_string()]);
+                }
+            }
+        }
+    }
+
+    fn cycles(&mut self, items: &[&Conflict], phantoms: &[&Conflict]) {
+        let mut links = Links::new(self.txns, items.len() + phantoms.len());
         for conflict in items.iter().chain(phantoms) {
             links.push(conflict.from, conflict.to, class(conflict.kind));
         }
         let search = CycleSearch::of(&links.into_graph(), BUDGET);
-        gave_up |= search.gave_up;
+        self.gave_up |= search.gave_up;
         for (name, walk) in &search.located {
             let name = if phantoms.is_empty() {
                 *name
             } else {
                 on_predicate(*name)
             };
-            let implied = names.iter().any(|known| known.implied().contains(name));
-            if implied {
+            if self
+                .names
+                .iter()
+                .any(|known| known.implied().contains(name))
+            {
                 continue;
             }
-            names.insert(name);
             let ends = walk.steps.iter().cycle().skip(1);
-            let cycle: Vec<Step> = walk
-                .steps
-                .iter()
-                .zip(ends)
+            let steps = walk.steps.iter().zip(ends);
+            let cycle: Vec<Step> = steps
                 .map(|(&(from, class), &(to, _))| {
-                    step(link(items.iter().chain(phantoms), from, to, class))
+                    let all = items.iter().chain(phantoms);
+                    (self.step)(link(all, from, to, class))
                 })
                 .collect();
             let sentences = cycle.iter().map(ToString::to_string).collect();
-            found.push(NamedAnomaly {
-                name,
-                cycle,
-                sentences,
-            });
+            self.add(name, cycle, sentences);
         }
         for &model in &search.forbidden {
             // On predicates, what repeatable read forbids is not what was searched for.
             let tells = phantoms.is_empty() || model != models::Model::RepeatableRead;
-            let out = models::rules_out(names.iter()).all().contains(model);
+            let out = models::rules_out(self.names.iter()).all().contains(model);
             if let Some(name) = Anomaly::cycle_exists(model).filter(|_| tells && !out) {
-                names.insert(name);
                 let sentence = format!(
                     "A cycle that {} forbids exists; within the budget it was not located.",
                     model.name()
                 );
-                found.push(NamedAnomaly {
-                    name,
-                    cycle: Vec::new(),
-                    sentences: vec![sentence],
-                });
+                self.add(name, Vec::new(), vec![sentence]);
             }
         }
-    }
-    found.sort_by_key(|found| found.name);
-    let ruled_out = models::rules_out(names.iter());
-    Named {
-        found,
-        gave_up,
-        ruled_out,
-        strongest_left: models::strongest_left(ruled_out.all()),
     }
 }
 
@@ -171,13 +183,14 @@ fn missed_by_scan(step: &Step) -> bool {
     )
 }
 
-const fn on_predicate(name: Anomaly) -> Anomaly {
-    match name {
-        Anomaly::GSingleItem => Anomaly::GSingle,
-        Anomaly::GNonadjacentItem => Anomaly::GNonadjacent,
-        Anomaly::G2Item => Anomaly::G2,
-        other => other,
-    }
+fn on_predicate(name: Anomaly) -> Anomaly {
+    let names = [
+        (Anomaly::GSingleItem, Anomaly::GSingle),
+        (Anomaly::GNonadjacentItem, Anomaly::GNonadjacent),
+        (Anomaly::G2Item, Anomaly::G2),
+    ];
+    let found = names.into_iter().find(|(item, _)| *item == name);
+    found.map_or(name, |(_, predicate)| predicate)
 }
 
 /// A read of what nobody installed may be one of an aborted transaction or of garbage, and the former rules out less.

@@ -66,6 +66,33 @@ pub fn read_history(reader: impl BufRead, name: &str) -> Result<SiteHistory, Par
     })
 }
 
+/// The same of a stream that may be compressed (gzip or zstd, told by its first bytes), with at most `limit_bytes`
+/// before and after decompression.
+///
+/// ```
+/// let text = "co-history 1 A\nc G1 5 1 w:x\nend 1\n";
+/// let history = checker::parse::read_compressed_history(text.as_bytes(), "A.hist", 1 << 30)?;
+/// assert_eq!(history.records().len(), 1);
+/// # Ok::<(), checker::ParseError>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`read_history`]; damaged data and data beyond the limit are faults of reading ([`ParseFault::Io`]). A compressed
+/// file that was cut short cannot be told from a damaged one, so unlike a plain one it is refused.
+pub fn read_compressed_history(
+    reader: impl BufRead,
+    name: &str,
+    limit_bytes: u64,
+) -> Result<SiteHistory, ParseError> {
+    let plain = crate::formats::plain(reader, limit_bytes).map_err(|fault| ParseError {
+        file: name.to_owned(),
+        line: 1,
+        fault: ParseFault::Io(std::io::Error::other(fault)),
+    })?;
+    read_history(std::io::BufReader::with_capacity(1 << 16, plain), name)
+}
+
 fn read_lines(lines: &mut Lines<impl BufRead>, name: &str) -> Result<SiteHistory, ParseFault> {
     let site = match lines.next()? {
         Some(Line {

@@ -269,3 +269,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_compressed_history_is_read_as_if_it_were_plain() {
+    use std::io::Write as _;
+    let text = "co-history 1 A\nc G1 5 1 w:x\nc G2 6 - r:x@1\nend 2\n";
+    let plain = read_history(text.as_bytes(), "f").unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    let zstd = ruzstd::encoding::compress_to_vec(text.as_bytes(), level);
+    for bytes in [text.as_bytes(), &gzip, &zstd] {
+        let read = checker::parse::read_compressed_history(bytes, "f", 1 << 20).unwrap();
+        assert_eq!(read, plain);
+    }
+    let cut = &gzip[..gzip.len() - 9];
+    let error = checker::parse::read_compressed_history(cut, "f", 1 << 20).unwrap_err();
+    assert!(matches!(error.fault, ParseFault::Io(_)), "{error}");
+    let error = checker::parse::read_compressed_history(&gzip[..], "f", 40).unwrap_err();
+    assert!(error.to_string().contains("more than 40 bytes"), "{error}");
+}

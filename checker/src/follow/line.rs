@@ -60,12 +60,10 @@ pub(super) fn commit<'a>(line: &'a [u8], mut each: impl FnMut(Written<'a>)) -> O
 const fn is_plain(byte: u8) -> bool {
     const PLAIN: [bool; 256] = {
         let mut plain = [false; 256];
-        let mut byte = 0x21;
+        let mut byte: u8 = 0x21;
         while byte < 0x7f {
-            plain[byte] = !matches!(
-                byte as u8,
-                b'%' | b':' | b'@' | b'[' | b']' | b',' | b'.' | b'#'
-            );
+            plain[byte as usize] =
+                !matches!(byte, b'%' | b':' | b'@' | b'[' | b']' | b',' | b'.' | b'#');
             byte += 1;
         }
         plain

@@ -293,6 +293,18 @@ impl Default for Limits {
     }
 }
 
+/// The bytes of a stream, decompressed if it is of gzip or zstd; at most so many.
+pub(crate) fn plain<'r>(
+    reader: impl BufRead + 'r,
+    limit_bytes: u64,
+) -> Result<impl std::io::Read + 'r, FormatFault> {
+    let limits = Limits {
+        bytes: limit_bytes,
+        ..Limits::default()
+    };
+    Source::open(reader, &limits).map(|source| source.reader)
+}
+
 /// Reads the history in a file, or in a folder: of Cobra's logs, or of dbcop's (`history.bincode`).
 ///
 /// # Errors
