@@ -78,6 +78,7 @@ mod order;
 pub mod parse;
 mod parse_error;
 pub mod recovery;
+pub mod recorder;
 mod render;
 pub mod search;
 pub mod svg;

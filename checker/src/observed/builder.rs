@@ -178,6 +178,31 @@ impl ObservedBuilder {
         }
     }
 
+    /// What has been ended so far.
+    ///
+    /// ```
+    /// use checker::observed::{ObservedBuilder, Outcome};
+    ///
+    /// let mut builder = ObservedBuilder::new("made here");
+    /// let (x, one) = (builder.key("x")?, builder.value("1")?);
+    /// builder.write(x, one)?;
+    /// builder.end(None, Outcome::Committed, None, 1)?;
+    /// builder.read(x, Some(one))?;
+    /// assert_eq!(builder.history().txns().len(), 1);
+    /// assert_eq!(builder.open_operations().len(), 1);
+    /// # Ok::<(), checker::observed::ObservedFault>(())
+    /// ```
+    #[must_use]
+    pub const fn history(&self) -> &Observed {
+        &self.history
+    }
+
+    /// The operations of the open transaction; their keys, values and elements are those of [`history`](Self::history).
+    #[must_use]
+    pub fn open_operations(&self) -> &[Op] {
+        &self.history.ops[self.open..]
+    }
+
     /// How many operations the open transaction has.
     #[must_use]
     pub const fn open_ops(&self) -> usize {
