@@ -80,6 +80,26 @@ struct Expected {
     open: Option<(u32, String)>,
 }
 
+/// An operation in the native format.
+fn operation(step: &Step) -> String {
+    match step {
+        Step::Read(key, value) => {
+            let value = value.map_or_else(|| "~".to_owned(), |value| value.to_string());
+            format!(" r:{key}={value}")
+        }
+        Step::Write(key, value) => format!(" w:{key}={value}"),
+        Step::Append(key, value) => format!(" a:{key}={value}"),
+        Step::List(key, count) => {
+            let list: Vec<String> = (0..*count).map(|value| value.to_string()).collect();
+            format!(" l:{key}=[{}]", list.join(","))
+        }
+        Step::Unseen(key) => format!(" u:{key}"),
+        Step::Begin | Step::Committed | Step::Aborted | Step::Unknown | Step::Dropped => {
+            unreachable!("no operation")
+        }
+    }
+}
+
 /// The history in the native format, with sessions that are not numbered yet.
 fn expected(script: &[(usize, Step)]) -> String {
     let mut clock = 0;
@@ -99,26 +119,12 @@ fn expected(script: &[(usize, Step)]) -> String {
         };
         let outcome = match step {
             Step::Begin => continue,
-            Step::Read(key, value) => {
-                let value = value.map_or("~".to_owned(), |value| value.to_string());
-                ops.push_str(&format!(" r:{key}={value}"));
-                continue;
-            }
-            Step::Write(key, value) => {
-                ops.push_str(&format!(" w:{key}={value}"));
-                continue;
-            }
-            Step::Append(key, value) => {
-                ops.push_str(&format!(" a:{key}={value}"));
-                continue;
-            }
-            Step::List(key, count) => {
-                let list: Vec<String> = (0..*count).map(|value| value.to_string()).collect();
-                ops.push_str(&format!(" l:{key}=[{}]", list.join(",")));
-                continue;
-            }
-            Step::Unseen(key) => {
-                ops.push_str(&format!(" u:{key}"));
+            Step::Read(..)
+            | Step::Write(..)
+            | Step::Append(..)
+            | Step::List(..)
+            | Step::Unseen(..) => {
+                ops.push_str(&operation(step));
                 continue;
             }
             Step::Committed => 'c',
