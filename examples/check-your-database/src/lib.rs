@@ -10,12 +10,12 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use checker::anomaly::{self, Options};
-use checker::models::Model;
+use anyhow::bail;
+use checker::anomaly::Found;
+use checker::assess::{Options, Verdict, assess};
+use checker::models::Anomaly;
 use checker::observed::{Observed, Outcome};
 use checker::recorder::{Recorder, Session, Transaction};
-use checker::search::{self, Budget, Level, Verdict};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior};
 
 /// How much is done.
@@ -162,7 +162,7 @@ fn in_one(
     });
     together.wait();
     let transaction = has_read?;
-    record.write(keys[0], value);
+    record.write(name(keys[0]), value);
     write(&transaction, keys[0], value)?;
     transaction.commit()
 }
@@ -182,7 +182,7 @@ fn in_two(
     });
     together.wait();
     has_read?;
-    record.write(keys[0], value);
+    record.write(name(keys[0]), value);
     write(connection, keys[0], value)
 }
 
@@ -192,9 +192,14 @@ fn read_both(
     keys: [u64; 2],
 ) -> rusqlite::Result<()> {
     for key in keys {
-        record.read(key, read(connection, key)?);
+        record.read(name(key), read(connection, key)?);
     }
     Ok(())
+}
+
+/// What a key is called in the record.
+fn name(key: u64) -> String {
+    format!("k{key}")
 }
 
 /// Reads every key when all is over, so that the last writes are seen, too.
@@ -202,7 +207,7 @@ fn read_all(connection: &Connection, plan: &Plan, session: &mut Session) -> anyh
     let mut record = session.begin();
     let transaction = connection.unchecked_transaction()?;
     for key in 0..plan.keys {
-        record.read(key, read(&transaction, key)?);
+        record.read(name(key), read(&transaction, key)?);
     }
     transaction.commit()?;
     record.committed();
@@ -227,39 +232,28 @@ fn write(connection: &Connection, key: u64, value: u64) -> rusqlite::Result<()> 
 ///
 /// # Errors
 ///
-/// The search did not decide, or its proof does not hold.
+/// It is not decided.
 pub fn verdict(history: &Observed) -> anyhow::Result<(bool, String)> {
-    let level = Level::STRICT_SERIALIZABLE;
+    // Asks for the strongest model that the history can tell of: strict serializability, because it has real time.
+    let assessment = assess(history, &Options::default(), &mut |_| {});
     let mut text = count(history);
-    match search::judge(history, level, &Budget::default()) {
-        Verdict::Valid(certificate) => {
-            search::verify::verify(history, level, &certificate)
-                .context("the order that was found does not explain every read")?;
-            text.push_str("VALID: an order that keeps real time explains every read\n");
-            Ok((true, text))
+    let is_valid = match assessment.verdict() {
+        Verdict::Valid => true,
+        Verdict::Invalid => false,
+        Verdict::Unknown => bail!("undecided: {}", assessment.reasons().join(" ")),
+    };
+    writeln!(text, "{}", if is_valid { "VALID" } else { "INVALID" })?;
+    let mut anomalies: Vec<&Found> = assessment.judgement.anomalies.iter().collect();
+    // The plainest first; one is enough to see what is wrong.
+    anomalies.sort_by_key(|found| (found.name != Anomaly::LostUpdate, found.txns.len()));
+    if let Some(found) = anomalies.first() {
+        let name = found.name.name();
+        writeln!(text, "{name}, {} times, for example:", found.count)?;
+        for sentence in &found.sentences {
+            writeln!(text, "  {sentence}")?;
         }
-        Verdict::Invalid(_) => {
-            text.push_str("INVALID: no order that keeps real time explains every read\n");
-            let options = Options::new([Model::StrictSerializable]);
-            let judgement = anomaly::judge(history, &options);
-            let mut anomalies: Vec<_> = judgement.anomalies.iter().collect();
-            // The plainest first; one is enough to see what is wrong.
-            anomalies.sort_by_key(|found| found.txns.len());
-            for found in anomalies.first() {
-                writeln!(
-                    text,
-                    "{}, {} times, for example:",
-                    found.name.name(),
-                    found.count
-                )?;
-                for sentence in &found.sentences {
-                    writeln!(text, "  {sentence}")?;
-                }
-            }
-            Ok((false, text))
-        }
-        Verdict::Unknown(doubt) => bail!("undecided: {doubt}"),
     }
+    Ok((is_valid, text))
 }
 
 fn count(history: &Observed) -> String {
