@@ -1,66 +1,24 @@
-//! Makes a history that is serializable by construction, and plants an anomaly in it if asked to.
-//!
-//! ```sh
-//! cargo run --release -p checker --example generate -- --kind list-append --txns 100000 > list.edn
-//! ```
-//!
-//! Sessions run transactions of distinct keys, half of whose operations are reads and half blind writes. A
-//! transaction takes effect as a whole when its client is told that it committed, so the order of completions is a
-//! serial order that real time agrees with. What is planted is of two transactions on two keys of their own, in the
-//! middle.
-#![allow(clippy::unwrap_used, reason = "an example: a failing write ends it")]
+//! A store that runs transactions one at a time, and what its clients saw of it.
+#![allow(
+    clippy::unwrap_used,
+    reason = "numbers that are small enough by construction"
+)]
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
-
-use checker::formats::{self, Format};
 use checker::observed::{Interval, Key, Observed, ObservedBuilder, ObservedFault, Outcome, Value};
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 
-#[derive(Debug, Parser)]
-#[command(about = "Makes a history that is serializable by construction, but for what is planted")]
-struct Arguments {
-    /// What keys hold.
-    #[arg(long, value_enum, default_value_t = Kind::ListAppend)]
-    kind: Kind,
-    /// How many transactions.
-    #[arg(long, default_value_t = 1000)]
-    txns: u32,
-    /// How many sessions.
-    #[arg(long, default_value_t = 20)]
-    sessions: u32,
-    /// How many operations a transaction has.
-    #[arg(long, default_value_t = 8)]
-    ops: u32,
-    /// How many keys; half as many as transactions if not given.
-    #[arg(long)]
-    keys: Option<u32>,
-    /// What to plant.
-    #[arg(long, value_enum, default_value_t = Plant::None)]
-    plant: Plant,
-    /// In which format.
-    #[arg(long, value_enum, default_value_t = Form::ElleEdn)]
-    format: Form,
-    /// Leaves real time out.
-    #[arg(long)]
-    untimed: bool,
-    /// Another seed makes another history.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Where to; standard output if not given.
-    #[arg(long)]
-    out: Option<PathBuf>,
-}
-
+/// What keys hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+pub(crate) enum Kind {
+    /// Lists, that are read and appended to.
     ListAppend,
+    /// Registers, that are read and written.
     RwRegister,
 }
 
+/// What is planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Plant {
+pub(crate) enum Plant {
     /// Nothing: the history is strictly serializable.
     None,
     /// Each of two reads both keys in their initial state and writes one.
@@ -71,44 +29,39 @@ enum Plant {
     G1c,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    ElleEdn,
-    ElleJson,
-    Text,
-    DbcopHist,
-    Native,
+/// What to make.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// What keys hold.
+    pub(crate) kind: Kind,
+    /// How many transactions.
+    pub(crate) txns: u32,
+    /// How many sessions.
+    pub(crate) sessions: u32,
+    /// How many operations a transaction has.
+    pub(crate) ops: u32,
+    /// How many keys; half as many as transactions if not given.
+    pub(crate) keys: Option<u32>,
+    /// What to plant.
+    pub(crate) plant: Plant,
+    /// Whether transactions have an interval in real time.
+    pub(crate) timed: bool,
+    /// Another seed makes another history.
+    pub(crate) seed: u64,
 }
 
-impl Form {
-    const fn format(self) -> Format {
-        match self {
-            Self::ElleEdn => Format::ElleEdn,
-            Self::ElleJson => Format::ElleJson,
-            Self::Text => Format::Text,
-            Self::DbcopHist => Format::DbcopHist,
-            Self::Native => Format::Native,
-        }
+impl Plan {
+    /// Makes the history.
+    pub(crate) fn run(&self) -> Result<Observed, ObservedFault> {
+        Store::new(self).run(self)
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
-    let history = Store::new(&arguments).run(&arguments)?;
-    let mut out: Box<dyn Write> = match &arguments.out {
-        Some(path) => Box::new(BufWriter::new(File::create(path)?)),
-        None => Box::new(BufWriter::new(io::stdout().lock())),
-    };
-    formats::write(&history, arguments.format.format(), &mut out)?;
-    out.flush()?;
-    Ok(())
-}
-
 /// Numbers that look random (splitmix64).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -134,17 +87,14 @@ struct Store {
 }
 
 impl Store {
-    fn new(arguments: &Arguments) -> Self {
+    fn new(plan: &Plan) -> Self {
         // Two keys more, for what is planted.
-        let keys = arguments
-            .keys
-            .unwrap_or(arguments.txns / 2)
-            .max(arguments.ops);
+        let keys = plan.keys.unwrap_or(plan.txns / 2).max(plan.ops);
         let count = keys as usize + 2;
         Self {
-            kind: arguments.kind,
-            timed: !arguments.untimed,
-            random: Random(arguments.seed),
+            kind: plan.kind,
+            timed: plan.timed,
+            random: Random(plan.seed),
             builder: ObservedBuilder::new("generated"),
             lists: vec![Vec::new(); count],
             registers: vec![None; count],
@@ -153,28 +103,28 @@ impl Store {
         }
     }
 
-    fn run(mut self, arguments: &Arguments) -> Result<Observed, ObservedFault> {
-        let mut begins: Vec<Option<u32>> = vec![None; arguments.sessions.max(2) as usize];
+    fn run(mut self, plan: &Plan) -> Result<Observed, ObservedFault> {
+        let mut begins: Vec<Option<u32>> = vec![None; plan.sessions.max(2) as usize];
         let mut clock = 0;
         let mut done = 0;
-        while done < arguments.txns {
-            if done == arguments.txns / 2 && arguments.plant != Plant::None {
+        while done < plan.txns {
+            if done == plan.txns / 2 && plan.plant != Plant::None {
                 for (session, begin) in begins.iter_mut().enumerate() {
                     if let Some(begin) = begin.take() {
-                        self.transaction(arguments.ops)?;
+                        self.transaction(plan.ops)?;
                         self.end(session, begin, clock)?;
                         clock += 1;
                         done += 1;
                     }
                 }
-                self.plant(arguments.plant, &mut clock)?;
+                self.plant(plan.plant, &mut clock)?;
                 done += 3;
             }
-            let session = self.random.below(arguments.sessions.max(2)) as usize;
+            let session = self.random.below(plan.sessions.max(2)) as usize;
             match begins[session].take() {
                 None => begins[session] = Some(clock),
                 Some(begin) => {
-                    self.transaction(arguments.ops)?;
+                    self.transaction(plan.ops)?;
                     self.end(session, begin, clock)?;
                     done += 1;
                 }
