@@ -367,7 +367,7 @@ fn summary(anomaly: &Anomaly) -> String {
                 step.from, step.to
             )
         }
-        other => other.to_string(),
+        other @ (Anomaly::PathOutOfOrder { .. } | _) => other.to_string(),
     }
 }
 
