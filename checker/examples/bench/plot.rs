@@ -12,9 +12,9 @@ const LEFT: f64 = 80.0;
 const RIGHT: f64 = 620.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 480.0;
-/// Decades: sizes from 10^3 on, times from a tenth of a millisecond on.
+/// Decades: sizes from 10^3 on, times from a millisecond on.
 const SIZES: (i32, i32) = (3, 6);
-const TIMES: (i32, i32) = (-4, 2);
+const TIMES: (i32, i32) = (-3, 2);
 
 /// Colours that are told apart by people who do not see all of them (Okabe and Ito).
 const COLOURS: [&str; 5] = ["#0072b2", "#d55e00", "#cc79a7", "#009e73", "#e69f00"];
@@ -87,7 +87,6 @@ fn frame(svg: &mut String) {
     for decade in TIMES.0..=TIMES.1 {
         let at = y(10_f64.powi(decade));
         let label = match decade {
-            -4 => "0.1 ms",
             -3 => "1 ms",
             -2 => "10 ms",
             -1 => "0.1 s",
