@@ -164,3 +164,42 @@ fn longer_histories_are_judged_as_a_whole_and_are_of_every_sort() {
         "{counts:?}"
     );
 }
+
+/// What follows the first fault is not compared: a history with a fault is not judged.
+#[test]
+fn damaged_lines_are_refused_as_when_the_file_is_read_whole() {
+    let (mut refused, mut taken) = (0, 0);
+    for seed in 0..20_000 {
+        let mut numbers = Numbers(seed);
+        let text = History::random(&mut numbers).texts().swap_remove(0);
+        let mut bytes = text.into_bytes();
+        for _ in 0..=numbers.below(2) {
+            let place = numbers.below(bytes.len() as u64) as usize;
+            let junk = b" -@:%.[]#,0aGLrwx9\n\xff";
+            match numbers.below(3) {
+                0 => drop(bytes.remove(place)),
+                1 => bytes.insert(place, junk[numbers.below(junk.len() as u64) as usize]),
+                _ => bytes[place] = junk[numbers.below(junk.len() as u64) as usize],
+            }
+        }
+        if bytes.last() != Some(&b'\n') {
+            continue;
+        }
+        let whole = read_history(&bytes[..], "f").map(drop);
+        let mut follower = Follower::new(&["f"]);
+        let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        let fed = lines.try_for_each(|line| follower.feed(0, &line[..line.len() - 1]));
+        match (&whole, &fed) {
+            (Ok(()), Ok(())) => taken += 1,
+            (Err(whole), Err(fed)) => {
+                refused += 1;
+                assert_eq!(whole.to_string(), fed.to_string());
+            }
+            _ => panic!(
+                "{whole:?}, but {fed:?}\n{}",
+                String::from_utf8_lossy(&bytes)
+            ),
+        }
+    }
+    assert!(refused > 2000 && taken > 2000, "{refused}, {taken}");
+}
