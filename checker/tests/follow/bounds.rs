@@ -11,16 +11,16 @@ fn run(follower: &mut Follower, txns: u64) -> usize {
     let mut latest = [[0u64; 16]; 2];
     let mut most = 0;
     for txn in 1..=txns {
-        for site in 0..2 {
+        for (site, latest) in latest.iter_mut().enumerate() {
             let (read, write) = (numbers.below(15) + 1, numbers.below(15) + 1);
-            let version = latest[site][read as usize];
+            let version = latest[read as usize];
             let scan = if txn.is_multiple_of(512) {
                 format!(" s:zz..@{}[]", txn - 1)
             } else {
                 String::new()
             };
             let line = format!("c G{txn} {txn} {txn} r:k{read}@{version} w:k{write} i:hot{scan}");
-            latest[site][write as usize] = txn;
+            latest[write as usize] = txn;
             follower.feed(site, line.as_bytes()).unwrap();
         }
         if txn.is_multiple_of(4096) {

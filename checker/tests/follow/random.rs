@@ -189,7 +189,7 @@ impl History {
             let mut text = format!("co-history 1 S{site}\n");
             for line in lines {
                 let or_none =
-                    |number: Option<u64>| number.map_or("-".to_owned(), |n| n.to_string());
+                    |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
                 let ops: String = line.ops.iter().map(|op| format!(" {op}")).collect();
                 match line.kind {
                     'c' => writeln!(

@@ -175,7 +175,7 @@ fn apply(sites: &mut [Site], (kind, a, b, c): Bend) {
         return;
     }
     let place = b % ops.len();
-    let number = b as u8 % KEYS;
+    let number = u8::try_from(b % usize::from(KEYS)).expect("below KEYS");
     match &mut *ops[place] {
         Op::Read { key, version } => {
             // Mostly a version of the key, sometimes one that nobody installed.

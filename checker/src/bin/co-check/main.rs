@@ -5,6 +5,7 @@
 
 mod check;
 mod convert;
+mod follow;
 mod history;
 mod levels;
 mod output;
@@ -36,6 +37,8 @@ struct Arguments {
 enum Command {
     /// Judge the histories of one or more of our own sites together.
     History(HistoryArguments),
+    /// Judge the histories of our own sites while they are written.
+    Follow(follow::Arguments),
     /// Write a history in another format.
     Convert(ConvertArguments),
     /// Re-check the order that shows a history valid.
@@ -51,6 +54,7 @@ Examples:
   co-check history.edn --svg cycle.svg          a picture of the gravest cycle
   co-check run.txt.gz --json                    for programs
   co-check a.hist b.hist                        the histories of two of our own sites, together
+  co-check follow a.hist b.hist                 the same while they are written
   co-check convert history.edn --into text      into another format
   co-check run.txt --certificate order.json && co-check verify order.json run.txt
 
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.command {
         Some(Command::History(arguments)) => history::run(arguments),
+        Some(Command::Follow(arguments)) => Ok(follow::run(arguments)?),
         Some(Command::Convert(arguments)) => convert::run(arguments),
         Some(Command::Verify(arguments)) => verify::run(arguments),
         Some(Command::Levels(arguments)) => levels::run(arguments),

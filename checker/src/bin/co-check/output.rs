@@ -26,6 +26,8 @@ pub(crate) enum Failure {
     Convert(#[from] WriteError),
     #[error("{0}")]
     Usage(String),
+    #[error(transparent)]
+    Follow(#[from] crate::follow::Failure),
 }
 
 /// Writes a text to a file, or to standard output for `-`. A reader that went away is no failure:
