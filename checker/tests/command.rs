@@ -208,6 +208,13 @@ fn histories_of_sites_are_recognised() {
         said(&output)
     );
     assert!(folder.text("cycle.svg").contains("G1"));
+    let text = said(&output);
+    assert!(text.contains("Known as G2-item."), "{text}");
+    assert!(
+        text.contains("The weakest models that it rules out: repeatable-read"),
+        "{text}"
+    );
+    assert!(text.contains("snapshot-isolation"), "{text}");
     let output = co_check(&[&a, &b, "--level", "commitment-ordering", "--quiet"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(co_check(&[&a, "--quiet"]).status.code(), Some(0));

@@ -305,6 +305,13 @@ pub(crate) fn plain<'r>(
     Source::open(reader, &limits).map(|source| source.reader)
 }
 
+/// What the history in a stream is, which may be compressed; `None` if it is nothing that is known, or cannot be read.
+#[must_use]
+pub fn detect_in(reader: impl BufRead) -> Option<Format> {
+    let source = Source::open(reader, &Limits::default()).ok()?;
+    detect(&source.start)
+}
+
 /// Reads the history in a file, or in a folder: of Cobra's logs, or of dbcop's (`history.bincode`).
 ///
 /// # Errors

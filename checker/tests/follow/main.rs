@@ -203,3 +203,15 @@ fn damaged_lines_are_refused_as_when_the_file_is_read_whole() {
     }
     assert!(refused > 2000 && taken > 2000, "{refused}, {taken}");
 }
+
+#[test]
+fn an_increment_that_comes_after_a_reader_of_the_sum_is_compared_with_it() {
+    let mut follower = Follower::new(&["f"]);
+    let lines = "co-history 1 A\nc L1 1 2 i:x\nc L2 5 - r:x@2\nc L3 7 1 i:x\nend 3";
+    for line in lines.lines() {
+        follower.feed(0, line.as_bytes()).unwrap();
+    }
+    let verdict = follower.verdict(Level::CommitmentOrdering);
+    assert_eq!(word(&verdict), Word::Invalid, "{verdict:?}");
+    assert_eq!(follower.verdict(Level::Serializability), Verdict::Valid);
+}

@@ -1,7 +1,7 @@
 //! `co-check FILE`: whatever the file is.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read, Write as _};
+use std::io::{self, BufReader, IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -124,11 +124,10 @@ impl ReadingArguments {
         if let Some(format) = self.format {
             return format == Format::SitedHistory;
         }
-        let start = File::open(path).ok().and_then(|file| {
-            let mut reader = BufReader::new(file);
-            reader.fill_buf().map(<[u8]>::to_vec).ok()
-        });
-        start.is_some_and(|start| formats::detect(&start) == Some(Format::SitedHistory))
+        let found = File::open(path)
+            .ok()
+            .and_then(|file| formats::detect_in(BufReader::new(file)));
+        found == Some(Format::SitedHistory)
     }
 }
 

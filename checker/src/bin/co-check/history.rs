@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use checker::models::Model;
-use checker::parse::read_history;
+use checker::parse::read_compressed_history;
+use checker::recovery::Recovery;
 use checker::svg::Drawing;
-use checker::{Anomaly, Case, Level, Report, SiteHistory, Step, Verdict, judge_each};
+use checker::{Anomaly, Case, Level, Named, Report, SiteHistory, Step, Verdict, judge_each};
 use clap::ValueEnum;
 
 use crate::output::{Failure, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, write_to};
@@ -46,7 +47,9 @@ enum LevelChoice {
     Ser,
     /// Commitment ordering.
     Co,
-    /// Both.
+    /// Extended commitment ordering: transactions of one site alone are exempt.
+    Eco,
+    /// Serializability and commitment ordering.
     All,
 }
 
@@ -65,10 +68,13 @@ impl HistoryArguments {
             let named = match Model::parse(name) {
                 Some(Model::Serializable) => LevelChoice::Ser,
                 _ if matches!(name.as_str(), "co" | "commitment-ordering") => LevelChoice::Co,
+                _ if matches!(name.as_str(), "eco" | "extended-commitment-ordering") => {
+                    LevelChoice::Eco
+                }
                 _ => {
                     return Err(Failure::Usage(format!(
-                        "the histories of sites are judged for `serializable` and `commitment-ordering`, \
-                         not for `{name}`"
+                        "the histories of sites are judged for `serializable`, `commitment-ordering` and \
+                         `extended-commitment-ordering`, not for `{name}`"
                     )));
                 }
             };
@@ -91,6 +97,7 @@ impl LevelChoice {
         match self {
             Self::Ser => &[Level::Serializability],
             Self::Co => &[Level::CommitmentOrdering],
+            Self::Eco => &[Level::ExtendedCommitmentOrdering],
             Self::All => &[Level::Serializability, Level::CommitmentOrdering],
         }
     }
@@ -135,7 +142,10 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
     } else {
         Vec::new()
     };
+    let is_invalid = |report: &Report| matches!(report.verdict, Verdict::Invalid { .. });
     let output = Output {
+        named: reports.iter().any(is_invalid).then(|| case.named()),
+        recovery: case.recovery(),
         sites: &sites,
         reports: &reports,
         alone: &alone,
@@ -190,17 +200,22 @@ fn worse(one: u8, other: u8) -> u8 {
     }
 }
 
+/// How many bytes of a history are read, after decompression.
+const MAX_BYTES: u64 = 64 << 30;
+
 fn read_file(path: &Path) -> Result<SiteHistory, Failure> {
     if path == Path::new("-") {
-        return Ok(read_history(io::stdin().lock(), "standard input")?);
+        let stdin = io::stdin().lock();
+        return Ok(read_compressed_history(stdin, "standard input", MAX_BYTES)?);
     }
     let file = File::open(path).map_err(|source| Failure::Open {
         path: path.to_owned(),
         source,
     })?;
-    Ok(read_history(
+    Ok(read_compressed_history(
         BufReader::with_capacity(1 << 16, file),
         &path.display().to_string(),
+        MAX_BYTES,
     )?)
 }
 
@@ -255,6 +270,9 @@ const fn paint_of(paint: Paint, verdict: &Verdict) -> &'static str {
 
 /// Everything there is to say, and the two ways to say it.
 struct Output<'a> {
+    /// What is wrong by its established names, if something is.
+    named: Option<Named>,
+    recovery: Recovery,
     sites: &'a [SiteHistory],
     reports: &'a [Report],
     /// One list for each level, one report for each site; empty unless asked for.
@@ -279,6 +297,8 @@ impl Output<'_> {
             "format": 1,
             "seconds": seconds,
             "reports": reports,
+            "named": self.named,
+            "recovery": self.recovery,
             "per_site": alone,
         });
         format!("{whole:#}\n")
@@ -294,6 +314,9 @@ impl Output<'_> {
         }
         for report in self.reports {
             grounds(report, &mut text);
+        }
+        if let Some(named) = &self.named {
+            named_lines(named, &mut text);
         }
         for (site, report) in self
             .alone
@@ -396,6 +419,24 @@ fn grounds(report: &Report, text: &mut String) {
     if total > shown {
         push(text, format_args!("- and {} more.\n", total - shown));
     }
+}
+
+/// By which names it is known, and what that excludes.
+fn named_lines(named: &Named, text: &mut String) {
+    let names: Vec<&str> = named.found.iter().map(|it| it.name.name()).collect();
+    if names.is_empty() {
+        return;
+    }
+    let (not, left) = (named.ruled_out.not.names(), named.strongest_left.names());
+    push(text, format_args!("\nKnown as {}.\n", names.join(", ")));
+    push(
+        text,
+        format_args!("The weakest models that it rules out: {}\n", not.join(", ")),
+    );
+    push(
+        text,
+        format_args!("The strongest that are left: {}\n", left.join(", ")),
+    );
 }
 
 fn anomaly_lines(anomaly: &Anomaly, text: &mut String) {
