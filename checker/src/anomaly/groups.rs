@@ -217,7 +217,7 @@ fn lost_updates(history: &Observed, mut updates: Vec<Update>, findings: &mut Fin
             let more = if txns.len() > 8 { " and others" } else { "" };
             let key = history.key_name(case[0].key);
             format!(
-                "{}{more} each read {key} as {seen}, and each then wrote {key}.",
+                "{}{more} each read {key} as {seen}, and each then wrote to it.",
                 names.join(", ")
             )
         });

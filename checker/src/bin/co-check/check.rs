@@ -447,33 +447,9 @@ impl Answer<'_> {
     }
 
     fn grounds(&self, text: &mut String) {
-        for found in &self.assessment.judgement.anomalies {
-            let times = if found.count > 1 {
-                format!(", {} times", found.count)
-            } else {
-                String::new()
-            };
-            let out = found.name.rules_out();
-            let weakest = checker::models::rules_out([found.name]).not;
-            let known_as = assess::common_name(&found.cycle).filter(|name| *name != "lost update");
-            let known_as = known_as.map_or_else(String::new, |name| format!(" ({name})"));
-            push(
-                text,
-                format_args!("\n{}{known_as}{times}", found.name.name()),
-            );
-            if !out.is_empty() {
-                push(
-                    text,
-                    format_args!(
-                        ": rules out {} and all that is stronger",
-                        weakest.names().join(", ")
-                    ),
-                );
-            }
-            text.push('\n');
-            for sentence in &found.sentences {
-                push(text, format_args!("  {sentence}\n"));
-            }
+        let all = &self.assessment.judgement.anomalies;
+        for same in all.chunk_by(|one, other| one.name == other.name) {
+            anomaly_lines(same, text);
         }
         for (model, refutation) in self.refuted() {
             let cycle = match refutation {
@@ -581,5 +557,45 @@ impl Answer<'_> {
             "order": assess::certificate_json(&certificate),
         });
         write_to(path, &format!("{json}\n"))
+    }
+}
+
+/// How many cases of an anomaly are told; `--json` has more.
+const TOLD: usize = 2;
+
+/// The cases of one anomaly.
+fn anomaly_lines(same: &[anomaly::Found], text: &mut String) {
+    let Some(first) = same.first() else {
+        return;
+    };
+    let times = if first.count > 1 {
+        format!(", {} times", first.count)
+    } else {
+        String::new()
+    };
+    let known_as = assess::common_name(&first.cycle).filter(|name| *name != "lost update");
+    let known_as = known_as.map_or_else(String::new, |name| format!(" ({name})"));
+    push(
+        text,
+        format_args!("\n{}{known_as}{times}", first.name.name()),
+    );
+    let weakest = checker::models::rules_out([first.name]).not;
+    if !weakest.is_empty() {
+        push(
+            text,
+            format_args!(
+                ": rules out {} and all that is stronger",
+                weakest.names().join(", ")
+            ),
+        );
+    }
+    text.push('\n');
+    for (place, found) in same.iter().take(TOLD).enumerate() {
+        if place > 0 && !found.cycle.is_empty() {
+            text.push('\n');
+        }
+        for sentence in &found.sentences {
+            push(text, format_args!("  {sentence}\n"));
+        }
     }
 }
