@@ -28,7 +28,7 @@ use crate::search::{self, Budget, Certificate, verify_refutation};
 use crate::weak;
 
 pub use names::common_name;
-pub use order::{Event, Order, OrderFault, verify_order};
+pub use order::{Order, OrderFault, verify_order};
 pub use prefix::longest_valid_prefix;
 pub use sentences::{refutation_sentences, sentence, weak_sentences};
 
@@ -240,7 +240,7 @@ impl Assessment {
         self.fails.iter().filter(|model| !weaker(model)).collect()
     }
 
-    /// The models of which nothing is known that are weaker than all that fail, or were asked for.
+    /// The models that are neither shown to hold nor shown not to.
     #[must_use]
     pub fn open(&self) -> ModelSet {
         let known = self.holds.union(self.fails);

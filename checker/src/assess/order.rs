@@ -6,19 +6,11 @@ use serde_json::Value as Json;
 
 use crate::models::Model;
 use crate::observed::{Key, Observed, Op, Outcome, TxnIndex, Value};
+use crate::search::Event;
 
 /// An order of what transactions do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order(pub Vec<Event>);
-
-/// What a transaction does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// It takes its snapshot.
-    Begin(TxnIndex),
-    /// It installs what it wrote.
-    Commit(TxnIndex),
-}
 
 /// Why an order shows nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

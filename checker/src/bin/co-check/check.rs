@@ -15,7 +15,9 @@ use checker::{anomaly, weak};
 use serde_json::json;
 
 use crate::history::{self, HistoryArguments};
-use crate::output::{Failure, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, write_to};
+use crate::output::{
+    Failure, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, worse, write_to,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArguments {
@@ -194,17 +196,6 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<u8, Failure> {
         status = worse(status, one(arguments, path)?);
     }
     Ok(status)
-}
-
-/// A violation is certain whatever else is unknown, so it outweighs a doubt.
-const fn worse(one: u8, other: u8) -> u8 {
-    if one == STATUS_INVALID || other == STATUS_INVALID {
-        STATUS_INVALID
-    } else if one > other {
-        one
-    } else {
-        other
-    }
 }
 
 fn sited(arguments: &CheckArguments) -> Result<u8, Failure> {

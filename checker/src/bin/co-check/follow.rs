@@ -11,6 +11,8 @@ use checker::{Doubt, Level};
 use clap::ValueEnum;
 use serde_json::json;
 
+use crate::output::{STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID};
+
 /// What `co-check follow` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -73,10 +75,6 @@ pub(crate) enum Failure {
     #[error("cannot write to standard output: {0}")]
     Write(io::Error),
 }
-
-const STATUS_VALID: u8 = 0;
-const STATUS_INVALID: u8 = 1;
-const STATUS_UNKNOWN: u8 = 2;
 
 /// Follows until the end; the exit status.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {

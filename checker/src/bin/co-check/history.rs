@@ -12,7 +12,9 @@ use checker::svg::Drawing;
 use checker::{Anomaly, Case, Level, Named, Report, SiteHistory, Step, Verdict, judge_each};
 use clap::ValueEnum;
 
-use crate::output::{Failure, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, write_to};
+use crate::output::{
+    Failure, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, worse, write_to,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -188,15 +190,6 @@ const fn status(verdict: &Verdict) -> u8 {
         Verdict::Valid { .. } => STATUS_VALID,
         Verdict::Invalid { .. } => STATUS_INVALID,
         Verdict::Unknown { .. } => STATUS_UNKNOWN,
-    }
-}
-
-/// A violation is certain whatever else is unknown, so it outweighs a doubt.
-fn worse(one: u8, other: u8) -> u8 {
-    if one == STATUS_INVALID || other == STATUS_INVALID {
-        STATUS_INVALID
-    } else {
-        one.max(other)
     }
 }
 

@@ -11,6 +11,15 @@ pub(crate) const STATUS_VALID: u8 = 0;
 pub(crate) const STATUS_INVALID: u8 = 1;
 pub(crate) const STATUS_UNKNOWN: u8 = 2;
 
+/// A violation is certain whatever else is unknown, so it outweighs a doubt.
+pub(crate) fn worse(one: u8, other: u8) -> u8 {
+    if one == STATUS_INVALID || other == STATUS_INVALID {
+        STATUS_INVALID
+    } else {
+        one.max(other)
+    }
+}
+
 /// Why the command could not answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
