@@ -9,23 +9,11 @@ mod captured;
 
 use std::path::{Path, PathBuf};
 
-use captured::Captured;
+use captured::{Captured, published};
 use checker::anomaly::{self, Judgement, Options, Reason, Verdict, witness};
 use checker::formats::{self, Kind, ReadOptions};
 use checker::models::{Anomaly, Model, ModelSet};
 use checker::observed::Observed;
-
-fn corpus() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/histories/elle");
-    let found = path.is_dir();
-    if !found {
-        eprintln!(
-            "SKIPPED: the published histories are not at {}",
-            path.display()
-        );
-    }
-    found.then_some(path)
-}
 
 /// What stands behind a keyword in the text of a map.
 fn value<'a>(opts: &'a str, keyword: &str) -> Option<&'a str> {
@@ -117,7 +105,9 @@ fn judge(history: &Observed, options: &Options) -> Judgement {
 
 #[test]
 fn captured_histories_are_judged_as_elle_judges_them() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("elle") else {
+        return;
+    };
     let mut files: Vec<PathBuf> = std::fs::read_dir(&corpus)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -183,7 +173,9 @@ fn names(judgement: &Judgement) -> Vec<&'static str> {
 
 #[test]
 fn published_examples_are_judged_as_published() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("elle") else {
+        return;
+    };
     let history = read(&corpus.join("si-without-g-single.edn"), Kind::ListAppend);
     let repeatable = judge(&history, &Options::as_elle([Model::RepeatableRead]));
     assert_eq!(

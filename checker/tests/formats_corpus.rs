@@ -10,22 +10,9 @@ mod captured;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use captured::Captured;
+use captured::{Captured, published};
 use checker::formats::{self, Format, Kind, ReadOptions, WriteError};
 use checker::observed::{Observed, Op, Outcome};
-
-/// The folder of published histories, if it is there.
-fn corpus() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/histories");
-    let found = path.is_dir();
-    if !found {
-        eprintln!(
-            "SKIPPED: the published histories are not at {}",
-            path.display()
-        );
-    }
-    found.then_some(path)
-}
 
 fn read(path: &Path) -> Observed {
     formats::read_path(path, &ReadOptions::default()).unwrap_or_else(|error| panic!("{error}"))
@@ -50,7 +37,7 @@ fn rows(corpus: &Path, heading: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn register_files_have_as_many_of_everything_as_their_index_says() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let rows = rows(&corpus, "## registers/");
     assert_eq!(rows.len(), 30);
     for row in rows {
@@ -68,7 +55,7 @@ fn register_files_have_as_many_of_everything_as_their_index_says() {
 
 #[test]
 fn files_of_real_runs_have_as_many_transactions_as_their_index_says() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let rows = rows(&corpus, "### dbcopreal-");
     assert_eq!(rows.len(), 36);
     for row in rows {
@@ -87,7 +74,7 @@ fn files_of_real_runs_have_as_many_transactions_as_their_index_says() {
 
 #[test]
 fn elles_files_have_as_many_entries_and_the_kind_that_their_index_says() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let rows = rows(&corpus, "## elle/");
     let captured = rows.iter().filter(|row| row.len() == 7);
     assert_eq!(captured.clone().count(), 23);
@@ -146,7 +133,7 @@ fn native(history: &Observed) -> String {
 
 #[test]
 fn cobras_logs_are_the_history_that_their_text_is() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let logs = read(&corpus.join("cobra/chengRW-100"));
     let text = read(&corpus.join("registers/cobra-chengRW-100.txt"));
     assert_eq!(logs.txns().len(), 100);
@@ -175,7 +162,7 @@ fn masked(line: &str) -> String {
 
 #[test]
 fn one_of_cobras_logs_is_a_history_of_one_session() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let log = read(&corpus.join("cobra/chengRW-100/T10.log"));
     assert_eq!(
         (log.txns().len(), log.session_count(), log.op_count()),
@@ -185,7 +172,7 @@ fn one_of_cobras_logs_is_a_history_of_one_session() {
 
 #[test]
 fn dbcops_binary_files_hold_the_committed_transactions_that_their_text_holds() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let mut seen = 0;
     for entry in fs::read_dir(corpus.join("dbcop")).unwrap() {
         let folder = entry.unwrap().path();
@@ -218,7 +205,7 @@ fn dbcops_binary_files_hold_the_committed_transactions_that_their_text_holds() {
 
 #[test]
 fn polysis_files_are_the_text_files_of_their_name() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     for name in ["galera", "yugabyte"] {
         let own = read(&corpus.join(format!("polysi/{name}/{name}.txt")));
         let text = read(&corpus.join(format!("registers/polysi-{name}.txt")));
@@ -228,7 +215,7 @@ fn polysis_files_are_the_text_files_of_their_name() {
 
 #[test]
 fn elles_examples_are_the_same_in_edn_and_json() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let (edn, json) = (
         read(&corpus.join("elle/paper-example.edn")),
         read(&corpus.join("elle/paper-example.json")),
@@ -247,7 +234,7 @@ fn elles_examples_are_the_same_in_edn_and_json() {
 
 #[test]
 fn other_examples_of_elle_are_read_whole() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let history = read(&corpus.join("elle/si-without-g-single.edn"));
     let expected = "co-observed 1\nc 0 0..1 a:9=2\nc 1 2..3 a:8=1 l:9=[]\n\
         c 2 4..5 l:6=[] l:8=[] a:9=5\nc 3 6..7 a:6=2 l:9=[2]\nend 4\n";
@@ -271,7 +258,7 @@ fn all(corpus: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_published_history_survives_every_format_that_can_hold_it() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = published("") else { return };
     let mut written = 0;
     for path in all(&corpus) {
         let captured = path.extension().is_some_and(|e| e == "edn")

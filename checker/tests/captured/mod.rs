@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use checker::formats::{self, Format, Kind, ReadOptions};
 use checker::observed::Observed;
@@ -136,4 +136,19 @@ fn forms(text: &str) -> Vec<String> {
         forms.push(form);
     }
     forms
+}
+
+/// A folder of published histories, if it is there; says that it is skipped if not.
+pub(crate) fn published(folder: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/histories")
+        .join(folder);
+    let found = path.is_dir();
+    if !found {
+        eprintln!(
+            "SKIPPED: the published histories are not at {}",
+            path.display()
+        );
+    }
+    found.then_some(path)
 }
