@@ -71,14 +71,14 @@ fn names_keep_what_tells_them_apart() {
     let edn = "{:type :ok, :process 0, :value [[:w :x 1] [:w x 2] [:w \"x\" 3] [:w \"\" 4] [:w -5 -6] [:w 5N 1.50]]}";
     assert_eq!(
         txns(edn),
-        ["c 0 0..0 w::x=1 w:x=2 w:\"x\"=3 w:\"\"=4 w:-5=-6 w:5N=1.50"]
+        ["c 0 - w::x=1 w:x=2 w:\"x\"=3 w:\"\"=4 w:-5=-6 w:5N=1.50"]
     );
     let json = "{\"type\":\"ok\",\"process\":0,\"value\":[[\"w\",5,1],[\"w\",\"5\",2],[\"w\",\"x\",\"null\"],[\"w\",\"\\\"q\",-7]]}";
     let face = "{\"type\":\"ok\",\"process\":0,\"value\":[[\"w\",\"\\ud83d\\ude00\\n\",1]]}";
-    assert_eq!(txns(face), ["c 0 0..0 w:\u{1f600}%0A=1"]);
+    assert_eq!(txns(face), ["c 0 - w:\u{1f600}%0A=1"]);
     assert_eq!(
         txns(json),
-        ["c 0 0..0 w:5=1 w:\"5\"=2 w:x=\"null\" w:\"\"q\"=-7"]
+        ["c 0 - w:5=1 w:\"5\"=2 w:x=\"null\" w:\"\"q\"=-7"]
     );
 }
 
@@ -144,10 +144,21 @@ fn completions_without_invocation_began_nobody_knows_when() {
     assert_eq!(
         txns(text),
         [
-            "c 0 0..0 w:1=1",
-            "a 0 0..1 w:1=2 u:1",
+            "c 0 - w:1=1",
+            "a 0 - w:1=2 u:1",
+            "u - - w:1=3 u:1",
+            "c 0 - r:1=1"
+        ],
+        "nobody knows when any of them began"
+    );
+    let invoked = format!("{{:type :invoke, :process 9, :value [[:r 1 nil]]}}\n{text}");
+    assert_eq!(
+        txns(&invoked)[..4],
+        [
+            "c 1 0..1 w:1=1",
+            "a 1 0..2 w:1=2 u:1",
             "u - 0.. w:1=3 u:1",
-            "c 0 0..3 r:1=1"
+            "c 1 0..4 r:1=1"
         ]
     );
 }
@@ -163,12 +174,9 @@ fn what_is_read_as_nil_is_a_list_where_lists_are() {
     let early = "{:type :ok, :process 0, :value [[:r 1 nil] [:r 2]]}\n";
     let list = "{:type :ok, :process 0, :value [[:append 1 1]]}\n";
     let register = "{:type :ok, :process 0, :value [[:w 1 1]]}\n";
-    assert_eq!(txns(&format!("{early}{list}"))[0], "c 0 0..0 l:1=[] l:2=[]");
-    assert_eq!(
-        txns(&format!("{early}{register}"))[0],
-        "c 0 0..0 r:1=~ r:2=~"
-    );
-    assert_eq!(txns(early), ["c 0 0..0 r:1=~ r:2=~"]);
+    assert_eq!(txns(&format!("{early}{list}"))[0], "c 0 - l:1=[] l:2=[]");
+    assert_eq!(txns(&format!("{early}{register}"))[0], "c 0 - r:1=~ r:2=~");
+    assert_eq!(txns(early), ["c 0 - r:1=~ r:2=~"]);
     let told = ReadOptions {
         kind: Some(Kind::ListAppend),
         ..ReadOptions::default()
@@ -181,7 +189,7 @@ fn what_is_read_as_nil_is_a_list_where_lists_are() {
 fn a_first_entry_may_say_what_keys_hold() {
     let header = "{:kind :list-append, :test \"x\", :opts {:a [:b]}, :not #{:c}}\n";
     let read = "{:type :ok, :process 0, :value [[:r 1 nil]]}\n";
-    assert_eq!(txns(&format!("{header}{read}")), ["c 0 0..0 l:1=[]"]);
+    assert_eq!(txns(&format!("{header}{read}")), ["c 0 - l:1=[]"]);
     let later = parse(format!("{read}{header}").as_bytes()).unwrap_err();
     assert_eq!(later.place, Place::Line(2));
 }
@@ -222,7 +230,7 @@ fn other_functions_are_skipped_unless_they_are_transactions() {
 {:type :info, :process :nemesis, :f :start, :value [:w 1 2]}
 {:type :ok, :process 0, :f :transfer, :value [[:w 1 1]]}
 ";
-    assert_eq!(txns(text), ["c 0 0..3 w:1=1"]);
+    assert_eq!(txns(text), ["c 0 - w:1=1"]);
     fails(
         "{:type :ok, :process 0, :f :txn, :value [[:cas 1 2]]}",
         "test, line 1: \":cas\" stands where :r, :w or :append should be",

@@ -71,6 +71,12 @@ impl Links {
         self.list.is_empty()
     }
 
+    /// Whether some transaction depends on another by what it read or wrote, and not by time alone.
+    pub(super) const fn has_dependencies(&self) -> bool {
+        let all = Class::WW.or(Class::WR).or(Class::RW);
+        self.classes & all.0 != 0
+    }
+
     /// One more; from a transaction to itself is nothing.
     pub(crate) fn push(&mut self, from: u32, to: u32, class: Class) {
         debug_assert!(

@@ -56,7 +56,7 @@ pub struct Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// No transaction depends on another: nothing was tested.
+    /// No transaction depends on another by what it read or wrote: nothing was tested.
     EmptyGraph,
     /// Values that were read were written more than once.
     AmbiguousValues {
@@ -163,7 +163,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EmptyGraph => {
-                f.write_str("No transaction depends on another, so nothing was tested.")
+                f.write_str("No transaction depends on another by what it read or wrote, so nothing was tested.")
             }
             Self::AmbiguousValues {
                 reads,

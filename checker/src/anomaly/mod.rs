@@ -111,7 +111,7 @@ pub fn judge(history: &Observed, options: &Options) -> Judgement {
     registers.unordered(&writes, options, &mut findings);
     let times = Times::of(history, &writes, options);
     times.link(history, &writes, &mut links);
-    let is_empty = links.is_empty();
+    let (no_links, tests_nothing) = (links.is_empty(), !links.has_dependencies());
     let graph = links.into_graph();
     let cycles = Cycles::of(&graph, options.budget);
     let undecided = Undecided::of(&graph, &cycles, &findings);
@@ -130,7 +130,8 @@ pub fn judge(history: &Observed, options: &Options) -> Judgement {
         findings: &findings,
         times,
         undecided,
-        is_empty,
+        no_links,
+        tests_nothing,
         gave_up: cycles.gave_up,
         has_registers: !registers.touches.is_empty(),
     };

@@ -91,7 +91,10 @@ pub(super) struct Case<'a> {
     pub(super) findings: &'a Findings,
     pub(super) times: Times,
     pub(super) undecided: Undecided,
-    pub(super) is_empty: bool,
+    /// Nothing orders any two transactions.
+    pub(super) no_links: bool,
+    /// Nothing but time does.
+    pub(super) tests_nothing: bool,
     pub(super) gave_up: bool,
     pub(super) has_registers: bool,
 }
@@ -131,7 +134,7 @@ impl Case<'_> {
         let reasons = self.reasons(holds, unproven, names);
         let verdict = if !anomalies.is_empty() {
             Verdict::Invalid
-        } else if holds && !self.is_empty {
+        } else if holds && !self.tests_nothing {
             Verdict::Valid
         } else {
             Verdict::Unknown
@@ -158,7 +161,7 @@ impl Case<'_> {
     }
 
     fn proven(&self, ruled_out: ModelSet, names: AnomalySet) -> ModelSet {
-        if self.is_empty || self.findings.ambiguous.0 > 0 || self.findings.mixed > 0 {
+        if self.tests_nothing || self.findings.ambiguous.0 > 0 || self.findings.mixed > 0 {
             return ModelSet::default();
         }
         let shown = |model: &Model| !ruled_out.contains(*model) && self.is_tested(*model, names);
@@ -197,7 +200,7 @@ impl Case<'_> {
     fn reasons(&self, holds: bool, unproven: ModelSet, names: AnomalySet) -> Vec<Reason> {
         let findings = self.findings;
         let mut reasons = Vec::new();
-        if self.is_empty {
+        if self.no_links || (self.tests_nothing && names.is_empty()) {
             reasons.push(Reason::EmptyGraph);
         }
         if let (reads, Some((key, value))) = findings.ambiguous {

@@ -173,20 +173,18 @@ impl Writes {
         let start = self.first[key.0 as usize];
         let range = start as usize..self.first[key.0 as usize + 1] as usize;
         let slice = &self.list[range];
-        let at = slice.partition_point(|write| write.value < value);
-        let mut same = (start..)
-            .zip(slice)
-            .skip(at)
-            .take_while(|(_, write)| write.value == value);
-        let Some((mut place, write)) = same.next() else {
+        let before = slice.partition_point(|write| write.value < value);
+        let same = &slice[before..];
+        let same = &same[..same.partition_point(|write| write.value == value)];
+        let (Some(first), Some(last)) = (same.first(), same.last()) else {
             return Writer::Nobody;
         };
-        for (next, other) in same {
-            if other.txn != write.txn {
-                return Writer::Several;
-            }
-            place = next;
+        // By transaction, so whoever lies between is one of these two, too.
+        if first.txn != last.txn {
+            return Writer::Several;
         }
+        let last = before + same.len() - 1;
+        let place = start + u32::try_from(last).expect("operations are counted in 32 bits");
         Writer::One(place)
     }
 

@@ -145,6 +145,11 @@ impl Collector {
         });
     }
 
+    /// Says of no transaction when it ran.
+    pub(super) fn forget_intervals(&mut self) {
+        self.builder.forget_intervals();
+    }
+
     pub(super) fn finish(self) -> Observed {
         self.builder.finish()
     }

@@ -66,7 +66,7 @@
 //!   is, and what they read was not seen.
 //! - **E4** A completion without invocation is a transaction that began nobody knows when: at 0. So it precedes in real
 //!   time what is invoked later, and nothing precedes it. jepsen.history refuses it if asked for pairs; Elle's own
-//!   tests have it, and its graph of real time treats it so.
+//!   tests have it, and its graph of real time treats it so. A history without any invocation has no real time.
 //! - **E5** A process is a session. A process that was told nothing is not used again by Jepsen. If it goes on in a
 //!   file, what it was not told of has no session ([`Txn::session`](crate::observed::Txn::session) is `None`), because it may take effect at any time;
 //!   the others keep theirs. So it is in Elle, whose process graph has `:ok` entries only.

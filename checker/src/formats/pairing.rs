@@ -174,6 +174,8 @@ pub(super) struct Pairing {
     sessions: u32,
     position: u32,
     last_index: Option<i64>,
+    /// Whether there was an invocation.
+    invoked: bool,
 }
 
 impl Pairing {
@@ -187,6 +189,7 @@ impl Pairing {
             sessions: 0,
             position: 0,
             last_index: None,
+            invoked: false,
         }
     }
 
@@ -250,6 +253,9 @@ impl Pairing {
         }
         if self.early && self.kind == Some(Kind::ListAppend) {
             self.collector.reads_of_lists();
+        }
+        if !self.invoked {
+            self.collector.forget_intervals();
         }
         Ok(self.collector.finish())
     }
@@ -338,6 +344,7 @@ impl Pairing {
         // What is not completed yet is held outside the history.
         self.collector.spend(entry.operations.len() as u64)?;
         let client = &mut self.clients[place];
+        self.invoked = true;
         client.state = State::Open;
         client.begin = position;
         client.line = line;

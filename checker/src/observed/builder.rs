@@ -178,6 +178,13 @@ impl ObservedBuilder {
         }
     }
 
+    /// Says of no transaction that was ended when it ran, for importers that learn late that their source does not.
+    pub fn forget_intervals(&mut self) {
+        for txn in &mut self.history.txns {
+            txn.interval = None;
+        }
+    }
+
     /// What has been ended so far.
     ///
     /// ```
