@@ -80,6 +80,7 @@ mod parse_error;
 pub mod recorder;
 pub mod recovery;
 mod render;
+pub mod replay;
 pub mod search;
 pub mod svg;
 mod token;

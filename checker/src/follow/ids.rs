@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// A set of numbers. Where they are dense, 64 of them cost one entry.
 #[derive(Debug, Default)]
-pub(super) struct IdSet {
+pub(crate) struct IdSet {
     words: HashMap<u64, u64>,
     /// The entry that was used last, which is nearly always the one that is used next.
     place: u64,
@@ -13,7 +13,7 @@ pub(super) struct IdSet {
 
 impl IdSet {
     /// Adds a number; tells whether it was new.
-    pub(super) fn insert(&mut self, id: u64) -> bool {
+    pub(crate) fn insert(&mut self, id: u64) -> bool {
         self.turn_to(id / 64);
         let bit = 1 << (id % 64);
         let is_new = self.word & bit == 0;
@@ -21,7 +21,7 @@ impl IdSet {
         is_new
     }
 
-    pub(super) fn contains(&self, id: u64) -> bool {
+    pub(crate) fn contains(&self, id: u64) -> bool {
         let word = if id / 64 == self.place {
             self.word
         } else {
@@ -31,7 +31,7 @@ impl IdSet {
     }
 
     /// How many entries it takes.
-    pub(super) fn entries(&self) -> usize {
+    pub(crate) fn entries(&self) -> usize {
         self.words.len() + 1
     }
 

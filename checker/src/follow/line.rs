@@ -7,21 +7,21 @@ use crate::index::Install;
 
 /// A commit whose operations are neither scans nor malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) txn: TxnId,
-    pub(super) stamp: Option<u64>,
-    pub(super) seq: Option<u64>,
+pub(crate) struct Head {
+    pub(crate) txn: TxnId,
+    pub(crate) stamp: Option<u64>,
+    pub(crate) seq: Option<u64>,
 }
 
 /// An operation, with its key as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written<'a> {
+pub(crate) enum Written<'a> {
     Read { key: &'a [u8], version: u64 },
     Install { key: &'a [u8], how: Install },
 }
 
 /// Reads a line, and calls `each` with its operations; `None` if the line is of another form.
-pub(super) fn commit<'a>(line: &'a [u8], mut each: impl FnMut(Written<'a>)) -> Option<Head> {
+pub(crate) fn commit<'a>(line: &'a [u8], mut each: impl FnMut(Written<'a>)) -> Option<Head> {
     let rest = line.strip_prefix(b"c ")?;
     let (&letter, rest) = rest.split_first()?;
     let (number, rest) = number(rest)?;

@@ -46,9 +46,9 @@
 
 mod chain;
 mod fates;
-mod ids;
+pub(crate) mod ids;
 mod keys;
-mod line;
+pub(crate) mod line;
 mod recent;
 mod site;
 mod tail;
