@@ -59,6 +59,10 @@ pub(crate) struct CheckArguments {
     /// If it is valid, write the order that shows it, which `co-check verify` re-checks.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
+    /// Build the graph of the conflicts of our own sites in any case; otherwise their histories are replayed in the
+    /// order of decisions first, and the graph is built only if that does not show them valid.
+    #[arg(long)]
+    graph: bool,
     /// Print nothing but what --json, --svg and --dot ask for; the exit status tells the verdict.
     #[arg(long, short)]
     quiet: bool,
@@ -199,14 +203,17 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<u8, Failure> {
 }
 
 fn sited(arguments: &CheckArguments) -> Result<u8, Failure> {
-    history::run(&HistoryArguments::of(
+    let mut sited = HistoryArguments::of(
         arguments.files.clone(),
         &arguments.level,
         arguments.json,
         arguments.dot.clone(),
         arguments.svg.clone(),
         arguments.quiet,
-    )?)
+    )?;
+    sited.certificate.clone_from(&arguments.certificate);
+    sited.graph = arguments.graph;
+    history::run(&sited)
 }
 
 fn models(names: &[String]) -> Result<ModelSet, Failure> {

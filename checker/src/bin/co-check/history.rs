@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use checker::models::Model;
 use checker::parse::read_compressed_history;
 use checker::recovery::Recovery;
+use checker::replay::Replayed;
 use checker::svg::Drawing;
 use checker::{Anomaly, Case, Level, Named, Report, SiteHistory, Step, Verdict, judge_each};
 use clap::ValueEnum;
@@ -15,6 +16,7 @@ use clap::ValueEnum;
 use crate::output::{
     Failure, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, worse, write_to,
 };
+use crate::replay::{certify, replayed};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -38,6 +40,13 @@ pub(crate) struct HistoryArguments {
     /// Draw the cycle; `-` for standard output.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// If it is valid, write the order that shows it, which `co-check verify` re-checks.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Build the graph of all conflicts in any case. Otherwise the histories are replayed in the order of decisions
+    /// first, and the graph is built only if that does not show them valid.
+    #[arg(long)]
+    pub(crate) graph: bool,
     /// Print nothing but what --json, --svg and --dot ask for; the exit status tells the verdict.
     #[arg(long, short)]
     quiet: bool,
@@ -89,8 +98,21 @@ impl HistoryArguments {
             json,
             dot,
             svg,
+            certificate: None,
+            graph: false,
             quiet,
         })
+    }
+}
+
+impl HistoryArguments {
+    /// The histories replayed, if that shows them valid and nothing is asked for that takes the graph.
+    fn replayed(&self) -> Option<Replayed> {
+        if self.graph || self.per_site || self.dot.is_some() || self.svg.is_some() {
+            return None;
+        }
+        let with_order = self.certificate.is_some() || self.json;
+        replayed(&self.files, with_order, MAX_BYTES)
     }
 }
 
@@ -128,6 +150,22 @@ const TOO_LARGE_TO_DRAW: &str = "nothing was drawn: there is no cycle, and the w
 /// Judges, and says the exit status.
 pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
     let start = Instant::now();
+    if let Some(replayed) = arguments.replayed() {
+        let levels = arguments.level.levels().iter();
+        let reports: Vec<Report> = levels.map(|level| replayed.report(*level)).collect();
+        return finish(
+            arguments,
+            &Output {
+                named: None,
+                recovery: replayed.recovery(),
+                sites: &[],
+                reports: &reports,
+                alone: &[],
+                replayed: true,
+                time: start.elapsed(),
+            },
+        );
+    }
     let sites = arguments
         .files
         .iter()
@@ -151,6 +189,7 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
         sites: &sites,
         reports: &reports,
         alone: &alone,
+        replayed: false,
         time: start.elapsed(),
     };
     if let Some(path) = &arguments.dot {
@@ -171,6 +210,13 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
             .unwrap_or_default(),
         }
     }
+    finish(arguments, &output)
+}
+
+fn finish(arguments: &HistoryArguments, output: &Output<'_>) -> Result<u8, Failure> {
+    if let Some(path) = &arguments.certificate {
+        certify(path, output.reports)?;
+    }
     let text = if arguments.json {
         output.json()
     } else if arguments.quiet {
@@ -179,7 +225,8 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
         output.text(Paint::for_stdout())
     };
     write_to(Path::new("-"), &text)?;
-    Ok(reports
+    Ok(output
+        .reports
         .iter()
         .map(|report| status(&report.verdict))
         .fold(STATUS_VALID, worse))
@@ -196,7 +243,7 @@ const fn status(verdict: &Verdict) -> u8 {
 /// How many bytes of a history are read, after decompression.
 const MAX_BYTES: u64 = 64 << 30;
 
-fn read_file(path: &Path) -> Result<SiteHistory, Failure> {
+pub(crate) fn read_file(path: &Path) -> Result<SiteHistory, Failure> {
     if path == Path::new("-") {
         let stdin = io::stdin().lock();
         return Ok(read_compressed_history(stdin, "standard input", MAX_BYTES)?);
@@ -270,12 +317,18 @@ struct Output<'a> {
     reports: &'a [Report],
     /// One list for each level, one report for each site; empty unless asked for.
     alone: &'a [Vec<Report>],
+    /// There was no graph.
+    replayed: bool,
     time: Duration,
 }
 
 impl Output<'_> {
     fn json(&self) -> String {
-        let reports: Vec<_> = self.reports.iter().map(Report::to_json).collect();
+        let mut reports: Vec<_> = self.reports.iter().map(Report::to_json).collect();
+        if self.replayed {
+            let counts = reports.iter_mut().map(|report| &mut report["statistics"]);
+            counts.for_each(|counts| counts["edges"] = serde_json::Value::Null);
+        }
         let sites = self
             .alone
             .iter()
@@ -289,6 +342,7 @@ impl Output<'_> {
         let whole = serde_json::json!({
             "format": 1,
             "seconds": seconds,
+            "method": if self.replayed { "replay" } else { "graph" },
             "reports": reports,
             "named": self.named,
             "recovery": self.recovery,
@@ -328,16 +382,19 @@ impl Output<'_> {
 
     fn counts(&self, report: &Report) -> String {
         let counts = report.statistics;
+        let edges = if self.replayed {
+            "replayed in the order of decisions".to_owned()
+        } else {
+            format!("edges {}", counts.edges)
+        };
         format!(
-            "sites {}, committed {}, aborted {}, in doubt {}, operations {}, keys {}, edges {}, \
-             {:.3} s",
+            "sites {}, committed {}, aborted {}, in doubt {}, operations {}, keys {}, {edges}, {:.3} s",
             counts.sites,
             counts.committed,
             counts.aborted,
             counts.in_doubt,
             counts.operations,
             counts.keys,
-            counts.edges,
             self.time.as_secs_f64()
         )
     }
@@ -346,10 +403,10 @@ impl Output<'_> {
 fn headline(report: &Report, paint: Paint) -> String {
     let verdict = paint_of(paint, &report.verdict);
     let summary = match &report.verdict {
-        Verdict::Valid { serial_order } => {
+        Verdict::Valid { .. } => {
             format!(
                 "a serial order of {} transactions explains everything",
-                serial_order.len()
+                report.statistics.committed
             )
         }
         Verdict::Invalid { anomalies, .. } => summary(&anomalies[0]),

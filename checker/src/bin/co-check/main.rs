@@ -9,6 +9,7 @@ mod follow;
 mod history;
 mod levels;
 mod output;
+mod replay;
 mod verify;
 
 use std::io::{self, Write as _};

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use checker::assess::{Order, verify_order};
 use checker::models::Model;
+use checker::{SiteHistory, verify};
 
 use crate::check::ReadingArguments;
+use crate::history::read_file;
 use crate::output::{Failure, Paint, STATUS_INVALID, STATUS_VALID, write_to};
+use crate::replay::order_of_sites;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -14,9 +17,9 @@ pub(crate) struct VerifyArguments {
     /// What `co-check --certificate` wrote.
     #[arg(value_name = "CERTIFICATE")]
     certificate: PathBuf,
-    /// The history that it was written for.
-    #[arg(value_name = "FILE")]
-    history: PathBuf,
+    /// The history that it was written for; all of them, if they are those of our own sites.
+    #[arg(required = true, value_name = "FILE")]
+    histories: Vec<PathBuf>,
     #[command(flatten)]
     reading: ReadingArguments,
 }
@@ -50,16 +53,28 @@ pub(crate) fn run(arguments: &VerifyArguments) -> Result<u8, Failure> {
     }
     let model = json["model"].as_str().and_then(Model::parse);
     let model = model.ok_or_else(|| bad("it names no model"))?;
-    let order = Order::from_json(&json["order"]).ok_or_else(|| bad("it has no order"))?;
-    let history = arguments.reading.read(&arguments.history)?;
+    let verified = if let Some(order) = order_of_sites(&json["order"]) {
+        let files = arguments.histories.iter();
+        let sites: Vec<SiteHistory> = files
+            .map(|file| read_file(file))
+            .collect::<Result<_, _>>()?;
+        verify::verify(&sites, &order).map_err(|fault| fault.to_string())
+    } else {
+        let order = Order::from_json(&json["order"]).ok_or_else(|| bad("it has no order"))?;
+        let [history] = arguments.histories.as_slice() else {
+            return Err(bad("it is one of a single history"));
+        };
+        let history = arguments.reading.read(history)?;
+        verify_order(&history, model, &order).map_err(|fault| fault.to_string())
+    };
     let paint = Paint::for_stdout();
-    let (word, what, status) = match verify_order(&history, model, &order) {
+    let (word, what, status) = match verified {
         Ok(()) => (
             paint.valid(),
             "the order explains every read".to_owned(),
             STATUS_VALID,
         ),
-        Err(fault) => (paint.invalid(), fault.to_string(), STATUS_INVALID),
+        Err(fault) => (paint.invalid(), fault, STATUS_INVALID),
     };
     write_to(
         Path::new("-"),
