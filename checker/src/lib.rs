@@ -69,6 +69,7 @@ mod findings;
 pub mod follow;
 pub mod formats;
 mod graph;
+mod hashing;
 mod history;
 mod index;
 pub mod models;

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Histories are those of the example `generate`, of transactions of eight operations. Reading and judging each is a
-//! process of its own, and the fastest of several runs counts. Times are of one thread; memory is the most that was resident
+//! process of its own, and the fastest of several runs counts. Times are of one thread, but for our own format, which is
+//! read by one and replayed by another; memory is the most that was resident
 //! (VmHWM in `/proc/self/status`), the history included. A verdict that is not the one that is known ends the bench with status 1;
 //! time never does.
 #![allow(

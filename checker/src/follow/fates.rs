@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::findings::Capped;
+use crate::hashing::Hashing;
 use crate::history::{Stamp, TxnId};
 use crate::token::Token;
 use crate::verdict::{Anomaly, Doubt, TxnRef};
@@ -12,7 +13,7 @@ use super::site::Ended;
 /// The last global transactions.
 #[derive(Debug)]
 pub(super) struct Fates {
-    known: HashMap<u64, Fate>,
+    known: HashMap<u64, Fate, Hashing>,
     order: VecDeque<u64>,
     limit: usize,
     pub(super) anomalies: Capped<Anomaly>,
@@ -33,7 +34,7 @@ struct Fate {
 impl Fates {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            known: HashMap::new(),
+            known: HashMap::default(),
             order: VecDeque::new(),
             limit,
             anomalies: Capped::default(),

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use crate::hashing::Hashing;
+
 /// A set of numbers. Where they are dense, 64 of them cost one entry.
 #[derive(Debug, Default)]
 pub(crate) struct IdSet {
-    words: HashMap<u64, u64>,
+    words: HashMap<u64, u64, Hashing>,
     /// The entry that was used last, which is nearly always the one that is used next.
     place: u64,
     word: u64,

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::hashing::Hashing;
 use crate::history::{Scan, TxnId};
+use crate::replay::key::{Key, Names};
 use crate::token::Token;
 
 use super::chain::{Access, Chain};
@@ -23,7 +25,8 @@ pub(super) struct Entry {
 /// The keys by number.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    ids: HashMap<Box<[u8]>, u32>,
+    names: Names,
+    ids: HashMap<Key, u32, Hashing>,
     pub(super) entries: Vec<Entry>,
     /// The keys in order; only where there are scans.
     sorted: Option<BTreeMap<Token, u32>>,
@@ -45,14 +48,15 @@ const MAX_SCANS: usize = 1024;
 impl Keys {
     /// The number of a key, given by its bytes.
     pub(super) fn id(&mut self, bytes: &[u8]) -> u32 {
-        if let Some(&id) = self.ids.get(bytes) {
-            return id;
+        let key = self.names.key(bytes);
+        match self.ids.get(&key) {
+            Some(&id) => id,
+            None => self.add(key, bytes),
         }
-        self.add(bytes)
     }
 
     #[cold]
-    fn add(&mut self, bytes: &[u8]) -> u32 {
+    fn add(&mut self, key: Key, bytes: &[u8]) -> u32 {
         let id = u32::try_from(self.entries.len()).expect("the limit on entries is far below");
         let token = Token::from(bytes);
         let mut chain = Chain::new();
@@ -69,7 +73,7 @@ impl Keys {
         if let Some(sorted) = &mut self.sorted {
             sorted.insert(token.clone(), id);
         }
-        self.ids.insert(bytes.into(), id);
+        self.ids.insert(key, id);
         self.entries.push(Entry {
             token,
             chain,

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::findings::Capped;
+use crate::hashing::Hashing;
 use crate::history::{Committed, Op, Record, RecordFault, Scan, Seq, TxnId};
 use crate::index::{FaultKind, Install};
 use crate::parse;
@@ -76,7 +77,7 @@ pub(super) struct Site {
     keys: Keys,
     /// The installs that are kept, oldest first: when they were fed, and on which key.
     installs: VecDeque<(u64, u32)>,
-    unresolved: HashMap<(u32, u64), Vec<Access>>,
+    unresolved: HashMap<(u32, u64), Vec<Access>, Hashing>,
     waiting: VecDeque<Waiting>,
     scanned_to: Option<u64>,
     /// What undecided transactions would install: whose, and whether it deletes the key.
@@ -105,7 +106,7 @@ impl Site {
             positions: IdSet::default(),
             keys: Keys::default(),
             installs: VecDeque::new(),
-            unresolved: HashMap::new(),
+            unresolved: HashMap::default(),
             waiting: VecDeque::new(),
             scanned_to: None,
             undecided: HashMap::new(),

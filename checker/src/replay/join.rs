@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::Receiver;
 
 use crate::follow::ids::IdSet;
+use crate::hashing::Hashing;
 
 use super::Undecided;
 
@@ -53,7 +54,7 @@ pub(super) fn join(sites: &[Receiver<Vec<Told>>]) -> Result<usize, Undecided> {
 
 #[derive(Debug, Default)]
 struct Fates {
-    known: HashMap<u64, Fate>,
+    known: HashMap<u64, Fate, Hashing>,
     order: VecDeque<u64>,
     ever: IdSet,
     repeated: usize,

@@ -3,7 +3,7 @@
 //! A key of up to 19 bytes is its bytes, in two words and a half; a longer one is the place of its bytes in the
 //! [`Names`] of its site. So to compare two keys is to compare numbers, and they need no memory of their own.
 
-use std::hash::{BuildHasher as _, RandomState};
+use crate::hashing::Hashing;
 
 /// So many bytes are a key of their own.
 const SHORT: usize = 19;
@@ -15,15 +15,15 @@ const USED: u32 = 0x80;
 
 /// A key. No key is [`Key::NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) high: u64,
-    pub(super) middle: u64,
-    pub(super) low: u32,
+pub(crate) struct Key {
+    pub(crate) high: u64,
+    pub(crate) middle: u64,
+    pub(crate) low: u32,
 }
 
 impl Key {
     /// No key.
-    pub(super) const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         high: 0,
         middle: 0,
         low: 0,
@@ -46,7 +46,7 @@ impl Key {
     }
 
     /// The bytes; those of long keys by their names.
-    pub(super) fn bytes(self, names: &[u8]) -> Box<[u8]> {
+    pub(crate) fn bytes(self, names: &[u8]) -> Box<[u8]> {
         if self.low & LONG != 0 {
             return Box::from(span(names, self.high, self.middle));
         }
@@ -62,60 +62,15 @@ fn span(names: &[u8], start: u64, length: u64) -> &[u8] {
     &names[start..start + length]
 }
 
-/// Hashes that nobody can foretell, so that nobody can write a file whose keys all fall into one place.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hashing {
-    seeds: [u64; 3],
-}
-
-impl Hashing {
-    pub(super) fn new() -> Self {
-        let random = RandomState::new();
-        Self {
-            seeds: [1, 2, 3].map(|number| random.hash_one(number)),
-        }
-    }
-
-    #[inline]
-    pub(super) fn of(self, key: Key) -> u64 {
-        let [first, second, third] = self.seeds;
-        let folded = fold(key.high ^ first, key.middle ^ second);
-        fold(folded ^ u64::from(key.low), third | 1)
-    }
-
-    fn of_bytes(self, bytes: &[u8]) -> u64 {
-        let [first, second, third] = self.seeds;
-        let (words, rest) = bytes.as_chunks();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let words = words.iter().chain([&last]);
-        let hash = words.fold(first ^ bytes.len() as u64, |hash, word| {
-            fold(hash ^ u64::from_le_bytes(*word), second | 1)
-        });
-        fold(hash, third | 1)
-    }
-}
-
-/// Both halves of a product, folded together.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "the two halves of a product are taken apart"
-)]
-#[inline]
-const fn fold(one: u64, other: u64) -> u64 {
-    let product = one as u128 * other as u128;
-    product as u64 ^ (product >> 64) as u64
-}
-
 /// The keys of one site that are long.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     hashing: Hashing,
     /// Open addressing, at most three quarters full.
     places: Vec<Place>,
     used: usize,
     /// The bytes of all of them.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Where the bytes of a key are; nowhere if the length is 0.
@@ -126,19 +81,21 @@ struct Place {
     hash: u32,
 }
 
-impl Names {
-    pub(super) fn new() -> Self {
+impl Default for Names {
+    fn default() -> Self {
         Self {
-            hashing: Hashing::new(),
+            hashing: Hashing::default(),
             places: vec![Place::default(); 16],
             used: 0,
             bytes: Vec::new(),
         }
     }
+}
 
+impl Names {
     /// The key of these bytes.
     #[inline]
-    pub(super) fn key(&mut self, bytes: &[u8]) -> Key {
+    pub(crate) fn key(&mut self, bytes: &[u8]) -> Key {
         Key::short(bytes).unwrap_or_else(|| self.long(bytes))
     }
 
@@ -209,7 +166,7 @@ mod tests {
 
     #[test]
     fn keys_are_told_apart_and_give_their_bytes_back() {
-        let mut names = Names::new();
+        let mut names = Names::default();
         let mut texts: Vec<Vec<u8>> = vec![vec![], vec![0], b"a".to_vec(), b"a\0".to_vec()];
         texts.extend((7..24).map(|length| vec![0xff; length]));
         texts.extend((7..24).map(|length| vec![b'0'; length]));

@@ -37,7 +37,7 @@
 mod apply;
 mod batch;
 mod join;
-mod key;
+pub(crate) mod key;
 mod lines;
 mod site;
 mod table;

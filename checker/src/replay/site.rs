@@ -114,7 +114,7 @@ impl Site {
             globals: IdSet::default(),
             locals: IdSet::default(),
             positions: IdSet::default(),
-            keys: Names::new(),
+            keys: Names::default(),
             named: 0,
             batch: Batch::default(),
             told: Vec::new(),

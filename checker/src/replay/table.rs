@@ -11,10 +11,11 @@
 //! If all of this holds to the end, no conflict disagrees with the stamps: for a version order, a transaction that
 //! installed before another is below it (R3), what was read was there, and what came after was not (R2, R3).
 
+use crate::hashing::Hashing;
 use crate::index::Install;
 
 use super::Undecided;
-use super::key::{Hashing, Key};
+use super::key::Key;
 
 /// A transaction by its turn, from 1 on.
 pub(super) type Turn = u32;
@@ -224,7 +225,7 @@ impl Table {
         Self {
             states: vec![EMPTY; 1024],
             used: 0,
-            hashing: Hashing::new(),
+            hashing: Hashing::default(),
         }
     }
 
@@ -278,7 +279,7 @@ impl Table {
     #[inline]
     fn find(&self, key: Key) -> usize {
         let mask = self.states.len() - 1;
-        let mut place = self.hashing.of(key) as usize & mask;
+        let mut place = self.hashing.of([key.high, key.middle, u64::from(key.low)]) as usize & mask;
         loop {
             let there = self.states[place].key();
             if there == key || there == Key::NONE {

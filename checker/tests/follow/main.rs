@@ -25,7 +25,11 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use random::{History, Numbers};
 
-const LEVELS: [Level; 2] = [Level::Serializability, Level::CommitmentOrdering];
+const LEVELS: [Level; 3] = [
+    Level::Serializability,
+    Level::CommitmentOrdering,
+    Level::ExtendedCommitmentOrdering,
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
@@ -34,7 +38,7 @@ enum Word {
     Unknown,
 }
 
-fn whole(sites: &[SiteHistory]) -> [Word; 2] {
+fn whole(sites: &[SiteHistory]) -> [Word; 3] {
     let case = Case::new(sites);
     LEVELS.map(|level| match case.judge(level).verdict {
         checker::Verdict::Valid { .. } => Word::Valid,
@@ -52,11 +56,11 @@ fn word(verdict: &Verdict) -> Word {
 }
 
 /// Feeds the lines of the sites in turns that the numbers choose, and asks in between: what is invalid stays so.
-fn follow(texts: &[String], numbers: &mut Numbers, options: Options) -> [Verdict; 2] {
+fn follow(texts: &[String], numbers: &mut Numbers, options: Options) -> [Verdict; 3] {
     let names: Vec<String> = (0..texts.len()).map(|site| format!("f{site}")).collect();
     let mut follower = Follower::with_options(&names, options);
     let mut lines: Vec<_> = texts.iter().map(|text| text.lines()).collect();
-    let mut invalid = [false; 2];
+    let mut invalid = [false; 3];
     let mut left: usize = texts.iter().map(|text| text.lines().count()).sum();
     while left > 0 {
         let site = numbers.below(texts.len() as u64) as usize;
@@ -104,7 +108,7 @@ fn parsed(texts: &[String]) -> Vec<SiteHistory> {
 }
 
 /// Compares on one history: with much memory the verdicts are the same, and with little, the same or unknown.
-fn check(texts: &[String], numbers: &mut Numbers, stamped: bool) -> [Word; 2] {
+fn check(texts: &[String], numbers: &mut Numbers, stamped: bool) -> [Word; 3] {
     let texts = shuffled(texts, numbers);
     let expected = whole(&parsed(&texts));
     let verdicts = follow(&texts, numbers, Options::default());
@@ -142,14 +146,14 @@ proptest! {
         let texts = |sites: Vec<SiteHistory>| sites.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut numbers = Numbers(seed);
         let valid = check(&texts(plan.execute()), &mut numbers, true);
-        prop_assert_eq!(valid, [Word::Valid; 2]);
+        prop_assert_eq!(valid, [Word::Valid; 3]);
         check(&texts(plan.execute_bent(&bends)), &mut numbers, true);
     }
 }
 
 #[test]
 fn longer_histories_are_judged_as_a_whole_and_are_of_every_sort() {
-    let mut counts = [[0; 3]; 2];
+    let mut counts = [[0; 3]; 3];
     for seed in 0..4000 {
         let mut numbers = Numbers(seed);
         let history = History::random(&mut numbers);
@@ -158,7 +162,9 @@ fn longer_histories_are_judged_as_a_whole_and_are_of_every_sort() {
             counts[word as usize] += 1;
         }
     }
-    eprintln!("valid, invalid, unknown; serializability and commitment ordering: {counts:?}");
+    eprintln!(
+        "valid, invalid, unknown; serializability, commitment ordering and the extended form: {counts:?}"
+    );
     assert!(
         counts.iter().flatten().all(|&count| count > 200),
         "{counts:?}"

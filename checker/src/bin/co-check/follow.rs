@@ -1,17 +1,17 @@
 //! `co-check follow`: judges histories while they are written.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use checker::follow::{Options, Reason, Statistics, Tail, TailError, Verdict};
+use checker::follow::{Options, Reason, Statistics, Tail, Verdict};
 use checker::{Doubt, Level};
 use clap::ValueEnum;
 use serde_json::json;
 
-use crate::output::{STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID};
+use crate::output::{Failure, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, worse, write_to};
 
 /// What `co-check follow` is told.
 #[derive(Debug, clap::Args)]
@@ -65,17 +65,6 @@ Examples:
 Exit status: 0 valid and every footer was read, 1 invalid, 2 anything else: stopped before the end, unknown or bad
 input.";
 
-/// Why following ended without a verdict.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error(transparent)]
-    Tail(#[from] TailError),
-    #[error("cannot listen for Ctrl-C: {0}; use --no-wait, which does not")]
-    Signal(io::Error),
-    #[error("cannot write to standard output: {0}")]
-    Write(io::Error),
-}
-
 /// Follows until the end; the exit status.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -114,12 +103,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     for level in levels {
         let verdict = tail.follower.verdict(*level);
         shown.verdict(*level, &verdict, tail.follower.statistics())?;
-        status = match verdict {
-            Verdict::Valid => status,
+        let this = match verdict {
+            Verdict::Valid => STATUS_VALID,
             Verdict::Invalid { .. } => STATUS_INVALID,
-            Verdict::Unknown { .. } if status == STATUS_VALID => STATUS_UNKNOWN,
-            Verdict::Unknown { .. } => status,
+            Verdict::Unknown { .. } => STATUS_UNKNOWN,
         };
+        status = worse(status, this);
     }
     Ok(status)
 }
@@ -241,7 +230,7 @@ impl Shown {
             statistics.entries,
         );
         lines.iter().for_each(|line| text += &format!("- {line}\n"));
-        write(&text)
+        write_to(Path::new("-"), &text)
     }
 }
 
@@ -256,17 +245,5 @@ const fn is_end(reason: &Reason) -> bool {
 }
 
 fn print(line: &serde_json::Value) -> Result<(), Failure> {
-    write(&format!("{line}\n"))
-}
-
-/// A reader that went away is no failure: the verdict is in the exit status.
-fn write(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Write(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    write_to(Path::new("-"), &format!("{line}\n"))
 }

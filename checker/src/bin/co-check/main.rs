@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.command {
         Some(Command::History(arguments)) => history::run(arguments),
-        Some(Command::Follow(arguments)) => Ok(follow::run(arguments)?),
+        Some(Command::Follow(arguments)) => follow::run(arguments),
         Some(Command::Convert(arguments)) => convert::run(arguments),
         Some(Command::Verify(arguments)) => verify::run(arguments),
         Some(Command::Levels(arguments)) => levels::run(arguments),

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use checker::ParseError;
+use checker::follow::TailError;
 use checker::formats::{FormatError, WriteError};
 
 pub(crate) const STATUS_VALID: u8 = 0;
@@ -36,7 +37,9 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
-    Follow(#[from] crate::follow::Failure),
+    Tail(#[from] TailError),
+    #[error("cannot listen for Ctrl-C: {0}; use --no-wait, which does not")]
+    Signal(io::Error),
 }
 
 /// Writes a text to a file, or to standard output for `-`. A reader that went away is no failure:
