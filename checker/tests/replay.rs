@@ -255,7 +255,7 @@ fn what_comes_later_than_the_window_is_not_judged() {
         lines.join("\n")
     );
     assert_eq!(
-        replayed(&[text.clone()], 99).map(|it| it.statistics().committed),
+        replayed(std::slice::from_ref(&text), 99).map(|it| it.statistics().committed),
         Ok(100)
     );
     assert_eq!(replayed(&[text], 98).unwrap_err(), Undecided::Late);

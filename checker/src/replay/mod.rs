@@ -10,7 +10,9 @@
 //!
 //! **Anything else is left to [`Case`](crate::Case)** ([`Undecided`]): a conflict that disagrees, a missing stamp or
 //! footer, a transaction in doubt that committed elsewhere, a line that cannot be read. So this is the fast path of
-//! histories that are as they should be, and never says that anything is wrong.
+//! histories that are as they should be, and never says that anything is wrong. Some that are valid are left over, too:
+//! a stamp that only another site knows, and a transaction that reads a sum with its own increment in it, or reads or
+//! scans at a position that is not before its own.
 //!
 //! Lines need not be in the order of stamps: [`Options::window`] records of a site wait, and the lowest of them is
 //! replayed next. What comes later than that is [`Undecided::Late`].
@@ -237,11 +239,11 @@ fn run(sources: &[impl Source], options: &Options) -> Result<Replayed, Undecided
             );
             sites.extend(read.ok().zip(keys.ok()));
         }
-        // The first of several, so that it is the same each time it is one of a kind.
-        faults
-            .into_iter()
-            .min()
-            .map_or(Ok((sites, joined.unwrap_or_default())), Err)
+        // The first of several, so that it is the same each time if it is one of a kind.
+        match faults.into_iter().min() {
+            Some(fault) => Err(fault),
+            None => Ok((sites, joined.unwrap_or_default())),
+        }
     })?;
     sum_up(&sites, repeated)
 }
