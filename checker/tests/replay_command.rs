@@ -1,5 +1,9 @@
 //! `co-check` over the histories of sites says the same whether it replays them or builds the graph.
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may stop at the first surprise"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};
