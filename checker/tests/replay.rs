@@ -295,3 +295,11 @@ fn sites_must_agree() {
     );
     assert_eq!(of("co-history 1 B\nc G1 5 1 w:x\nend 1"), Ok(1));
 }
+
+#[test]
+fn a_position_is_used_once_and_a_scan_returns_a_key_once() {
+    let twice = one(&["c L1 1 1 w:x", "c L2 2 1 w:y"]);
+    assert_eq!(twice, Err(Undecided::Unreadable));
+    let repeated = one(&["c L1 1 1 w:x", "c L2 2 - s:..@1[x@1,x@1]"]);
+    assert_eq!(repeated, Err(Undecided::Disagrees));
+}
