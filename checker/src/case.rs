@@ -8,7 +8,7 @@
 use std::cell::OnceCell;
 
 use crate::cycle::{self, FoundCycle, SEARCH_BUDGET_EDGES, Shape};
-use crate::explain::{End, Step, classify, explain};
+use crate::explain::{End, Reason, Step, classify, explain};
 use crate::extended::path_violations;
 use crate::findings::{Faults, Findings};
 use crate::graph::{Conflict, Graph, GraphBuilder, Keys, Kind, Members, committed_at};
@@ -16,6 +16,7 @@ use crate::history::{Record, SiteHistory, Stamp, TxnId};
 use crate::index::{FaultKind, SiteIndex, committed};
 use crate::named::{self, Named};
 use crate::order::{Violations, stamp_violations, stamp_violations_of};
+use crate::orders::{Clock, Orders};
 use crate::recovery::{Answer, Gap, Recovery};
 use crate::verdict::{Anomaly, Cycle, Doubt, Level, Report, Statistics, TxnRef, Verdict};
 
@@ -53,8 +54,21 @@ pub struct Case<'a> {
     shape: Shape,
     /// The cycle to show; searched for once, when a verdict first needs it.
     found_cycle: OnceCell<FoundCycle>,
+    orders: Orders,
+    /// With the order of sessions, made when a level first asks for it.
+    in_sessions: OnceCell<Ordered>,
+    /// With that and real time.
+    in_real_time: OnceCell<Ordered>,
     findings: Findings,
     statistics: Statistics,
+}
+
+/// The graph with the edges of an order besides that of conflicts.
+#[derive(Debug)]
+struct Ordered {
+    graph: Graph,
+    shape: Shape,
+    found_cycle: OnceCell<FoundCycle>,
 }
 
 impl<'a> Case<'a> {
@@ -89,6 +103,7 @@ impl<'a> Case<'a> {
         let graph = builder.finish();
         let shape = cycle::shape(&graph);
         let stamps = members.stamps(sites);
+        let orders = Orders::new(sites, &members);
         let statistics = Statistics {
             committed: members.names.len(),
             keys: key_count,
@@ -104,6 +119,9 @@ impl<'a> Case<'a> {
             graph,
             shape,
             found_cycle: OnceCell::new(),
+            orders,
+            in_sessions: OnceCell::new(),
+            in_real_time: OnceCell::new(),
             findings,
             statistics,
         }
@@ -117,24 +135,21 @@ impl<'a> Case<'a> {
             mut doubts,
             site_twice,
         } = self.findings.clone();
-        if let Shape::Cyclic(components) = &self.shape {
-            let search = || cycle::shortest_cycle(&self.graph, components, SEARCH_BUDGET_EDGES);
-            let found = self.found_cycle.get_or_init(search);
-            let groups = components.groups.len();
-            let entangled = components.groups.iter().map(Vec::len).sum();
-            anomalies.push(Anomaly::Cycle(self.cycle(found, groups, entangled)));
-        }
-        if level == Level::CommitmentOrdering {
-            if let Some(anomaly) = self.order_anomaly() {
-                anomalies.push(anomaly);
+        let clock = level.clock();
+        anomalies.extend(self.cycle_within(clock).map(Anomaly::Cycle));
+        match level.without_clock() {
+            Level::CommitmentOrdering => {
+                anomalies.extend(self.order_anomaly(clock));
+                doubts.extend(self.stamp_doubt(|_| true));
             }
-            if let Some(doubt) = self.stamp_doubt(|_| true) {
-                doubts.push(doubt);
+            Level::ExtendedCommitmentOrdering => {
+                anomalies.extend(self.path_anomaly());
+                doubts.extend(self.stamp_doubt(|node| self.is_global(node)));
             }
+            _ => {}
         }
-        if level == Level::ExtendedCommitmentOrdering {
-            anomalies.extend(self.path_anomaly());
-            doubts.extend(self.stamp_doubt(|node| self.is_global(node)));
+        if let Some(clock) = clock {
+            doubts.append(self.orders.doubts(clock, &self.members));
         }
         let verdict = if anomalies.total > 0 && !site_twice {
             Verdict::Invalid {
@@ -148,7 +163,7 @@ impl<'a> Case<'a> {
             }
         } else {
             Verdict::Valid {
-                serial_order: self.serial_order(),
+                serial_order: self.serial_order(clock),
             }
         };
         Report {
@@ -158,15 +173,92 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The levels that the histories tell most of: serializability with the strongest order that every committed
+    /// transaction carries.
+    #[must_use]
+    pub const fn strongest_told(&self) -> Level {
+        if self.members.names.is_empty() {
+            Level::Serializability
+        } else if self.orders.are_told(Clock::Real) {
+            Level::StrictSerializability
+        } else if self.orders.are_told(Clock::Session) {
+            Level::StrongSessionSerializability
+        } else {
+            Level::Serializability
+        }
+    }
+
+    /// The graph and its shape with the edges of an order besides that of conflicts.
+    fn within(&self, clock: Option<Clock>) -> (&Graph, &Shape) {
+        match clock.filter(|clock| !self.orders.are_empty(*clock)) {
+            None => (&self.graph, &self.shape),
+            Some(clock) => {
+                let ordered = self.ordered(clock);
+                (&ordered.graph, &ordered.shape)
+            }
+        }
+    }
+
+    fn ordered(&self, clock: Clock) -> &Ordered {
+        let cell = match clock {
+            Clock::Session => &self.in_sessions,
+            Clock::Real => &self.in_real_time,
+        };
+        cell.get_or_init(|| {
+            let graph = self.orders.within(&self.graph, clock);
+            let shape = cycle::shape(&graph);
+            Ordered {
+                graph,
+                shape,
+                found_cycle: OnceCell::new(),
+            }
+        })
+    }
+
+    /// A shortest cycle of the weakest order in which there is one: of conflicts alone, else with sessions, else with
+    /// real time.
+    fn cycle_within(&self, clock: Option<Clock>) -> Option<Cycle> {
+        let clocks: &[Clock] = match clock {
+            None => &[],
+            Some(Clock::Session) => &[Clock::Session],
+            Some(Clock::Real) => &[Clock::Session, Clock::Real],
+        };
+        let ordered = clocks
+            .iter()
+            .filter(|clock| !self.orders.are_empty(**clock))
+            .map(|clock| {
+                let Ordered {
+                    graph,
+                    shape,
+                    found_cycle,
+                } = self.ordered(*clock);
+                (graph, shape, found_cycle)
+            });
+        std::iter::once((&self.graph, &self.shape, &self.found_cycle))
+            .chain(ordered)
+            .find_map(|(graph, shape, cell)| {
+                let Shape::Cyclic(components) = shape else {
+                    return None;
+                };
+                let search = || cycle::shortest_cycle(graph, components, SEARCH_BUDGET_EDGES);
+                let found = cell.get_or_init(search);
+                let entangled = components.groups.iter().map(Vec::len).sum();
+                Some(self.cycle(found, components.groups.len(), entangled))
+            })
+    }
+
     /// The anomalies by their established names, with a minimal cycle each, and which consistency models they rule out.
     #[must_use]
     pub fn named(&self) -> Named {
         let mut conflicts = Vec::new();
         let mut complete = true;
-        if let Shape::Cyclic(components) = &self.shape
+        let mut line = None;
+        if let (_, Shape::Cyclic(components)) = self.within(Some(Clock::Real))
             && !self.findings.site_twice
         {
+            let mut entangled = vec![false; self.graph.txn_count()];
             for &txn in components.groups.iter().flatten() {
+                entangled[txn as usize] = true;
                 complete &= conflicts.len() < named::MAX_LINKS;
                 if complete {
                     self.graph.conflicts(txn, |conflict| {
@@ -176,6 +268,11 @@ impl<'a> Case<'a> {
                     });
                 }
             }
+            let sessions = self.orders.session_pairs();
+            let together = sessions.filter(|(one, next)| components.are_together(*one, *next));
+            conflicts
+                .extend(together.map(|(from, to)| Conflict::without_key(from, to, Kind::Session)));
+            line = Some(self.orders.by_beginning(|node| entangled[node as usize]));
         }
         conflicts.sort_unstable();
         conflicts.dedup();
@@ -185,9 +282,13 @@ impl<'a> Case<'a> {
             &self.findings.anomalies.shown
         };
         let txns = self.graph.txn_count();
-        named::name(txns, &conflicts, complete, grounds, |conflict| {
-            self.step(conflict)
-        })
+        let links = named::Found {
+            txns,
+            conflicts: &conflicts,
+            complete,
+            line: line.as_ref(),
+        };
+        named::name(&links, grounds, |conflict| self.step(conflict))
     }
 
     /// Which classes of schedules by recoverability hold; see [`recovery`](crate::recovery) for what can be known.
@@ -275,13 +376,14 @@ impl<'a> Case<'a> {
         )
     }
 
-    fn serial_order(&self) -> Vec<TxnRef> {
-        let Shape::Acyclic(order) = &self.shape else {
+    fn serial_order(&self, clock: Option<Clock>) -> Vec<TxnRef> {
+        let (graph, shape) = self.within(clock);
+        let Shape::Acyclic(order) = shape else {
             unreachable!("a valid case has no cycle");
         };
         let mut order = order.clone();
         let stamped = self.stamps.iter().all(Option::is_some);
-        if stamped && stamp_violations(&self.graph, &self.stamps).is_none() {
+        if stamped && stamp_violations(graph, &self.stamps).is_none() {
             // Commitment ordered: the order of decisions is itself a serial order.
             order.sort_by_key(|node| (self.stamps[*node as usize], *node));
         }
@@ -304,8 +406,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn order_anomaly(&self) -> Option<Anomaly> {
-        let violations = stamp_violations(&self.graph, &self.stamps)?;
+    fn order_anomaly(&self, clock: Option<Clock>) -> Option<Anomaly> {
+        let violations = stamp_violations(self.within(clock).0, &self.stamps)?;
         Some(self.out_of_order(&violations))
     }
 
@@ -356,6 +458,37 @@ impl<'a> Case<'a> {
 
     /// Puts a conflict into words, from the records of its two transactions.
     fn step(&self, conflict: Conflict) -> Step {
+        let reason = match conflict.kind {
+            Kind::Session => {
+                let (session, earlier, later) = self.orders.positions(conflict.from, conflict.to);
+                Reason::Session {
+                    session,
+                    earlier,
+                    later,
+                }
+            }
+            Kind::Realtime => {
+                let (told, asked, clock_error) = self.orders.instants(conflict.from, conflict.to);
+                Reason::Realtime {
+                    told,
+                    asked,
+                    clock_error,
+                }
+            }
+            Kind::Chain | Kind::WriteWrite | Kind::WriteRead | Kind::ReadWrite => {
+                return self.step_on_key(conflict);
+            }
+        };
+        Step {
+            from: self.name(conflict.from),
+            to: self.name(conflict.to),
+            site: None,
+            key: None,
+            reason,
+        }
+    }
+
+    fn step_on_key(&self, conflict: Conflict) -> Step {
         let key = conflict.key as usize;
         let site = self.first_keys.partition_point(|first| *first <= key) - 1;
         let key = key - self.first_keys[site];
@@ -379,8 +512,8 @@ impl<'a> Case<'a> {
         Step {
             from: self.name(conflict.from),
             to: self.name(conflict.to),
-            site: index.site().site().clone(),
-            key: index.key(key).clone(),
+            site: Some(index.site().site().clone()),
+            key: Some(index.key(key).clone()),
             reason,
         }
     }

@@ -20,7 +20,8 @@ pub fn to_dot(steps: &[Step]) -> String {
         .into_iter()
         .map(|node| format!("  {};\n", quoted(node)));
     let arrows = steps.iter().map(|step| {
-        let label = format!("{} {} @ {}", step.reason.letters(), step.key, step.site);
+        let label = format!("{} {}", step.reason.letters(), step.about());
+        let label = label.trim_end();
         let (from, to) = (quoted(&step.from), quoted(&step.to));
         let (label, tooltip) = (quoted(&label), quoted(step));
         format!("  {from} -> {to} [label={label}, tooltip={tooltip}];\n")

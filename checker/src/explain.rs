@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::graph::Kind;
 use crate::history::{Committed, Scan, Seq};
 use crate::index::{Install, Look, Sight, SiteIndex, Version};
+use crate::orders::Clock;
 use crate::token::Token;
 use crate::verdict::{CycleClass, TxnRef};
 
@@ -20,10 +21,10 @@ pub struct Step {
     pub from: TxnRef,
     /// The transaction that comes after it.
     pub to: TxnRef,
-    /// The site where the two met.
-    pub site: Token,
-    /// The key on which they met.
-    pub key: Token,
+    /// The site where the two met; of a session or of real time, none.
+    pub site: Option<Token>,
+    /// The key on which they met; of a session or of real time, none.
+    pub key: Option<Token>,
     /// How they met.
     pub reason: Reason,
 }
@@ -52,6 +53,24 @@ pub enum Reason {
         seen: Seen,
         /// The version of the later transaction.
         installed: Installed,
+    },
+    /// The later transaction comes later in the session that both are of.
+    Session {
+        /// The session.
+        session: Token,
+        /// The earlier transaction's position.
+        earlier: u64,
+        /// The later transaction's position.
+        later: u64,
+    },
+    /// The client of the earlier transaction had been told when the later one was asked for.
+    Realtime {
+        /// When the former was told, in nanoseconds.
+        told: u64,
+        /// When the latter was asked for.
+        asked: u64,
+        /// By how much the clocks may disagree; less than is between the two.
+        clock_error: u64,
     },
 }
 
@@ -113,7 +132,7 @@ impl Unnamed {
             Reason::WriteRead { seen, .. } | Reason::ReadWrite { seen, .. } => {
                 seen.installer = self.installer.map(name);
             }
-            Reason::WriteWrite { .. } => {}
+            Reason::WriteWrite { .. } | Reason::Session { .. } | Reason::Realtime { .. } => {}
         }
         self.reason
     }
@@ -186,6 +205,7 @@ pub(crate) fn explain<'a>(
                 sight.seen,
             )
         }
+        Kind::Session | Kind::Realtime => unreachable!("these are no conflicts on keys"),
         Kind::Chain => unreachable!("I8: a conflict has a kind of its own"),
     };
     let installer = seen.checked_sub(1).map(|last| versions[last].record);
@@ -217,9 +237,12 @@ fn describe(versions: &[Version], sight: Sight<'_>) -> Seen {
 /// The class of a cycle.
 pub(crate) fn classify(steps: &[Step]) -> CycleClass {
     let (mut reads, mut missed, mut phantom) = (0, 0, false);
+    let mut clock = None;
     for step in steps {
         match &step.reason {
             Reason::WriteWrite { .. } => {}
+            Reason::Session { .. } => clock = clock.or(Some(Clock::Session)),
+            Reason::Realtime { .. } => clock = Some(Clock::Real),
             Reason::WriteRead { .. } => reads += 1,
             Reason::ReadWrite { seen, .. } => {
                 missed += 1;
@@ -227,23 +250,62 @@ pub(crate) fn classify(steps: &[Step]) -> CycleClass {
             }
         }
     }
-    match (missed, reads) {
-        (0, 0) => CycleClass::G0,
-        (0, _) => CycleClass::G1c,
-        (1, _) => CycleClass::GSingle,
-        _ if phantom => CycleClass::G2,
-        _ => CycleClass::G2Item,
+    let classes = match (missed, reads) {
+        (0, 0) => [
+            CycleClass::G0,
+            CycleClass::G0Process,
+            CycleClass::G0Realtime,
+        ],
+        (0, _) => [
+            CycleClass::G1c,
+            CycleClass::G1cProcess,
+            CycleClass::G1cRealtime,
+        ],
+        (1, _) => [
+            CycleClass::GSingle,
+            CycleClass::GSingleProcess,
+            CycleClass::GSingleRealtime,
+        ],
+        _ if phantom => [
+            CycleClass::G2,
+            CycleClass::G2Process,
+            CycleClass::G2Realtime,
+        ],
+        _ => [
+            CycleClass::G2Item,
+            CycleClass::G2ItemProcess,
+            CycleClass::G2ItemRealtime,
+        ],
+    };
+    match clock {
+        None => classes[0],
+        Some(Clock::Session) => classes[1],
+        Some(Clock::Real) => classes[2],
     }
 }
 
 impl Reason {
-    /// The kind of the conflict, in two letters: `ww`, `wr` or `rw`.
+    /// The kind of the conflict, in two letters: `ww`, `wr` or `rw`; otherwise `session` or `real time`.
     #[must_use]
     pub const fn letters(&self) -> &'static str {
         match self {
             Self::WriteWrite { .. } => "ww",
             Self::WriteRead { .. } => "wr",
             Self::ReadWrite { .. } => "rw",
+            Self::Session { .. } => "session",
+            Self::Realtime { .. } => "real time",
+        }
+    }
+}
+
+impl Step {
+    /// What it is about, in few words: the key and the site, or the session.
+    #[must_use]
+    pub fn about(&self) -> String {
+        match (&self.key, &self.site, &self.reason) {
+            (Some(key), Some(site), _) => format!("{key} @ {site}"),
+            (_, _, Reason::Session { session, .. }) => session.to_string(),
+            _ => String::new(),
         }
     }
 }

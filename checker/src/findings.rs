@@ -92,7 +92,7 @@ impl<T> Capped<T> {
         items.into_iter().for_each(|item| self.push(item));
     }
 
-    fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         self.shown.extend(other.shown);
         self.total += other.total;
     }

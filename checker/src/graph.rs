@@ -16,6 +16,8 @@
 //!
 //! - **I7** Transactions are the nodes `0..txn_count`, relays follow, and an edge between two
 //!   relays leads to the higher number; so relays alone form no cycle.
+//! Edges of sessions and of real time (see `orders`) are added for the levels that ask for them. They have no key.
+//!
 //! - **I8** On every path between two transactions through relays only, all edges carry the same
 //!   key, and exactly one of them has a kind other than [`Kind::Chain`]: the kind of the conflict.
 //! - **I9** A path from a transaction through relays back to itself says nothing (the transaction
@@ -40,6 +42,10 @@ pub(crate) enum Kind {
     WriteRead,
     /// The later transaction installed a newer version than the earlier one saw.
     ReadWrite,
+    /// The later transaction comes later in its session.
+    Session,
+    /// The later transaction was asked for when the earlier one's client had been told.
+    Realtime,
 }
 
 /// Where an edge leads, and why.
@@ -57,6 +63,18 @@ pub(crate) struct Conflict {
     pub(crate) to: u32,
     pub(crate) key: u32,
     pub(crate) kind: Kind,
+}
+
+impl Conflict {
+    /// One that is on no key: of a session, or of real time.
+    pub(crate) const fn without_key(from: u32, to: u32, kind: Kind) -> Self {
+        Self {
+            from,
+            to,
+            key: NO_KEY,
+            kind,
+        }
+    }
 }
 
 /// Where a transaction has a record.
@@ -178,6 +196,46 @@ impl Graph {
 
     pub(crate) fn out(&self, node: u32) -> &[Edge] {
         &self.edges[self.starts[node as usize]..self.starts[node as usize + 1]]
+    }
+
+    /// The graph with further edges, some of them from and to new relays behind those that there are. Edges between
+    /// relays ascend (I7).
+    pub(crate) fn with(&self, more: Vec<(u32, Edge)>, relays: usize) -> Self {
+        let nodes = self.node_count() + relays;
+        let mut edges = Vec::with_capacity(self.edges.len() + more.len());
+        for node in (0u32..).take(self.node_count()) {
+            edges.extend(self.out(node).iter().map(|edge| (node, *edge)));
+        }
+        edges.extend(more);
+        Self::grouped(self.txn_count, nodes, edges)
+    }
+
+    /// Groups edges by the node that they leave.
+    fn grouped(txn_count: usize, nodes: usize, list: Vec<(u32, Edge)>) -> Self {
+        let mut starts = vec![0; nodes + 1];
+        for (from, _) in &list {
+            starts[*from as usize + 1] += 1;
+        }
+        for node in 0..nodes {
+            starts[node + 1] += starts[node];
+        }
+        let mut next = starts.clone();
+        let blank = Edge {
+            to: 0,
+            key: 0,
+            kind: Kind::Chain,
+        };
+        let mut edges = vec![blank; list.len()];
+        for (from, edge) in list {
+            let slot = &mut next[from as usize];
+            edges[*slot] = edge;
+            *slot += 1;
+        }
+        Self {
+            txn_count,
+            starts,
+            edges,
+        }
     }
 
     /// Calls `visit` with every conflict out of a transaction, relays contracted. Costs what the
@@ -322,31 +380,7 @@ impl<'a> GraphBuilder<'a> {
     }
 
     pub(crate) fn finish(self) -> Graph {
-        let nodes = self.next_relay as usize;
-        let mut starts = vec![0; nodes + 1];
-        for (from, _) in &self.edges {
-            starts[*from as usize + 1] += 1;
-        }
-        for node in 0..nodes {
-            starts[node + 1] += starts[node];
-        }
-        let mut next = starts.clone();
-        let blank = Edge {
-            to: 0,
-            key: 0,
-            kind: Kind::Chain,
-        };
-        let mut edges = vec![blank; self.edges.len()];
-        for (from, edge) in self.edges {
-            let slot = &mut next[from as usize];
-            edges[*slot] = edge;
-            *slot += 1;
-        }
-        Graph {
-            txn_count: self.txn_count,
-            starts,
-            edges,
-        }
+        Graph::grouped(self.txn_count, self.next_relay as usize, self.edges)
     }
 
     fn relay(&mut self) -> u32 {
@@ -390,6 +424,9 @@ pub(crate) struct Runs {
 }
 
 const NO_NODE: u32 = u32::MAX;
+
+/// The key of an edge that is on none: those of sessions and of real time.
+pub(crate) const NO_KEY: u32 = u32::MAX;
 
 /// Nodes and keys are numbered in 32 bits, which halves the memory of the graph.
 fn to_u32(number: usize) -> u32 {

@@ -13,6 +13,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::client::Client;
 use crate::token::Token;
 
 /// Everything one site reported, in the order it reported it.
@@ -21,6 +22,9 @@ pub struct SiteHistory {
     source: String,
     site: Token,
     records: Vec<Record>,
+    /// What is known of the clients of the first records; of all others, nothing is.
+    clients: Vec<Client>,
+    clock_error: u64,
     ending: Ending,
 }
 
@@ -41,6 +45,25 @@ impl SiteHistory {
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// What is recorded of the client of a committed record, by its place in [`records`](Self::records).
+    #[must_use]
+    pub fn client(&self, record: usize) -> Option<&Client> {
+        self.clients
+            .get(record)
+            .filter(|client| !client.is_unknown())
+    }
+
+    /// By how many nanoseconds the clocks may disagree that gave the times of clients.
+    #[must_use]
+    pub const fn clock_error(&self) -> u64 {
+        self.clock_error
+    }
+
+    /// Whether the first version of the format can hold it: nothing is said of clients.
+    pub(crate) const fn is_of_version_1(&self) -> bool {
+        self.clients.is_empty() && self.clock_error == 0
     }
 
     /// Whether the history carries its footer.
@@ -218,6 +241,8 @@ impl HistoryBuilder {
             source: source.to_owned(),
             site,
             records: Vec::new(),
+            clients: Vec::new(),
+            clock_error: 0,
             ending: Ending::CutShort,
         };
         Self {
@@ -252,6 +277,53 @@ impl HistoryBuilder {
         self.seen_txns.insert(txn);
         self.history.records.push(record);
         Ok(())
+    }
+
+    /// Appends the record of a transaction that committed, and what is known of its client.
+    ///
+    /// ```
+    /// use checker::{Client, Committed, Ending, HistoryBuilder, Op, RealTime, Seq, Stamp, Turn, TxnId};
+    /// let mut builder = HistoryBuilder::new("made here", "A".into());
+    /// let committed = Committed {
+    ///     txn: TxnId::Global(1),
+    ///     stamp: Some(Stamp(5)),
+    ///     seq: Some(Seq(1)),
+    ///     ops: vec![Op::Write { key: "x".into() }],
+    /// };
+    /// let client = Client {
+    ///     turn: Some(Turn { session: "s".into(), position: 1 }),
+    ///     time: Some(RealTime { from: 100, to: Some(250) }),
+    /// };
+    /// builder.push_of(committed, client)?;
+    /// let history = builder.finish(Ending::Footer);
+    /// assert_eq!(history.to_string(), "co-history 2 A\nc G1 5 1 p:s@1 t:100..250 w:x\nend 1\n");
+    /// # Ok::<(), checker::RecordFault>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push), and refuses a time that ends before it begins.
+    pub fn push_of(&mut self, committed: Committed, client: Client) -> Result<(), RecordFault> {
+        let txn = committed.txn;
+        if let Some(time) = client.time
+            && time.to.is_some_and(|to| to < time.from)
+        {
+            return Err(RecordFault::ToldBeforeAsked { txn });
+        }
+        self.push(Record::Committed(committed))?;
+        if !client.is_unknown() {
+            let history = &mut self.history;
+            history
+                .clients
+                .resize_with(history.records.len() - 1, Client::default);
+            history.clients.push(client);
+        }
+        Ok(())
+    }
+
+    /// Says by how many nanoseconds the clocks may disagree that gave the times of clients; 0 unless said.
+    pub const fn set_clock_error(&mut self, nanoseconds: u64) {
+        self.history.clock_error = nanoseconds;
     }
 
     /// How many records the history has so far.
@@ -295,6 +367,12 @@ pub enum RecordFault {
     /// I2: something was installed nowhere.
     #[error("{txn} installed a version but has no position; write its position, not `-`")]
     InstallWithoutSeq {
+        /// The transaction.
+        txn: TxnId,
+    },
+    /// The client was told the outcome before it asked.
+    #[error("{txn} has a time that ends before it begins; write `t:<from>..<to>` with from <= to")]
+    ToldBeforeAsked {
         /// The transaction.
         txn: TxnId,
     },

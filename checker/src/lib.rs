@@ -61,6 +61,7 @@
 pub mod anomaly;
 pub mod assess;
 mod case;
+mod client;
 mod cycle;
 pub mod dot;
 mod explain;
@@ -76,6 +77,7 @@ pub mod models;
 mod named;
 pub mod observed;
 mod order;
+mod orders;
 pub mod parse;
 mod parse_error;
 pub mod recorder;
@@ -91,6 +93,7 @@ pub mod weak;
 mod words;
 
 pub use case::{Case, judge, judge_each};
+pub use client::{Client, RealTime, Turn};
 pub use explain::{Installed, Reason, Seen, SeenBy, Step};
 pub use history::{
     Committed, Ending, HistoryBuilder, Op, Record, RecordFault, Scan, Seq, SiteHistory, Stamp,

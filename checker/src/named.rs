@@ -1,5 +1,6 @@
 //! The anomalies of a case by their established names, and which consistency models they rule out.
 //!
+//! Cycles that need the order of a session or real time end in `-process` or `-realtime`.
 //! A cycle is named by its conflicts as in [`models::Anomaly`](crate::models::Anomaly): ww, wr and rw. Two things are
 //! particular to histories of sites. Increments commute, so there is no ww between those of one run, and a read of the
 //! sum depends on all of them. And an anti-dependency is one on a predicate if a scan *missed* the key that was installed
@@ -13,6 +14,7 @@ use crate::explain::{Reason, SeenBy, Step};
 use crate::graph::{Conflict, Kind};
 use crate::index::FaultKind;
 use crate::models::{self, Anomaly, AnomalySet, ModelSet, RuledOut};
+use crate::orders::Timeline;
 use crate::verdict::Anomaly as Ground;
 
 /// What is in a case, by name.
@@ -45,19 +47,37 @@ pub(crate) const MAX_LINKS: usize = 2_000_000;
 /// How many links one search follows.
 const BUDGET: u64 = 4_000_000;
 
-/// Names what is in a case: `conflicts` are those between entangled transactions, among `txns` in all.
+/// What there is between entangled transactions.
+#[derive(Debug)]
+pub(crate) struct Found<'a> {
+    /// How many transactions the case has.
+    pub(crate) txns: usize,
+    /// The conflicts, and the neighbours in sessions.
+    pub(crate) conflicts: &'a [Conflict],
+    /// Whether these are all.
+    pub(crate) complete: bool,
+    /// Their times, if there are any.
+    pub(crate) line: Option<&'a Timeline>,
+}
+
+/// Names what is in a case.
 pub(crate) fn name(
-    txns: usize,
-    conflicts: &[Conflict],
-    complete: bool,
+    found: &Found<'_>,
     grounds: &[Ground],
     step: impl Fn(Conflict) -> Step,
 ) -> Named {
+    let Found {
+        txns,
+        conflicts,
+        complete,
+        line,
+    } = *found;
     let mut naming = Naming {
         names: AnomalySet::default(),
         found: Vec::new(),
         gave_up: !complete,
         txns: u32::try_from(txns).expect("nodes are counted in 32 bits"),
+        line,
         step,
     };
     naming.reads(grounds);
@@ -81,15 +101,16 @@ pub(crate) fn name(
     }
 }
 
-struct Naming<F> {
+struct Naming<'a, F> {
     names: AnomalySet,
     found: Vec<NamedAnomaly>,
     gave_up: bool,
     txns: u32,
+    line: Option<&'a Timeline>,
     step: F,
 }
 
-impl<F: Fn(Conflict) -> Step> Naming<F> {
+impl<F: Fn(Conflict) -> Step> Naming<'_, F> {
     fn add(&mut self, name: Anomaly, cycle: Vec<Step>, sentences: Vec<String>) {
         self.names.insert(name);
         self.found.push(NamedAnomaly {
@@ -115,6 +136,9 @@ impl<F: Fn(Conflict) -> Step> Naming<F> {
         for conflict in items.iter().chain(phantoms) {
             links.push(conflict.from, conflict.to, class(conflict.kind));
         }
+        if let Some(line) = self.line {
+            real_time(line, &mut links);
+        }
         let search = CycleSearch::of(&links.into_graph(), BUDGET);
         self.gave_up |= search.gave_up;
         for (name, walk) in &search.located {
@@ -135,7 +159,11 @@ impl<F: Fn(Conflict) -> Step> Naming<F> {
             let cycle: Vec<Step> = steps
                 .map(|(&(from, class), &(to, _))| {
                     let all = items.iter().chain(phantoms);
-                    (self.step)(link(all, from, to, class))
+                    (self.step)(if class == Class::REALTIME {
+                        Conflict::without_key(from, to, Kind::Realtime)
+                    } else {
+                        link(all, from, to, class)
+                    })
                 })
                 .collect();
             let sentences = cycle.iter().map(ToString::to_string).collect();
@@ -173,6 +201,24 @@ const fn class(kind: Kind) -> Class {
         Kind::WriteWrite => Class::WW,
         Kind::WriteRead => Class::WR,
         Kind::ReadWrite | Kind::Chain => Class::RW,
+        Kind::Session => Class::SESSION,
+        Kind::Realtime => Class::REALTIME,
+    }
+}
+
+/// A virtual node for each beginning, which leads to the next one and to who begins there.
+fn real_time(line: &Timeline, links: &mut Links) {
+    let gates: Vec<u32> = line.begun.iter().map(|_| links.virtual_node()).collect();
+    for (place, (_, node)) in line.begun.iter().enumerate() {
+        links.push(gates[place], *node, Class::PASS);
+        if let Some(next) = gates.get(place + 1) {
+            links.push(gates[place], *next, Class::PASS);
+        }
+    }
+    for (over, node) in &line.ended {
+        if let Some(gate) = gates.get(line.after(*over)) {
+            links.push(*node, *gate, Class::REALTIME);
+        }
     }
 }
 
@@ -188,6 +234,18 @@ fn on_predicate(name: Anomaly) -> Anomaly {
         (Anomaly::GSingleItem, Anomaly::GSingle),
         (Anomaly::GNonadjacentItem, Anomaly::GNonadjacent),
         (Anomaly::G2Item, Anomaly::G2),
+        (Anomaly::GSingleItemProcess, Anomaly::GSingleProcess),
+        (
+            Anomaly::GNonadjacentItemProcess,
+            Anomaly::GNonadjacentProcess,
+        ),
+        (Anomaly::G2ItemProcess, Anomaly::G2Process),
+        (Anomaly::GSingleItemRealtime, Anomaly::GSingleRealtime),
+        (
+            Anomaly::GNonadjacentItemRealtime,
+            Anomaly::GNonadjacentRealtime,
+        ),
+        (Anomaly::G2ItemRealtime, Anomaly::G2Realtime),
     ];
     let found = names.into_iter().find(|(item, _)| *item == name);
     found.map_or(name, |(_, predicate)| predicate)

@@ -20,7 +20,13 @@ pub(crate) struct Violations {
 
 /// Conflicts `a → b` with known stamps and `stamp(a) >= stamp(b)`.
 pub(crate) fn stamp_violations(graph: &Graph, stamps: &[Option<Stamp>]) -> Option<Violations> {
-    let all = [Kind::WriteWrite, Kind::WriteRead, Kind::ReadWrite];
+    let all = [
+        Kind::WriteWrite,
+        Kind::WriteRead,
+        Kind::ReadWrite,
+        Kind::Session,
+        Kind::Realtime,
+    ];
     stamp_violations_of(graph, stamps, &all)
 }
 

@@ -1,9 +1,11 @@
 //! Reads a history from text, one line at a time.
 //!
-//! The format, version 1 (`docs/history-format.md` in the repository has the whole contract):
+//! The format, versions 1 and 2 (`docs/history-format.md` in the repository has the whole contract):
 //!
 //! ```text
 //! co-history 1 <site>                 header, first line
+//! co-history 2 <site> [clock-error:<ns>]
+//!                                     or this; the clocks of all times agree to within so much
 //! c <txn> <stamp> <seq> <op>*         committed at this site
 //! a <txn> <reason>                    aborted at this site
 //! u <txn> <op>*                       voted YES here, decision unknown when the file ended
@@ -13,6 +15,10 @@
 //! <txn>    G<number> for a global transaction, L<number> for one local to the site
 //! <stamp>  decision stamp, comparable across sites; `-` when unknown
 //! <seq>    install position at this site, above 0; `-` when nothing was installed
+//! In version 2, a committed record may have these before its operations:
+//!          p:<session>@<n>            the transaction is the <n>th (or so) of a session
+//!          t:<from>..<to>             its client asked and was told then, in nanoseconds; without
+//!                                     <to>, it was never told
 //! <op>     r:<key>@<ver>              read the version installed at <ver> (0: initial)
 //!          w:<key>  x:<key>  i:<key>  wrote, deleted, incremented
 //!          s:<lo>..<hi>@<pos>[<key>@<ver>,...]
@@ -31,6 +37,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, Read as _};
 
+use crate::client::{Client, RealTime, Turn};
 use crate::history::{
     Committed, Ending, HistoryBuilder, Op, Record, Scan, Seq, SiteHistory, Stamp, TxnId,
 };
@@ -94,14 +101,15 @@ pub fn read_compressed_history(
 }
 
 fn read_lines(lines: &mut Lines<impl BufRead>, name: &str) -> Result<SiteHistory, ParseFault> {
-    let site = match lines.next()? {
+    let header = match lines.next()? {
         Some(Line {
             text,
             terminated: true,
-        }) => parse_header(utf8(text)?)?,
+        }) => header(text)?,
         Some(_) | None => return Err(ParseFault::MissingHeader),
     };
-    let mut builder = HistoryBuilder::new(name, site);
+    let mut builder = HistoryBuilder::new(name, header.site);
+    builder.set_clock_error(header.clock_error);
     let mut tokens = TokenPool::default();
     let mut ended = false;
     while let Some(Line { text, terminated }) = lines.next()? {
@@ -125,7 +133,10 @@ fn read_lines(lines: &mut Lines<impl BufRead>, name: &str) -> Result<SiteHistory
             }
             ended = true;
         } else {
-            builder.push(parse_record(text, &mut tokens)?)?;
+            match parse_record(text, header.version, &mut tokens)? {
+                (Record::Committed(committed), client) => builder.push_of(committed, client)?,
+                (record, _) => builder.push(record)?,
+            }
         }
     }
     let ending = if ended {
@@ -189,30 +200,62 @@ impl TokenPool {
     }
 }
 
-fn parse_header(line: &str) -> Result<Token, ParseFault> {
+/// A version of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Without clients.
+    One,
+    /// With clients.
+    Two,
+}
+
+/// The first line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) site: Token,
+    pub(crate) version: Version,
+    /// In nanoseconds.
+    pub(crate) clock_error: u64,
+}
+
+fn parse_header(line: &str) -> Result<Header, ParseFault> {
     let mut fields = line.split(' ');
     if fields.next() != Some("co-history") {
         return Err(ParseFault::MissingHeader);
     }
-    let version = fields.next().ok_or(ParseFault::MissingHeader)?;
-    if version != "1" {
-        return Err(ParseFault::UnsupportedVersion {
-            found: quoted(version),
-        });
+    let version = match fields.next().ok_or(ParseFault::MissingHeader)? {
+        "1" => Version::One,
+        "2" => Version::Two,
+        other => {
+            let found = quoted(other);
+            return Err(ParseFault::UnsupportedVersion { found });
+        }
+    };
+    let site = parse_token(nonempty(fields.next(), "the site")?)?;
+    let mut more = fields.next();
+    let mut clock_error = 0;
+    if version == Version::Two
+        && let Some(text) = more.and_then(|more| more.strip_prefix("clock-error:"))
+    {
+        clock_error = parse_number(text, "a bound of clock error in nanoseconds")?;
+        more = fields.next();
     }
-    let site = nonempty(fields.next(), "the site")?;
-    no_more(fields.next())?;
-    parse_token(site)
+    no_more(more)?;
+    Ok(Header {
+        site,
+        version,
+        clock_error,
+    })
 }
 
-/// Reads the first line of a file: the name of the site.
-pub(crate) fn header(line: &[u8]) -> Result<Token, ParseFault> {
+/// Reads the first line of a file.
+pub(crate) fn header(line: &[u8]) -> Result<Header, ParseFault> {
     parse_header(utf8(line)?)
 }
 
 /// Reads the line of one record.
-pub(crate) fn record(line: &[u8]) -> Result<Record, ParseFault> {
-    parse_record(utf8(line)?, &mut TokenPool::default())
+pub(crate) fn record(line: &[u8], version: Version) -> Result<(Record, Client), ParseFault> {
+    parse_record(utf8(line)?, version, &mut TokenPool::default())
 }
 
 /// Reads a footer, if the line is one: the number of records that it states.
@@ -221,7 +264,11 @@ pub(crate) fn footer(line: &[u8]) -> Option<Result<u64, ParseFault>> {
     Some(utf8(stated).and_then(|stated| parse_number(stated, "a number of records")))
 }
 
-fn parse_record(line: &str, tokens: &mut TokenPool) -> Result<Record, ParseFault> {
+fn parse_record(
+    line: &str,
+    version: Version,
+    tokens: &mut TokenPool,
+) -> Result<(Record, Client), ParseFault> {
     let mut fields = line.split(' ');
     let word = fields.next().unwrap_or_default();
     if !matches!(word, "c" | "a" | "u") {
@@ -231,30 +278,71 @@ fn parse_record(line: &str, tokens: &mut TokenPool) -> Result<Record, ParseFault
     if word == "a" {
         let reason = nonempty(fields.next(), "the reason for the abort")?;
         no_more(fields.next())?;
-        return Ok(Record::Aborted {
-            txn,
-            reason: tokens.get(reason)?,
-        });
+        let reason = tokens.get(reason)?;
+        return Ok((Record::Aborted { txn, reason }, Client::default()));
     }
     if word == "u" {
         let ops = fields
             .map(|op| parse_op(op, tokens))
             .collect::<Result<_, _>>()?;
-        return Ok(Record::InDoubt { txn, ops });
+        return Ok((Record::InDoubt { txn, ops }, Client::default()));
     }
     let stamp = nonempty(fields.next(), "the decision stamp, or `-`")?;
     let stamp = parse_optional(stamp, "a decision stamp, or `-`")?.map(Stamp);
     let seq = nonempty(fields.next(), "the install position, or `-`")?;
     let seq = parse_optional(seq, "an install position, or `-`")?.map(Seq);
+    let mut fields = fields.peekable();
+    let client = match version {
+        Version::One => Client::default(),
+        Version::Two => parse_client(&mut fields, tokens)?,
+    };
     let ops = fields
         .map(|op| parse_op(op, tokens))
         .collect::<Result<_, _>>()?;
-    Ok(Record::Committed(Committed {
+    let committed = Committed {
         txn,
         stamp,
         seq,
         ops,
-    }))
+    };
+    Ok((Record::Committed(committed), client))
+}
+
+/// Reads the fields that stand before the operations.
+fn parse_client<'a>(
+    fields: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
+    tokens: &mut TokenPool,
+) -> Result<Client, ParseFault> {
+    let mut client = Client::default();
+    if let Some(field) = fields.next_if(|field| field.starts_with("p:")) {
+        let parts = field[2..]
+            .split_once('@')
+            .ok_or_else(|| ParseFault::BadField {
+                text: quoted(field),
+                expected: "`p:<session>@<position>`",
+            })?;
+        client.turn = Some(Turn {
+            session: tokens.get(nonempty(Some(parts.0), "the name of a session")?)?,
+            position: parse_number(parts.1, "a position in a session")?,
+        });
+    }
+    if let Some(field) = fields.next_if(|field| field.starts_with("t:")) {
+        let bad = || ParseFault::BadField {
+            text: quoted(field),
+            expected: "`t:<from>..<to>`, or `t:<from>..`, in nanoseconds and with from <= to",
+        };
+        let (from, to) = field[2..].split_once("..").ok_or_else(bad)?;
+        let from = parse_number(from, "a time in nanoseconds")?;
+        let to = match to {
+            "" => None,
+            to => Some(parse_number(to, "a time in nanoseconds")?),
+        };
+        if to.is_some_and(|to| to < from) {
+            return Err(bad());
+        }
+        client.time = Some(RealTime { from, to });
+    }
+    Ok(client)
 }
 
 fn parse_op(text: &str, tokens: &mut TokenPool) -> Result<Op, ParseFault> {
@@ -290,6 +378,7 @@ fn parse_op(text: &str, tokens: &mut TokenPool) -> Result<Op, ParseFault> {
             let parts = split_scan(body).ok_or_else(|| bad(shape))?;
             parse_scan(parts, tokens).map(|scan| Op::Scan(Box::new(scan)))
         }
+        "p" | "t" => Err(ParseFault::MisplacedField { text: quoted(text) }),
         _ => Err(bad("`r:`, `w:`, `x:`, `i:` or `s:`")),
     }
 }

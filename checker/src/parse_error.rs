@@ -33,10 +33,10 @@ pub enum ParseFault {
     #[error("the line is not UTF-8; escape such bytes as %HH")]
     NotUtf8,
     /// The first line is not a header.
-    #[error("the first line must be `co-history 1 <site>`; is this a history file?")]
+    #[error("the first line must be `co-history 1 <site>` (or 2); is this a history file?")]
     MissingHeader,
     /// The header names another version of the format.
-    #[error("the file has format version `{found}`, and this program reads version 1")]
+    #[error("the file has format version `{found}`, and this program reads versions 1 and 2")]
     UnsupportedVersion {
         /// The version, as written.
         found: String,
@@ -88,6 +88,23 @@ pub enum ParseFault {
         text: String,
         /// The shape of the operation.
         expected: &'static str,
+    },
+    /// A field about the client of a transaction does not have its shape.
+    #[error("`{text}` is not a field of its kind; expected {expected}")]
+    BadField {
+        /// What was there.
+        text: String,
+        /// The shape of the field.
+        expected: &'static str,
+    },
+    /// A field about the client of a transaction stands where an operation should be.
+    #[error(
+        "`{text}` stands where an operation should be; `p:` and then `t:` come before the operations, once each, in \
+         files that begin with `co-history 2`"
+    )]
+    MisplacedField {
+        /// What was there.
+        text: String,
     },
     /// The record contradicts the records above it, or itself.
     #[error(transparent)]

@@ -1,22 +1,68 @@
 //! Writes a history in the text form that [`read_history`](crate::parse::read_history) reads.
 //!
+//! Version 1 of the format is written wherever it can hold everything, and version 2 otherwise.
 //! Reading what was written gives back an equal history (comments are not kept). A history that
 //! was cut short is written without a footer, so the doubt survives the round trip.
 
 use std::fmt;
 
+use crate::client::{Client, RealTime, Turn};
 use crate::history::{Committed, Ending, Op, Record, Scan, SiteHistory};
+use crate::parse::{Header, Version};
 
 impl fmt::Display for SiteHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "co-history 1 {}", self.site())?;
-        for record in self.records() {
-            writeln!(f, "{record}")?;
+        let head = Header {
+            site: self.site().clone(),
+            version: if self.is_of_version_1() {
+                Version::One
+            } else {
+                Version::Two
+            },
+            clock_error: self.clock_error(),
+        };
+        writeln!(f, "{head}")?;
+        for (place, record) in self.records().iter().enumerate() {
+            match (record, self.client(place)) {
+                (Record::Committed(committed), Some(client)) => {
+                    write_head(f, committed)?;
+                    writeln!(f, "{client}{}", Ops(&committed.ops))?;
+                }
+                _ => writeln!(f, "{record}")?,
+            }
         }
         match self.ending() {
             Ending::Footer => writeln!(f, "end {}", self.records().len()),
             Ending::CutShort => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = match self.version {
+            Version::One => 1,
+            Version::Two => 2,
+        };
+        write!(f, "co-history {version} {}", self.site)?;
+        match self.clock_error {
+            0 => Ok(()),
+            nanoseconds => write!(f, " clock-error:{nanoseconds}"),
+        }
+    }
+}
+
+/// The fields of a record, each after a space.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Turn { session, position }) = &self.turn {
+            write!(f, " p:{session}@{position}")?;
+        }
+        if let Some(RealTime { from, to }) = self.time {
+            write!(f, " t:{from}..")?;
+            to.map_or(Ok(()), |to| to.fmt(f))?;
+        }
+        Ok(())
     }
 }
 
@@ -26,8 +72,7 @@ impl fmt::Display for Record {
             Self::Committed(committed) => committed.fmt(f),
             Self::Aborted { txn, reason } => write!(f, "a {txn} {reason}"),
             Self::InDoubt { txn, ops } => {
-                write!(f, "u {txn}")?;
-                write_ops(f, ops)
+                write!(f, "u {txn}{}", Ops(ops))
             }
         }
     }
@@ -35,16 +80,29 @@ impl fmt::Display for Record {
 
 impl fmt::Display for Committed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "c {} ", self.txn)?;
-        match self.stamp {
-            Some(stamp) => write!(f, "{stamp} ")?,
-            None => f.write_str("- ")?,
-        }
-        match self.seq {
-            Some(seq) => write!(f, "{seq}")?,
-            None => f.write_str("-")?,
-        }
-        write_ops(f, &self.ops)
+        write_head(f, self)?;
+        Ops(&self.ops).fmt(f)
+    }
+}
+
+fn write_head(f: &mut fmt::Formatter<'_>, committed: &Committed) -> fmt::Result {
+    write!(f, "c {} ", committed.txn)?;
+    match committed.stamp {
+        Some(stamp) => write!(f, "{stamp} ")?,
+        None => f.write_str("- ")?,
+    }
+    match committed.seq {
+        Some(seq) => write!(f, "{seq}"),
+        None => f.write_str("-"),
+    }
+}
+
+/// Operations, each after a space.
+struct Ops<'a>(&'a [Op]);
+
+impl fmt::Display for Ops<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|op| write!(f, " {op}"))
     }
 }
 
@@ -73,8 +131,4 @@ impl fmt::Display for Scan {
         }
         f.write_str("]")
     }
-}
-
-fn write_ops(f: &mut fmt::Formatter<'_>, ops: &[Op]) -> fmt::Result {
-    ops.iter().try_for_each(|op| write!(f, " {op}"))
 }

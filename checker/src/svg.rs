@@ -112,7 +112,7 @@ impl Drawing {
                 from: place(step.from.to_string()),
                 to: place(step.to.to_string()),
                 letters: step.reason.letters(),
-                label: format!("{} @ {}", step.key, step.site),
+                label: step.about(),
                 sentence: step.to_string(),
             })
             .collect();

@@ -7,9 +7,11 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::client::Turn;
 use crate::explain::Step;
 use crate::history::{Seq, Stamp, TxnId};
 use crate::index::FaultKind;
+use crate::orders::Clock;
 use crate::token::Token;
 
 /// What the histories are judged against.
@@ -29,12 +31,59 @@ pub enum Level {
     /// That is enough for serializability, if each site is serializable by itself: a cycle through more than one site
     /// is made of such paths, each of which would be decided before the next. Commitment ordering implies it. Stamps of
     /// local transactions are not looked at.
-    ///
-    /// There is no level for strict serializability here: the format says when a transaction was decided, in a
-    /// logical time, but not when its client asked for it and was told, so real time cannot be judged. It would take
-    /// both instants in each record, of one clock or with bounds of its error. (Commitment ordering
-    /// implies it for as long as no decision is stamped before the request or after the answer.)
     ExtendedCommitmentOrdering,
+    /// Serializability in an order that keeps the order of each session (Daudjee and Salem, VLDB 2006). Every committed
+    /// transaction must say where in which session it is ([`Turn`]).
+    StrongSessionSerializability,
+    /// Serializability in an order that keeps real time: who was asked for when the client of another had been told
+    /// its outcome comes after it (Papadimitriou, 1979); and the order of sessions, where they are recorded. Every
+    /// committed transaction must say when that was ([`RealTime`](crate::RealTime)).
+    StrictSerializability,
+    /// Commitment ordering in which decisions keep the order of each session: the order of decisions shows strong
+    /// session serializability.
+    StrongSessionCommitmentOrdering,
+    /// Commitment ordering in which decisions keep real time, and the order of sessions where they are recorded: the
+    /// order of decisions shows strict serializability.
+    StrictCommitmentOrdering,
+}
+
+impl Level {
+    /// Every level.
+    pub const ALL: [Self; 7] = [
+        Self::Serializability,
+        Self::CommitmentOrdering,
+        Self::ExtendedCommitmentOrdering,
+        Self::StrongSessionSerializability,
+        Self::StrictSerializability,
+        Self::StrongSessionCommitmentOrdering,
+        Self::StrictCommitmentOrdering,
+    ];
+
+    /// The order besides that of conflicts that it asks for.
+    pub(crate) const fn clock(self) -> Option<Clock> {
+        match self {
+            Self::Serializability | Self::CommitmentOrdering | Self::ExtendedCommitmentOrdering => {
+                None
+            }
+            Self::StrongSessionSerializability | Self::StrongSessionCommitmentOrdering => {
+                Some(Clock::Session)
+            }
+            Self::StrictSerializability | Self::StrictCommitmentOrdering => Some(Clock::Real),
+        }
+    }
+
+    /// The same but for that order.
+    pub(crate) const fn without_clock(self) -> Self {
+        match self {
+            Self::Serializability
+            | Self::StrongSessionSerializability
+            | Self::StrictSerializability => Self::Serializability,
+            Self::CommitmentOrdering
+            | Self::StrongSessionCommitmentOrdering
+            | Self::StrictCommitmentOrdering => Self::CommitmentOrdering,
+            Self::ExtendedCommitmentOrdering => Self::ExtendedCommitmentOrdering,
+        }
+    }
 }
 
 /// The outcome of a judgement.
@@ -256,6 +305,36 @@ pub enum CycleClass {
     /// Two or more anti-dependencies, at least one on a key that a scan did not find: phantoms.
     #[serde(rename = "G2")]
     G2,
+    /// G0 with the order of a session.
+    #[serde(rename = "G0-process")]
+    G0Process,
+    /// G0 with real time.
+    #[serde(rename = "G0-realtime")]
+    G0Realtime,
+    /// G1c with the order of a session.
+    #[serde(rename = "G1c-process")]
+    G1cProcess,
+    /// G1c with real time.
+    #[serde(rename = "G1c-realtime")]
+    G1cRealtime,
+    /// G-single with the order of a session.
+    #[serde(rename = "G-single-process")]
+    GSingleProcess,
+    /// G-single with real time.
+    #[serde(rename = "G-single-realtime")]
+    GSingleRealtime,
+    /// G2-item with the order of a session.
+    #[serde(rename = "G2-item-process")]
+    G2ItemProcess,
+    /// G2-item with real time.
+    #[serde(rename = "G2-item-realtime")]
+    G2ItemRealtime,
+    /// G2 with the order of a session.
+    #[serde(rename = "G2-process")]
+    G2Process,
+    /// G2 with real time.
+    #[serde(rename = "G2-realtime")]
+    G2Realtime,
 }
 
 /// Why a verdict is unknown.
@@ -294,6 +373,45 @@ pub enum Doubt {
         /// The undecided transaction that may explain it; otherwise, the file was cut short.
         perhaps: Option<TxnRef>,
     },
+    /// A committed transaction that is in no session (levels with sessions only).
+    NoSession {
+        /// One such transaction.
+        txn: TxnRef,
+        /// How many there are.
+        count: usize,
+    },
+    /// A committed transaction without real time (levels with real time only).
+    NoRealTime {
+        /// One such transaction.
+        txn: TxnRef,
+        /// How many there are.
+        count: usize,
+    },
+    /// Two sites put one transaction into different places (levels with sessions or real time only, as what follows).
+    SessionDisagreement {
+        /// The transaction.
+        txn: TxnRef,
+        /// One site and its place.
+        first: (Token, Turn),
+        /// Another site and its place.
+        second: (Token, Turn),
+    },
+    /// Two transactions claim one place in a session.
+    TurnTwice {
+        /// The place.
+        turn: Turn,
+        /// The transactions.
+        txns: [TxnRef; 2],
+    },
+    /// A transaction was over before another was asked for that is earlier in its session.
+    SessionAgainstTime {
+        /// The session.
+        session: Token,
+        /// Who comes first in the session.
+        earlier: TxnRef,
+        /// Who was over first.
+        later: TxnRef,
+    },
     /// A committed transaction without decision stamp (commitment ordering only).
     NoStamp {
         /// One such transaction.
@@ -309,6 +427,10 @@ impl fmt::Display for Level {
             Self::Serializability => "serializability",
             Self::CommitmentOrdering => "commitment ordering",
             Self::ExtendedCommitmentOrdering => "extended commitment ordering",
+            Self::StrongSessionSerializability => "strong session serializability",
+            Self::StrictSerializability => "strict serializability",
+            Self::StrongSessionCommitmentOrdering => "strong session commitment ordering",
+            Self::StrictCommitmentOrdering => "strict commitment ordering",
         })
     }
 }

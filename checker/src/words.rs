@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::explain::{Installed, Reason, Seen, SeenBy, Step};
 use crate::index::{FaultKind, Install};
-use crate::verdict::{Anomaly, CycleClass, Doubt, UnexplainedRead};
+use crate::verdict::{Anomaly, CycleClass, Doubt, TxnRef, UnexplainedRead};
 
 impl Installed {
     const fn verb(self) -> &'static str {
@@ -28,7 +28,11 @@ impl fmt::Display for Step {
             key,
             reason,
         } = self;
-        write!(f, "At site {site}, {from} ")?;
+        if let Some(site) = site {
+            write!(f, "At site {site}, {from} ")?;
+        }
+        // What has a key has a site, too.
+        let key = key.as_ref().map(ToString::to_string).unwrap_or_default();
         match reason {
             Reason::WriteWrite { earlier, later } => {
                 write!(
@@ -70,8 +74,37 @@ impl fmt::Display for Step {
                 write!(f, ", and {to} then ")?;
                 write_newer(f, *installed)?;
             }
+            Reason::Session {
+                session,
+                earlier,
+                later,
+            } => write!(
+                f,
+                "In session {session}, {from} is at position {earlier} and {to} at position {later}"
+            )?,
+            Reason::Realtime {
+                told,
+                asked,
+                clock_error,
+            } => write_times(f, [from, to], [*told, *asked, *clock_error])?,
         }
         write!(f, ": so {from} precedes {to}.")
+    }
+}
+
+fn write_times(
+    f: &mut fmt::Formatter<'_>,
+    [from, to]: [&TxnRef; 2],
+    [told, asked, clock_error]: [u64; 3],
+) -> fmt::Result {
+    let between = asked - told;
+    write!(
+        f,
+        "The client of {from} was told at {told} ns, and {to} was asked for at {asked} ns, {between} ns later"
+    )?;
+    match clock_error {
+        0 => Ok(()),
+        _ => write!(f, ", when clocks agree to within {clock_error} ns"),
     }
 }
 
@@ -116,10 +149,20 @@ impl fmt::Display for CycleClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::G0 => "G0, a cycle of writes",
+            Self::G0Process => "G0-process, writes against the order of a session",
+            Self::G0Realtime => "G0-realtime, writes against real time",
             Self::G1c => "G1c, circular information flow",
+            Self::G1cProcess => "G1c-process, reads from the future of a session",
+            Self::G1cRealtime => "G1c-realtime, reads from the future",
             Self::GSingle => "G-single, one read overtaken by a write",
+            Self::GSingleProcess => "G-single-process, a stale read in a session",
+            Self::GSingleRealtime => "G-single-realtime, a stale read",
             Self::G2Item => "G2-item, reads overtaken by writes",
+            Self::G2ItemProcess => "G2-item-process, stale reads in sessions",
+            Self::G2ItemRealtime => "G2-item-realtime, stale reads",
             Self::G2 => "G2, a phantom",
+            Self::G2Process => "G2-process, a phantom against the order of a session",
+            Self::G2Realtime => "G2-realtime, a phantom against real time",
         })
     }
 }
@@ -276,6 +319,40 @@ impl fmt::Display for Doubt {
                     "{read} The file was cut short, so the install may be missing from it."
                 )
             }
+            Self::NoSession { txn, count } => write!(
+                f,
+                "{count} transactions are in no session, {txn} among them; record `p:<session>@<position>` to judge \
+                 the order of sessions."
+            ),
+            Self::NoRealTime { txn, count } => write!(
+                f,
+                "{count} transactions carry no real time, {txn} among them; record `t:<from>..<to>` to judge real time."
+            ),
+            Self::SessionDisagreement { txn, first, second } => write!(
+                f,
+                "Site {} says that {txn} is at position {} of session {}, site {} says at position {} of session {}; \
+                 record one place for it.",
+                first.0,
+                first.1.position,
+                first.1.session,
+                second.0,
+                second.1.position,
+                second.1.session
+            ),
+            Self::TurnTwice { turn, txns } => write!(
+                f,
+                "{} and {} both claim position {} of session {}; number the transactions of a session.",
+                txns[0], txns[1], turn.position, turn.session
+            ),
+            Self::SessionAgainstTime {
+                session,
+                earlier,
+                later,
+            } => write!(
+                f,
+                "{later} comes after {earlier} in session {session}, and was over before {earlier} was asked for: \
+                 positions or times are recorded wrongly, and neither was used."
+            ),
             Self::NoStamp { txn, count } => write!(
                 f,
                 "{count} transactions carry no decision stamp, {txn} among them; record stamps to \

@@ -21,11 +21,11 @@ impl Class {
     /// Read-write, an anti-dependency.
     pub(crate) const RW: Self = Self(4);
     /// Session order.
-    pub(super) const SESSION: Self = Self(8);
+    pub(crate) const SESSION: Self = Self(8);
     /// Real time.
-    pub(super) const REALTIME: Self = Self(16);
+    pub(crate) const REALTIME: Self = Self(16);
     /// On the way out of a virtual node.
-    pub(super) const PASS: Self = Self(32);
+    pub(crate) const PASS: Self = Self(32);
 
     /// Either.
     pub(super) const fn or(self, other: Self) -> Self {
@@ -94,7 +94,7 @@ impl Links {
     /// # Panics
     ///
     /// If there are more than 32 bits can count.
-    pub(super) fn virtual_node(&mut self) -> u32 {
+    pub(crate) fn virtual_node(&mut self) -> u32 {
         let node = self.nodes;
         self.nodes = node
             .checked_add(1)

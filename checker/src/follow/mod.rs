@@ -209,7 +209,9 @@ impl Follower {
         }
         let site = &mut self.sites[index];
         if site.name.is_none() {
-            site.name = Some(parse::header(line)?);
+            let header = parse::header(line)?;
+            site.name = Some(header.site.clone());
+            site.header = Some(header);
             return Ok(());
         }
         if line.is_empty() || line.starts_with(b"#") {
@@ -227,7 +229,7 @@ impl Follower {
             return Ok(());
         }
         if self.full {
-            parse::record(line)?;
+            parse::record(line, site.version())?;
             site.records += 1;
             return Ok(());
         }
@@ -252,6 +254,8 @@ impl Follower {
     /// What is known now. Cheap, but for serializability after conflicts that disagree with the decisions.
     #[must_use]
     pub fn verdict(&mut self, level: Level) -> Verdict {
+        let asked = level;
+        let level = asked.without_clock();
         if let Some(reason) = self.site_twice() {
             return Verdict::Unknown {
                 reasons: vec![reason],
@@ -286,7 +290,7 @@ impl Follower {
                 }
                 reasons.extend(self.unstamped());
             }
-            Level::Serializability | Level::ExtendedCommitmentOrdering => {
+            _ => {
                 if total == 0 && self.disorder() > 0 {
                     self.search();
                 }
@@ -305,6 +309,9 @@ impl Follower {
             return Verdict::Invalid { grounds, total };
         }
         reasons.extend(self.doubts());
+        if asked.clock().is_some() {
+            reasons.push(Reason::WholeFiles { level: asked });
+        }
         if reasons.is_empty() {
             Verdict::Valid
         } else {
@@ -316,6 +323,7 @@ impl Follower {
     /// decisions it looks for cycles at growing distances only, so it may tell later than [`verdict`](Self::verdict).
     #[must_use]
     pub fn is_violated(&mut self, level: Level) -> bool {
+        let level = level.without_clock();
         let found = |site: &Site| {
             site.found.certain.total > 0 || (site.closed && site.found.suspected.total > 0)
         };
@@ -404,9 +412,9 @@ impl Follower {
         let named = self
             .sites
             .iter()
-            .filter_map(|site| Some((site, site.name.as_ref()?)));
+            .filter_map(|site| Some((site, site.header.as_ref()?)));
         let histories: Vec<SiteHistory> = named
-            .map(|(site, name)| site.recent.history(&site.source, name, site.footer))
+            .map(|(site, header)| site.recent.history(&site.source, header, site.footer))
             .collect();
         let case = Case::new(&histories);
         let report = case.judge(Level::Serializability);

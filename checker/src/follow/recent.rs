@@ -1,8 +1,8 @@
 //! The lines that a site wrote last, within a limit, so that they can be judged as a whole.
 
 use crate::history::SiteHistory;
+use crate::parse::Header;
 use crate::parse::read_history;
-use crate::token::Token;
 
 /// The last lines of a site: between half of the limit and all of it.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ impl Recent {
     }
 
     /// The history that they are: complete only if it has ended and nothing was dropped.
-    pub(super) fn history(&self, source: &str, site: &Token, ended: bool) -> SiteHistory {
+    pub(super) fn history(&self, source: &str, header: &Header, ended: bool) -> SiteHistory {
         use std::io::Read as _;
-        let head = format!("co-history 1 {site}\n");
+        let head = format!("{header}\n");
         let foot = if ended && !self.dropped {
             format!("end {}\n", self.records)
         } else {

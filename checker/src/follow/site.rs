@@ -11,7 +11,7 @@ use crate::findings::Capped;
 use crate::hashing::Hashing;
 use crate::history::{Committed, Op, Record, RecordFault, Scan, Seq, TxnId};
 use crate::index::{FaultKind, Install};
-use crate::parse;
+use crate::parse::{self, Header, Version};
 use crate::parse_error::ParseFault;
 use crate::token::Token;
 use crate::verdict::{TxnRef, UnexplainedRead};
@@ -65,6 +65,7 @@ struct Waiting {
 pub(super) struct Site {
     pub(super) source: String,
     pub(super) name: Option<Token>,
+    pub(super) header: Option<Header>,
     pub(super) lines: u64,
     pub(super) records: u64,
     pub(super) committed: u64,
@@ -95,6 +96,7 @@ impl Site {
         Self {
             source,
             name: None,
+            header: None,
             lines: 0,
             records: 0,
             committed: 0,
@@ -148,7 +150,7 @@ impl Site {
             (head.txn, Ended::Committed(head.stamp))
         } else {
             self.actions.clear();
-            self.other(parse::record(text)?)?
+            self.other(parse::record(text, self.version())?.0)?
         };
         self.records += 1;
         self.recent.push(text);
@@ -528,6 +530,11 @@ impl Site {
         candidates
             .find(|(_, deletes)| *deletes || !only_deletes)
             .map(|(txn, _)| TxnRef::new(*txn, self.site()))
+    }
+
+    pub(super) fn version(&self) -> Version {
+        let header = self.header.as_ref();
+        header.expect("records follow the header").version
     }
 
     pub(super) fn site(&self) -> &Token {

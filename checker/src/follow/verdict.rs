@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::history::{Seq, Stamp};
 use crate::token::Token;
-use crate::verdict::{Anomaly, Doubt, TxnRef};
+use crate::verdict::{Anomaly, Doubt, Level, TxnRef};
 
 use super::chain::{Clash, Meeting};
 
@@ -119,6 +119,12 @@ pub enum Reason {
     Forgotten {
         /// How many conflicts disagree, and transactions have no stamp.
         count: usize,
+    },
+    /// The level asks for the order of sessions or of real time, which are not followed: a site still to be read may
+    /// tell more of either.
+    WholeFiles {
+        /// The level.
+        level: Level,
     },
     /// The limit on what is kept was reached, and nothing was looked at from there on.
     Full {
@@ -242,6 +248,10 @@ impl fmt::Display for Reason {
                 f,
                 "{count} conflicts are not in the order of decisions, and whether they are part of a cycle with \
                  transactions that are no longer kept is not known; judge the files with `co-check history`."
+            ),
+            Self::WholeFiles { level } => write!(
+                f,
+                "Sessions and real time are judged when all files are complete; ask `co-check history` for {level}."
             ),
             Self::Full { entries } => write!(
                 f,
