@@ -18,7 +18,8 @@ use crate::named::{self, Named};
 use crate::order::{Violations, stamp_violations, stamp_violations_of};
 use crate::orders::{Clock, Orders};
 use crate::recovery::{Answer, Gap, Recovery};
-use crate::verdict::{Anomaly, Cycle, Doubt, Level, Report, Statistics, TxnRef, Verdict};
+use crate::verdict::{Anomaly, Cycle, Doubt, Level, Report, Rule, Statistics, TxnRef, Verdict};
+use crate::witness;
 
 /// Judges the histories of all sites together at one level.
 ///
@@ -136,17 +137,26 @@ impl<'a> Case<'a> {
             site_twice,
         } = self.findings.clone();
         let clock = level.clock();
-        anomalies.extend(self.cycle_within(clock).map(Anomaly::Cycle));
-        match level.without_clock() {
-            Level::CommitmentOrdering => {
+        if let Some(cycle) = self.cycle_within(clock) {
+            match witness::check(self.sites, &cycle) {
+                Ok(()) => anomalies.push(Anomaly::Cycle(cycle)),
+                Err(_) if self.findings.site_twice => {}
+                Err(fault) => doubts.push(Doubt::Unproven {
+                    found: Box::new(cycle),
+                    fault: fault.to_string(),
+                }),
+            }
+        }
+        match level.rule() {
+            Rule::Decisions => {
                 anomalies.extend(self.order_anomaly(clock));
                 doubts.extend(self.stamp_doubt(|_| true));
             }
-            Level::ExtendedCommitmentOrdering => {
+            Rule::DecisionsOfGlobals => {
                 anomalies.extend(self.path_anomaly());
                 doubts.extend(self.stamp_doubt(|node| self.is_global(node)));
             }
-            _ => {}
+            Rule::AnyOrder => {}
         }
         if let Some(clock) = clock {
             doubts.append(self.orders.doubts(clock, &self.members));

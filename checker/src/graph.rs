@@ -16,12 +16,12 @@
 //!
 //! - **I7** Transactions are the nodes `0..txn_count`, relays follow, and an edge between two
 //!   relays leads to the higher number; so relays alone form no cycle.
-//! Edges of sessions and of real time (see `orders`) are added for the levels that ask for them. They have no key.
-//!
 //! - **I8** On every path between two transactions through relays only, all edges carry the same
 //!   key, and exactly one of them has a kind other than [`Kind::Chain`]: the kind of the conflict.
 //! - **I9** A path from a transaction through relays back to itself says nothing (the transaction
 //!   both read and incremented the key), and every search here ignores it.
+//!
+//! Edges of sessions and of real time (see `orders`) are added for the levels that ask for them. They have no key.
 //!
 //! Not here: verdicts and words.
 

@@ -54,7 +54,7 @@
 //! # Where things are
 //!
 //! Of sites: [`parse`] reads histories and [`HistoryBuilder`] makes them in memory; [`judge`], [`judge_each`]
-//! and [`Case`] judge; [`verify`] re-checks; [`dot`] draws. Of clients: [`formats`], [`assess`], [`models`], [`svg`].
+//! and [`Case`] judge; [`verify`] re-checks orders and [`witness`] cycles; [`dot`] draws. Of clients: [`formats`], [`assess`], [`models`], [`svg`].
 //! The command `co-check` does all of it for files.
 #![forbid(unsafe_code)]
 
@@ -90,6 +90,7 @@ mod token;
 mod verdict;
 pub mod verify;
 pub mod weak;
+pub mod witness;
 mod words;
 
 pub use case::{Case, judge, judge_each};

@@ -72,18 +72,29 @@ impl Level {
         }
     }
 
-    /// The same but for that order.
-    pub(crate) const fn without_clock(self) -> Self {
+    /// What it asks for apart from that.
+    pub(crate) const fn rule(self) -> Rule {
         match self {
             Self::Serializability
             | Self::StrongSessionSerializability
-            | Self::StrictSerializability => Self::Serializability,
+            | Self::StrictSerializability => Rule::AnyOrder,
             Self::CommitmentOrdering
             | Self::StrongSessionCommitmentOrdering
-            | Self::StrictCommitmentOrdering => Self::CommitmentOrdering,
-            Self::ExtendedCommitmentOrdering => Self::ExtendedCommitmentOrdering,
+            | Self::StrictCommitmentOrdering => Rule::Decisions,
+            Self::ExtendedCommitmentOrdering => Rule::DecisionsOfGlobals,
         }
     }
+}
+
+/// What a level asks of the order of decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Nothing: any order that explains every read will do.
+    AnyOrder,
+    /// That it agrees with every conflict.
+    Decisions,
+    /// That it agrees with every path from one global transaction to another.
+    DecisionsOfGlobals,
 }
 
 /// The outcome of a judgement.
@@ -386,6 +397,13 @@ pub enum Doubt {
         txn: TxnRef,
         /// How many there are.
         count: usize,
+    },
+    /// A cycle was found that the records do not bear out when they are read once more: a fault of this program.
+    Unproven {
+        /// What was found.
+        found: Box<Cycle>,
+        /// What is wrong with it.
+        fault: String,
     },
     /// Two sites put one transaction into different places (levels with sessions or real time only, as what follows).
     SessionDisagreement {

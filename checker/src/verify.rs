@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 
-use crate::history::{Committed, SiteHistory};
+use crate::client::{RealTime, Turn};
+use crate::history::{Committed, SiteHistory, Stamp};
 use crate::index::{Install, SiteIndex, committed};
 use crate::token::Token;
-use crate::verdict::TxnRef;
+use crate::verdict::{Level, TxnRef};
 
 /// Why an order is not a serial order of the histories.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +59,129 @@ pub enum VerifyError {
         /// The key.
         key: Token,
     },
+    /// The order turns a session round.
+    #[error(
+        "session {session} has {later} before {earlier}, and the order {earlier} before {later}"
+    )]
+    AgainstSession {
+        /// The session.
+        session: Token,
+        /// Who is earlier in the order.
+        earlier: TxnRef,
+        /// Who is later in it.
+        later: TxnRef,
+    },
+    /// The order turns real time round.
+    #[error(
+        "{later} was over when {earlier} was asked for, and the order has {earlier} before {later}"
+    )]
+    AgainstTime {
+        /// Who is earlier in the order.
+        earlier: TxnRef,
+        /// Who is later in it.
+        later: TxnRef,
+    },
+    /// The order is not that of decisions.
+    #[error("{later} was decided before {earlier}, and the order has {earlier} before {later}")]
+    AgainstDecisions {
+        /// Who is earlier in the order.
+        earlier: TxnRef,
+        /// Who is later in it.
+        later: TxnRef,
+    },
+}
+
+/// [`verify`], and that the order keeps what the level asks for besides: that of sessions, of real time, of decisions.
+///
+/// What the sites say of one transaction is joined here once more: of its turns and stamps the first is taken, and
+/// of its times the hull.
+///
+/// # Errors
+///
+/// Says where the order first fails.
+pub fn verify_at(sites: &[SiteHistory], level: Level, order: &[TxnRef]) -> Result<(), VerifyError> {
+    verify(sites, order)?;
+    let told = told(sites);
+    let (sessions, times, decisions) = match level {
+        Level::Serializability | Level::ExtendedCommitmentOrdering => (false, false, false),
+        Level::CommitmentOrdering => (false, false, true),
+        Level::StrongSessionSerializability => (true, false, false),
+        Level::StrictSerializability => (true, true, false),
+        Level::StrongSessionCommitmentOrdering => (true, false, true),
+        Level::StrictCommitmentOrdering => (true, true, true),
+    };
+    let clock_error = sites
+        .iter()
+        .map(SiteHistory::clock_error)
+        .max()
+        .unwrap_or(0);
+    let mut last_turn: HashMap<&Token, (u64, &TxnRef)> = HashMap::new();
+    let mut last_begun: Option<(u64, &TxnRef)> = None;
+    let mut last_decided: Option<(Stamp, &TxnRef)> = None;
+    for txn in order {
+        let Told { turn, time, stamp } = told.get(txn).copied().unwrap_or_default();
+        let later = txn.clone();
+        if sessions && let Some(Turn { session, position }) = turn {
+            match last_turn.insert(session, (*position, txn)) {
+                Some((before, earlier)) if before >= *position => {
+                    let (session, earlier) = (session.clone(), earlier.clone());
+                    return Err(VerifyError::AgainstSession {
+                        session,
+                        earlier,
+                        later,
+                    });
+                }
+                Some(_) | None => {}
+            }
+        }
+        if times && let Some(time) = time {
+            if let Some((from, earlier)) = last_begun
+                && time
+                    .to
+                    .is_some_and(|to| from.saturating_sub(to) > clock_error)
+            {
+                let earlier = earlier.clone();
+                return Err(VerifyError::AgainstTime { earlier, later });
+            }
+            last_begun = last_begun.max(Some((time.from, txn)));
+        }
+        if decisions && let Some(stamp) = stamp {
+            if let Some((before, earlier)) = last_decided
+                && before > stamp
+            {
+                let earlier = earlier.clone();
+                return Err(VerifyError::AgainstDecisions { earlier, later });
+            }
+            last_decided = Some((stamp, txn));
+        }
+    }
+    Ok(())
+}
+
+/// What is recorded of a transaction besides its operations.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told<'a> {
+    turn: Option<&'a Turn>,
+    time: Option<RealTime>,
+    stamp: Option<Stamp>,
+}
+
+fn told(sites: &[SiteHistory]) -> HashMap<TxnRef, Told<'_>> {
+    let mut told: HashMap<TxnRef, Told<'_>> = HashMap::new();
+    for site in sites {
+        for (place, committed) in committed(site) {
+            let of = told
+                .entry(TxnRef::new(committed.txn, site.site()))
+                .or_default();
+            of.stamp = of.stamp.or(committed.stamp);
+            if let Some(client) = site.client(place) {
+                of.turn = of.turn.or(client.turn.as_ref());
+                let times = of.time.into_iter().chain(client.time);
+                of.time = times.reduce(RealTime::hull);
+            }
+        }
+    }
+    told
 }
 
 /// Runs the transactions in the given order and compares; time linear in the histories but for

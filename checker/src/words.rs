@@ -319,45 +319,67 @@ impl fmt::Display for Doubt {
                     "{read} The file was cut short, so the install may be missing from it."
                 )
             }
-            Self::NoSession { txn, count } => write!(
-                f,
-                "{count} transactions are in no session, {txn} among them; record `p:<session>@<position>` to judge \
-                 the order of sessions."
-            ),
-            Self::NoRealTime { txn, count } => write!(
-                f,
-                "{count} transactions carry no real time, {txn} among them; record `t:<from>..<to>` to judge real time."
-            ),
-            Self::SessionDisagreement { txn, first, second } => write!(
-                f,
-                "Site {} says that {txn} is at position {} of session {}, site {} says at position {} of session {}; \
-                 record one place for it.",
-                first.0,
-                first.1.position,
-                first.1.session,
-                second.0,
-                second.1.position,
-                second.1.session
-            ),
-            Self::TurnTwice { turn, txns } => write!(
-                f,
-                "{} and {} both claim position {} of session {}; number the transactions of a session.",
-                txns[0], txns[1], turn.position, turn.session
-            ),
-            Self::SessionAgainstTime {
-                session,
-                earlier,
-                later,
-            } => write!(
-                f,
-                "{later} comes after {earlier} in session {session}, and was over before {earlier} was asked for: \
-                 positions or times are recorded wrongly, and neither was used."
-            ),
+            Self::NoSession { .. }
+            | Self::NoRealTime { .. }
+            | Self::SessionDisagreement { .. }
+            | Self::TurnTwice { .. }
+            | Self::SessionAgainstTime { .. }
+            | Self::Unproven { .. } => write_of_clients(f, self),
             Self::NoStamp { txn, count } => write!(
                 f,
                 "{count} transactions carry no decision stamp, {txn} among them; record stamps to \
                  judge commitment ordering."
             ),
         }
+    }
+}
+
+/// Doubts about sessions and real time.
+fn write_of_clients(f: &mut fmt::Formatter<'_>, doubt: &Doubt) -> fmt::Result {
+    match doubt {
+        Doubt::NoSession { txn, count } => write!(
+            f,
+            "{count} transactions are in no session, {txn} among them; record `p:<session>@<position>` to judge \
+                 the order of sessions."
+        ),
+        Doubt::NoRealTime { txn, count } => write!(
+            f,
+            "{count} transactions carry no real time, {txn} among them; record `t:<from>..<to>` to judge real time."
+        ),
+        Doubt::SessionDisagreement { txn, first, second } => write!(
+            f,
+            "Site {} says that {txn} is at position {} of session {}, site {} says at position {} of session {}; \
+                 record one place for it.",
+            first.0,
+            first.1.position,
+            first.1.session,
+            second.0,
+            second.1.position,
+            second.1.session
+        ),
+        Doubt::TurnTwice { turn, txns } => write!(
+            f,
+            "{} and {} both claim position {} of session {}; number the transactions of a session.",
+            txns[0], txns[1], turn.position, turn.session
+        ),
+        Doubt::SessionAgainstTime {
+            session,
+            earlier,
+            later,
+        } => write!(
+            f,
+            "{later} comes after {earlier} in session {session}, and was over before {earlier} was asked for: \
+                 positions or times are recorded wrongly, and neither was used."
+        ),
+        Doubt::Unproven { fault, .. } => write!(
+            f,
+            "A cycle was found, and is none: {fault}. This is a fault of the checker; please report it with the files."
+        ),
+        Doubt::NothingToJudge
+        | Doubt::SiteTwice { .. }
+        | Doubt::CutShort { .. }
+        | Doubt::Undecided { .. }
+        | Doubt::UnexplainedRead { .. }
+        | Doubt::NoStamp { .. } => Ok(()),
     }
 }

@@ -63,7 +63,7 @@ use crate::case::Case;
 use crate::history::{Record, SiteHistory, TxnId};
 use crate::parse::{self, MAX_LINE_BYTES};
 use crate::parse_error::{ParseError, ParseFault};
-use crate::verdict::{Anomaly, Doubt, Level, UnexplainedRead};
+use crate::verdict::{Anomaly, Doubt, Level, Rule, UnexplainedRead};
 
 use fates::Fates;
 use site::Site;
@@ -254,8 +254,7 @@ impl Follower {
     /// What is known now. Cheap, but for serializability after conflicts that disagree with the decisions.
     #[must_use]
     pub fn verdict(&mut self, level: Level) -> Verdict {
-        let asked = level;
-        let level = asked.without_clock();
+        let rule = level.rule();
         if let Some(reason) = self.site_twice() {
             return Verdict::Unknown {
                 reasons: vec![reason],
@@ -278,24 +277,24 @@ impl Follower {
             ground(&anomalies, anomalies.len() + hidden);
             reasons.extend(doubts.into_iter().map(|of| Reason::Doubt { of }));
         }
-        if level == Level::ExtendedCommitmentOrdering && self.disorder() > 0 {
+        if rule == Rule::DecisionsOfGlobals && self.disorder() > 0 {
             // Stricter than needed: one of a local transaction would do no harm.
             reasons.extend(self.unstamped());
         }
-        match level {
-            Level::CommitmentOrdering => {
+        match rule {
+            Rule::Decisions => {
                 for order in self.sites.iter().map(|site| &site.found.order) {
                     grounds.extend(order.shown.iter().cloned().map(Ground::OutOfOrder));
                     total += order.total;
                 }
                 reasons.extend(self.unstamped());
             }
-            _ => {
+            Rule::AnyOrder | Rule::DecisionsOfGlobals => {
                 if total == 0 && self.disorder() > 0 {
                     self.search();
                 }
                 let path = self.path.clone();
-                let path = path.filter(|_| level == Level::ExtendedCommitmentOrdering);
+                let path = path.filter(|_| rule == Rule::DecisionsOfGlobals);
                 if let Some(found) = self.cycle.clone().or(path) {
                     grounds.push(Ground::Anomaly { found });
                     total += 1;
@@ -309,8 +308,8 @@ impl Follower {
             return Verdict::Invalid { grounds, total };
         }
         reasons.extend(self.doubts());
-        if asked.clock().is_some() {
-            reasons.push(Reason::WholeFiles { level: asked });
+        if level.clock().is_some() {
+            reasons.push(Reason::WholeFiles { level });
         }
         if reasons.is_empty() {
             Verdict::Valid
@@ -323,18 +322,16 @@ impl Follower {
     /// decisions it looks for cycles at growing distances only, so it may tell later than [`verdict`](Self::verdict).
     #[must_use]
     pub fn is_violated(&mut self, level: Level) -> bool {
-        let level = level.without_clock();
         let found = |site: &Site| {
             site.found.certain.total > 0 || (site.closed && site.found.suspected.total > 0)
         };
-        let ordered = level != Level::CommitmentOrdering
-            || self.sites.iter().all(|site| site.found.order.total == 0);
+        let decisions = level.rule() == Rule::Decisions;
+        let ordered = !decisions || self.sites.iter().all(|site| site.found.order.total == 0);
         if self.fates.anomalies.total > 0 || self.sites.iter().any(found) || !ordered {
             return matches!(self.verdict(level), Verdict::Invalid { .. });
         }
         let records = self.records();
-        if level != Level::CommitmentOrdering && self.disorder() > 0 && records >= self.next_search
-        {
+        if !decisions && self.disorder() > 0 && records >= self.next_search {
             self.gap = (self.gap * 2).min(MAX_GAP);
             self.next_search = records + self.gap;
             self.search();

@@ -20,8 +20,8 @@ impl Edge {
         Self {
             from: step.from.clone(),
             to: step.to.clone(),
-            site: step.site.clone(),
-            key: step.key.clone(),
+            site: step.site.clone().unwrap(),
+            key: step.key.clone().unwrap(),
             kind: step.reason.letters(),
         }
     }

@@ -12,6 +12,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod clients;
 mod edges;
 mod plan;
 mod replay;

@@ -227,7 +227,7 @@ pub(crate) fn any_order_replays(sites: &[SiteHistory]) -> bool {
 }
 
 /// Heap's algorithm; stops at the first order that passes.
-fn permutations(
+pub(crate) fn permutations(
     order: &mut [TxnRef],
     count: usize,
     passes: &mut impl FnMut(&[TxnRef]) -> bool,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use checker::models::Model;
 use checker::parse::read_compressed_history;
-use checker::recovery::Recovery;
+use checker::recovery::{Answer, Gap, Recovery};
 use checker::replay::Replayed;
 use checker::svg::Drawing;
 use checker::{Anomaly, Case, Level, Named, Report, SiteHistory, Step, Verdict, judge_each};
@@ -24,9 +24,10 @@ pub(crate) struct HistoryArguments {
     /// One history file for each site; `-` reads standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What to judge against; with `all`, both levels must hold.
-    #[arg(long, value_enum, default_value_t = LevelChoice::Ser)]
-    level: LevelChoice,
+    /// What to judge against; may be repeated, and then all must hold. Otherwise serializability with the strongest
+    /// order that the histories tell: real time, else sessions, else none.
+    #[arg(long, value_enum)]
+    level: Vec<LevelChoice>,
     /// Also judge each site alone (the exit status stays that of all sites together).
     #[arg(long)]
     per_site: bool,
@@ -60,7 +61,15 @@ enum LevelChoice {
     Co,
     /// Extended commitment ordering: transactions of one site alone are exempt.
     Eco,
-    /// Serializability and commitment ordering.
+    /// Strong session serializability: in the order of each session.
+    Session,
+    /// Strict serializability: in real time.
+    Strict,
+    /// Commitment ordering in which decisions keep the order of each session.
+    SessionCo,
+    /// Commitment ordering in which decisions keep real time.
+    StrictCo,
+    /// What is asked for without any, and commitment ordering.
     All,
 }
 
@@ -74,26 +83,16 @@ impl HistoryArguments {
         svg: Option<PathBuf>,
         quiet: bool,
     ) -> Result<Self, Failure> {
-        let mut level = None;
-        for name in levels {
-            let named = match Model::parse(name) {
-                Some(Model::Serializable) => LevelChoice::Ser,
-                _ if matches!(name.as_str(), "co" | "commitment-ordering") => LevelChoice::Co,
-                _ if matches!(name.as_str(), "eco" | "extended-commitment-ordering") => {
-                    LevelChoice::Eco
-                }
-                _ => {
-                    return Err(Failure::Usage(format!(
-                        "the histories of sites are judged for `serializable`, `commitment-ordering` and \
-                         `extended-commitment-ordering`, not for `{name}`"
-                    )));
-                }
-            };
-            level = Some(level.map_or(named, |_| LevelChoice::All));
+        let mut level = levels
+            .iter()
+            .map(|name| LevelChoice::named(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        if level.is_empty() {
+            level.push(LevelChoice::All);
         }
         Ok(Self {
             files,
-            level: level.unwrap_or(LevelChoice::All),
+            level,
             per_site: false,
             json,
             dot,
@@ -117,20 +116,60 @@ impl HistoryArguments {
 }
 
 impl LevelChoice {
-    const fn levels(self) -> &'static [Level] {
+    /// The level of the name that a model has, or a level of sites.
+    fn named(name: &str) -> Result<Self, Failure> {
+        Ok(match (Model::parse(name), name) {
+            (Some(Model::Serializable), _) => Self::Ser,
+            (Some(Model::StrongSessionSerializable), _) => Self::Session,
+            (Some(Model::StrictSerializable), _) => Self::Strict,
+            (_, "co" | "commitment-ordering") => Self::Co,
+            (_, "eco" | "extended-commitment-ordering") => Self::Eco,
+            (_, "session-co" | "strong-session-commitment-ordering") => Self::SessionCo,
+            (_, "strict-co" | "strict-commitment-ordering") => Self::StrictCo,
+            _ => {
+                return Err(Failure::Usage(format!(
+                    "the histories of sites are judged for `serializable`, `strong-session-serializable`, \
+                     `strict-serializable`, `commitment-ordering`, `extended-commitment-ordering`, \
+                     `strong-session-commitment-ordering` and `strict-commitment-ordering`, not for `{name}`"
+                )));
+            }
+        })
+    }
+
+    fn levels(self, strongest: Level) -> Vec<Level> {
         match self {
-            Self::Ser => &[Level::Serializability],
-            Self::Co => &[Level::CommitmentOrdering],
-            Self::Eco => &[Level::ExtendedCommitmentOrdering],
-            Self::All => &[Level::Serializability, Level::CommitmentOrdering],
+            Self::Ser => vec![Level::Serializability],
+            Self::Co => vec![Level::CommitmentOrdering],
+            Self::Eco => vec![Level::ExtendedCommitmentOrdering],
+            Self::Session => vec![Level::StrongSessionSerializability],
+            Self::Strict => vec![Level::StrictSerializability],
+            Self::SessionCo => vec![Level::StrongSessionCommitmentOrdering],
+            Self::StrictCo => vec![Level::StrictCommitmentOrdering],
+            Self::All => vec![strongest, Level::CommitmentOrdering],
         }
     }
+}
+
+/// The levels that are asked for, each once.
+fn asked(choices: &[LevelChoice], strongest: Level) -> Vec<Level> {
+    let mut levels = Vec::new();
+    for level in choices.iter().flat_map(|choice| choice.levels(strongest)) {
+        if !levels.contains(&level) {
+            levels.push(level);
+        }
+    }
+    if levels.is_empty() {
+        levels.push(strongest);
+    }
+    levels
 }
 
 const EXAMPLES: &str = "\
 Examples:
   co-check history a.hist b.hist
       Are the two sites together serializable?
+  co-check history --level strict a.hist b.hist
+      In real time, too? (Asked by itself if every record tells when that was.)
   co-check history --level all --per-site a.hist b.hist
       Commitment ordered too? And what would each site say alone?
   co-check history --json a.hist b.hist > report.json
@@ -172,7 +211,7 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
         .map(|path| read_file(path))
         .collect::<Result<Vec<_>, _>>()?;
     let case = Case::new(&sites);
-    let levels = arguments.level.levels();
+    let levels = asked(&arguments.level, case.strongest_told());
     let reports: Vec<Report> = levels.iter().map(|level| case.judge(*level)).collect();
     let alone: Vec<Vec<Report>> = if arguments.per_site {
         levels
@@ -365,6 +404,10 @@ impl Output<'_> {
         if let Some(named) = &self.named {
             named_lines(named, &mut text);
         }
+        push(
+            &mut text,
+            format_args!("\n{}\n", recovery_line(&self.recovery)),
+        );
         for (site, report) in self
             .alone
             .iter()
@@ -469,6 +512,47 @@ fn grounds(report: &Report, text: &mut String) {
     if total > shown {
         push(text, format_args!("- and {} more.\n", total - shown));
     }
+}
+
+/// Which classes of schedules hold, in a sentence for each answer, and what violates the weakest that does not hold.
+fn recovery_line(recovery: &Recovery) -> String {
+    let classes = [
+        ("recoverable", &recovery.recoverable),
+        ("cascadeless", &recovery.cascadeless),
+        ("strict", &recovery.strict),
+        ("rigorous", &recovery.rigorous),
+    ];
+    let of = |wanted: fn(&Answer) -> bool| -> Option<String> {
+        let all = classes.iter().filter(|(_, answer)| wanted(answer));
+        let names: Vec<&str> = all.map(|(name, _)| *name).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(
+        of(|answer| matches!(answer, Answer::Holds)).map(|names| format!("Schedules are {names}.")),
+    );
+    if let Some(names) = of(|answer| matches!(answer, Answer::Violated { .. })) {
+        let why = classes.iter().find_map(|(_, answer)| match answer {
+            Answer::Violated { by } => Some(summary(by)),
+            Answer::Holds | Answer::Unknown { .. } => None,
+        });
+        parts.push(format!("Not {names}: {}.", why.unwrap_or_default()));
+    }
+    if let Some(names) = of(|answer| matches!(answer, Answer::Unknown { .. })) {
+        let why = classes.iter().find_map(|(_, answer)| match answer {
+            Answer::Unknown { because } => because.first(),
+            Answer::Holds | Answer::Violated { .. } => None,
+        });
+        let why = match why {
+            Some(Gap::Doubt { of }) => of.to_string(),
+            Some(Gap::Anomaly { .. }) => "the histories are invalid.".to_owned(),
+            Some(Gap::TimesOfOperations | _) | None => {
+                "the files do not tell when reads and writes took place.".to_owned()
+            }
+        };
+        parts.push(format!("Not known whether {names}: {why}"));
+    }
+    parts.join(" ")
 }
 
 /// By which names it is known, and what that excludes.
