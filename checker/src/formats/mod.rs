@@ -44,8 +44,12 @@
 //! initial state of a key and a value that was written to it later cannot be told from one in which all reads of 0
 //! are of that write; it is taken for the latter, as dbcop, PolySI and AWDIT take it.
 //!
-//! The history of one of this project's sites (`co-history 1`) has versions instead of values: it is detected
-//! ([`Format::SitedHistory`]), and [`parse`](crate::parse) reads it.
+//! The history of one of this project's sites (`co-history`) has versions instead of values: it is detected
+//! ([`Format::SitedHistory`]), and [`parse`](crate::parse) reads it. [`observe_sites`] makes of it what its clients
+//! observed, with their sessions and their real time. It refuses scans and increments, by name: the native format has
+//! reads and writes of values only, and needs no more, because histories with predicates and increments are judged as
+//! the sites wrote them, where versions say what a scan missed and what a sum includes. The other way round nothing is
+//! converted: values do not tell the order of versions.
 //!
 //! # Elle's formats
 //!
@@ -137,6 +141,7 @@ mod json;
 mod native;
 mod pairing;
 mod scanner;
+mod sited;
 mod source;
 mod text;
 mod write;
@@ -158,6 +163,7 @@ use crate::observed::Observed;
 
 pub use detect::detect;
 pub use error::{FormatError, FormatFault, Place};
+pub use sited::{SitedFault, observe_sites};
 pub use write::{Loss, WriteError, write};
 
 /// A format of history files.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use checker::formats::{self, Format};
 
 use crate::check::ReadingArguments;
+use crate::history::read_file;
 use crate::output::{Failure, STATUS_VALID};
 
 #[derive(Debug, clap::Args)]
@@ -21,6 +22,9 @@ pub(crate) struct ConvertArguments {
     /// The format to write.
     #[arg(long, value_name = "FORMAT", default_value_t = Format::Native)]
     into: Format,
+    /// The history of a further site of the same case, if FROM is the history of one of our own sites; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    also: Vec<PathBuf>,
     #[command(flatten)]
     reading: ReadingArguments,
 }
@@ -36,18 +40,33 @@ Formats:
   dbcop       dbcop's binary files                       read
   dbcop-json  dbcop's JSON                               read
   cobra       a folder of Cobra's logs                   read
+  sites       the histories of our own sites             read
 All may be compressed with gzip or zstd.
 
 Examples:
   co-check convert history.edn history.txt --into text
   co-check convert history.bincode | gzip > history.gz
+  co-check convert a.hist --also b.hist case.native
 
 What a format cannot hold and can be done without is said on standard error. Without what it cannot do without,
 nothing is written.";
 
 /// Converts, and says the exit status.
 pub(crate) fn run(arguments: &ConvertArguments) -> Result<u8, Failure> {
-    let history = arguments.reading.read(&arguments.from)?;
+    let is_sited = arguments.reading.is_sited(&arguments.from);
+    let history = if is_sited {
+        let all = std::iter::once(&arguments.from).chain(&arguments.also);
+        let sites = all
+            .map(|path| read_file(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        formats::observe_sites(&sites)?
+    } else if arguments.also.is_empty() {
+        arguments.reading.read(&arguments.from)?
+    } else {
+        let from = arguments.from.display();
+        let why = format!("--also is for histories of our own sites, and {from} is none");
+        return Err(Failure::Usage(why));
+    };
     let failed = |source| Failure::Write {
         path: arguments.to.clone(),
         source,
@@ -63,8 +82,16 @@ pub(crate) fn run(arguments: &ConvertArguments) -> Result<u8, Failure> {
         out.flush().map_err(failed)?;
         losses
     };
+    let into = arguments.into;
+    if is_sited {
+        // As below.
+        writeln!(
+            io::stderr(),
+            "co-check: {into} does not hold the orders of versions and of decisions"
+        )
+        .ok();
+    }
     for loss in losses {
-        let into = arguments.into;
         // The file is written, should standard error be closed.
         writeln!(io::stderr(), "co-check: {into} does not hold {loss}").ok();
     }

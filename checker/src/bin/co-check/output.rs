@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use checker::ParseError;
 use checker::follow::TailError;
-use checker::formats::{FormatError, WriteError};
+use checker::formats::{FormatError, SitedFault, WriteError};
 
 pub(crate) const STATUS_VALID: u8 = 0;
 pub(crate) const STATUS_INVALID: u8 = 1;
@@ -34,6 +34,8 @@ pub(crate) enum Failure {
     Write { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Convert(#[from] WriteError),
+    #[error("{0}\nNothing was written.")]
+    Sited(#[from] SitedFault),
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
