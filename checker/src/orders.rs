@@ -37,31 +37,54 @@ pub(crate) struct Orders {
     clock_error: u64,
     /// Transactions with a turn, by session and position.
     in_session: Vec<u32>,
-    no_turn: Vec<u32>,
-    no_time: Vec<u32>,
+    no_turn: Missing,
+    no_time: Missing,
     /// What is wrong with the records of sessions.
     faults: Capped<Doubt>,
     /// T2.
     contradictory: bool,
 }
 
+/// Transactions of which something is not told.
+#[derive(Debug, Clone, Copy, Default)]
+struct Missing {
+    first: Option<u32>,
+    count: usize,
+}
+
+impl Missing {
+    fn note(&mut self, node: u32) {
+        self.first = self.first.or(Some(node));
+        self.count += 1;
+    }
+}
+
 impl Orders {
     pub(crate) fn new(sites: &[SiteHistory], members: &Members) -> Self {
         let mut orders = Self {
-            turns: vec![None; members.names.len()],
+            turns: Vec::new(),
             sessions: Vec::new(),
-            times: vec![None; members.names.len()],
+            times: Vec::new(),
             clock_error: sites
                 .iter()
                 .map(SiteHistory::clock_error)
                 .max()
                 .unwrap_or(0),
             in_session: Vec::new(),
-            no_turn: Vec::new(),
-            no_time: Vec::new(),
+            no_turn: Missing::default(),
+            no_time: Missing::default(),
             faults: Capped::default(),
             contradictory: false,
         };
+        if sites.iter().all(SiteHistory::is_of_version_1) {
+            // Of long histories, not even the room is taken.
+            let count = members.names.len();
+            let first = (count > 0).then_some(0);
+            (orders.no_turn, orders.no_time) = (Missing { first, count }, Missing { first, count });
+            return orders;
+        }
+        orders.turns = vec![None; members.names.len()];
+        orders.times = vec![None; members.names.len()];
         orders.join_turns(sites, members);
         orders.join_times(sites, members);
         orders.compare(members);
@@ -76,7 +99,7 @@ impl Orders {
                 Some((turn, place.site))
             });
             let Some((first, site)) = turns.next() else {
-                self.no_turn.push(node);
+                self.no_turn.note(node);
                 continue;
             };
             if let Some((second, other)) = turns.find(|(turn, _)| *turn != first) {
@@ -137,7 +160,7 @@ impl Orders {
             let places = members.places(node);
             let time = |place: &Place| sites[place.site].client(place.record)?.time;
             let Some(time) = places.iter().filter_map(time).reduce(RealTime::hull) else {
-                self.no_time.push(node);
+                self.no_time.note(node);
                 continue;
             };
             let certain = match members.names[node as usize].id() {
@@ -198,21 +221,20 @@ impl Orders {
     /// Whether every transaction has a turn, or a time.
     pub(crate) const fn are_told(&self, clock: Clock) -> bool {
         match clock {
-            Clock::Session => self.no_turn.is_empty(),
-            Clock::Real => self.no_time.is_empty(),
+            Clock::Session => self.no_turn.count == 0,
+            Clock::Real => self.no_time.count == 0,
         }
     }
 
     /// Why nothing can be said to hold in these orders.
     pub(crate) fn doubts(&self, clock: Clock, members: &Members) -> Capped<Doubt> {
         let mut doubts = self.faults.clone();
-        let name = |node: &u32| members.names[*node as usize].clone();
-        let missing = match clock {
-            Clock::Session => &self.no_turn,
-            Clock::Real => &self.no_time,
+        let name = |node: u32| members.names[node as usize].clone();
+        let Missing { first, count } = match clock {
+            Clock::Session => self.no_turn,
+            Clock::Real => self.no_time,
         };
-        let count = missing.len();
-        doubts.extend(missing.first().map(name).map(|txn| match clock {
+        doubts.extend(first.map(name).map(|txn| match clock {
             Clock::Session => Doubt::NoSession { txn, count },
             Clock::Real => Doubt::NoRealTime { txn, count },
         }));

@@ -41,10 +41,10 @@ pub enum Level {
     StrictSerializability,
     /// Commitment ordering in which decisions keep the order of each session: the order of decisions shows strong
     /// session serializability.
-    StrongSessionCommitmentOrdering,
+    SessionCommitmentOrdering,
     /// Commitment ordering in which decisions keep real time, and the order of sessions where they are recorded: the
     /// order of decisions shows strict serializability.
-    StrictCommitmentOrdering,
+    RealtimeCommitmentOrdering,
 }
 
 impl Level {
@@ -55,8 +55,8 @@ impl Level {
         Self::ExtendedCommitmentOrdering,
         Self::StrongSessionSerializability,
         Self::StrictSerializability,
-        Self::StrongSessionCommitmentOrdering,
-        Self::StrictCommitmentOrdering,
+        Self::SessionCommitmentOrdering,
+        Self::RealtimeCommitmentOrdering,
     ];
 
     /// The order besides that of conflicts that it asks for.
@@ -65,10 +65,10 @@ impl Level {
             Self::Serializability | Self::CommitmentOrdering | Self::ExtendedCommitmentOrdering => {
                 None
             }
-            Self::StrongSessionSerializability | Self::StrongSessionCommitmentOrdering => {
+            Self::StrongSessionSerializability | Self::SessionCommitmentOrdering => {
                 Some(Clock::Session)
             }
-            Self::StrictSerializability | Self::StrictCommitmentOrdering => Some(Clock::Real),
+            Self::StrictSerializability | Self::RealtimeCommitmentOrdering => Some(Clock::Real),
         }
     }
 
@@ -79,8 +79,8 @@ impl Level {
             | Self::StrongSessionSerializability
             | Self::StrictSerializability => Rule::AnyOrder,
             Self::CommitmentOrdering
-            | Self::StrongSessionCommitmentOrdering
-            | Self::StrictCommitmentOrdering => Rule::Decisions,
+            | Self::SessionCommitmentOrdering
+            | Self::RealtimeCommitmentOrdering => Rule::Decisions,
             Self::ExtendedCommitmentOrdering => Rule::DecisionsOfGlobals,
         }
     }
@@ -447,8 +447,8 @@ impl fmt::Display for Level {
             Self::ExtendedCommitmentOrdering => "extended commitment ordering",
             Self::StrongSessionSerializability => "strong session serializability",
             Self::StrictSerializability => "strict serializability",
-            Self::StrongSessionCommitmentOrdering => "strong session commitment ordering",
-            Self::StrictCommitmentOrdering => "strict commitment ordering",
+            Self::SessionCommitmentOrdering => "session commitment ordering",
+            Self::RealtimeCommitmentOrdering => "real-time commitment ordering",
         })
     }
 }

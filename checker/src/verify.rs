@@ -107,8 +107,8 @@ pub fn verify_at(sites: &[SiteHistory], level: Level, order: &[TxnRef]) -> Resul
         Level::CommitmentOrdering => (false, false, true),
         Level::StrongSessionSerializability => (true, false, false),
         Level::StrictSerializability => (true, true, false),
-        Level::StrongSessionCommitmentOrdering => (true, false, true),
-        Level::StrictCommitmentOrdering => (true, true, true),
+        Level::SessionCommitmentOrdering => (true, false, true),
+        Level::RealtimeCommitmentOrdering => (true, true, true),
     };
     let clock_error = sites
         .iter()

@@ -546,15 +546,15 @@ fn the_command_asks_for_the_strongest_that_the_files_tell() {
     );
     assert!(said.starts_with("VALID commitment ordering"), "{said}");
     assert!(
-        said.contains("\nINVALID strong session commitment ordering"),
+        said.contains("\nINVALID session commitment ordering"),
         "{said}"
     );
     assert!(
         said.contains("so L1@A precedes L2@A. But L1@A was decided at 2 and L2@A at 1."),
         "{said}"
     );
-    let unknown = first(&["plain.hist", "--level", "strict-co"]);
-    assert_eq!(unknown, is("UNKNOWN strict commitment ordering", 2));
+    let unknown = first(&["plain.hist", "--level", "realtime-co"]);
+    assert_eq!(unknown, is("UNKNOWN real-time commitment ordering", 2));
     let (said, status) = co_check(&folder, &["plain.hist", "--level", "causal"]);
     assert!(
         status == Some(2) && said.contains("`strict-serializable`"),

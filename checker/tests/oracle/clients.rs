@@ -18,8 +18,8 @@ use crate::replay::{permutations, replays, stamp_order, transactions};
 const LEVELS: [Level; 4] = [
     Level::StrongSessionSerializability,
     Level::StrictSerializability,
-    Level::StrongSessionCommitmentOrdering,
-    Level::StrictCommitmentOrdering,
+    Level::SessionCommitmentOrdering,
+    Level::RealtimeCommitmentOrdering,
 ];
 
 /// What is known of the clients of a case.
@@ -44,7 +44,7 @@ impl Clients {
     fn keep(&self, order: &[TxnRef], level: Level) -> bool {
         let real = matches!(
             level,
-            Level::StrictSerializability | Level::StrictCommitmentOrdering
+            Level::StrictSerializability | Level::RealtimeCommitmentOrdering
         );
         let pairs = (0..order.len())
             .flat_map(|first| (first + 1..order.len()).map(move |second| (first, second)));
@@ -149,7 +149,7 @@ fn check(
     for (held, level) in held.iter_mut().zip(LEVELS) {
         let by_decisions = matches!(
             level,
-            Level::StrongSessionCommitmentOrdering | Level::StrictCommitmentOrdering
+            Level::SessionCommitmentOrdering | Level::RealtimeCommitmentOrdering
         );
         let holds = |order: &Vec<TxnRef>| {
             clients.keep(order, level) && (!by_decisions || *order == decided)
@@ -493,7 +493,7 @@ fn the_re_check_wants_sessions_times_and_decisions_kept() {
         refused,
         "L1@A was over when L3@A was asked for, and the order has L3@A before L1@A"
     );
-    let refused = run(Level::StrictCommitmentOrdering, [&one, &three, &two]).unwrap_err();
+    let refused = run(Level::RealtimeCommitmentOrdering, [&one, &three, &two]).unwrap_err();
     assert_eq!(
         refused,
         "L2@A was decided before L3@A, and the order has L3@A before L2@A"

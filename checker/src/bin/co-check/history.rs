@@ -68,7 +68,7 @@ enum LevelChoice {
     /// Commitment ordering in which decisions keep the order of each session.
     SessionCo,
     /// Commitment ordering in which decisions keep real time.
-    StrictCo,
+    RealtimeCo,
     /// What is asked for without any, and commitment ordering.
     All,
 }
@@ -124,13 +124,13 @@ impl LevelChoice {
             (Some(Model::StrictSerializable), _) => Self::Strict,
             (_, "co" | "commitment-ordering") => Self::Co,
             (_, "eco" | "extended-commitment-ordering") => Self::Eco,
-            (_, "session-co" | "strong-session-commitment-ordering") => Self::SessionCo,
-            (_, "strict-co" | "strict-commitment-ordering") => Self::StrictCo,
+            (_, "session-co" | "session-commitment-ordering") => Self::SessionCo,
+            (_, "realtime-co" | "real-time-commitment-ordering") => Self::RealtimeCo,
             _ => {
                 return Err(Failure::Usage(format!(
                     "the histories of sites are judged for `serializable`, `strong-session-serializable`, \
                      `strict-serializable`, `commitment-ordering`, `extended-commitment-ordering`, \
-                     `strong-session-commitment-ordering` and `strict-commitment-ordering`, not for `{name}`"
+                     `session-commitment-ordering` and `real-time-commitment-ordering`, not for `{name}`"
                 )));
             }
         })
@@ -143,8 +143,8 @@ impl LevelChoice {
             Self::Eco => vec![Level::ExtendedCommitmentOrdering],
             Self::Session => vec![Level::StrongSessionSerializability],
             Self::Strict => vec![Level::StrictSerializability],
-            Self::SessionCo => vec![Level::StrongSessionCommitmentOrdering],
-            Self::StrictCo => vec![Level::StrictCommitmentOrdering],
+            Self::SessionCo => vec![Level::SessionCommitmentOrdering],
+            Self::RealtimeCo => vec![Level::RealtimeCommitmentOrdering],
             Self::All => vec![strongest, Level::CommitmentOrdering],
         }
     }

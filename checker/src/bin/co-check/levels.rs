@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &LevelsArguments) -> Result<u8, Failure> {
         for level in weak::Level::ALL {
             push(&mut text, format_args!("  {}\n", level_name(level)));
         }
-        text.push_str("\nFor histories of our own sites also: commitment-ordering\n");
+        text.push_str("\nFor histories of our own sites also: commitment-ordering, extended-commitment-ordering,\nsession-commitment-ordering, real-time-commitment-ordering\n");
         text
     };
     write_to(Path::new("-"), &text)?;
