@@ -50,7 +50,7 @@ impl Clients {
             .flat_map(|first| (first + 1..order.len()).map(move |second| (first, second)));
         let mut pairs = pairs.map(|(first, second)| (&order[first], &order[second]));
         pairs.all(|(first, second)| {
-            !self.turns_disagree(first, second) && !(real && self.times_disagree(first, second))
+            !(self.turns_disagree(first, second) || real && self.times_disagree(first, second))
         })
     }
 
