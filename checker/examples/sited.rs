@@ -36,6 +36,9 @@ struct Arguments {
     /// A read near the end is of the initial state, although the key was written.
     #[arg(long)]
     stale: bool,
+    /// Say of each transaction which one of 64 sessions it is in, and when it ran: five overlap.
+    #[arg(long)]
+    clients: bool,
     /// The folder for the files.
     #[arg(long)]
     out: PathBuf,
@@ -69,7 +72,8 @@ fn main() -> std::io::Result<()> {
 fn write_site(arguments: &Arguments, site: usize, out: &mut impl Write) -> std::io::Result<()> {
     let mut random = Random(site as u64);
     let mut latest = vec![0_u64; usize::try_from(arguments.keys).unwrap()];
-    writeln!(out, "co-history 1 S{site}")?;
+    let version = if arguments.clients { 2 } else { 1 };
+    writeln!(out, "co-history {version} S{site}")?;
     for txn in 1..=arguments.txns {
         let mut writes: Vec<u64> = Vec::new();
         let mut ops = String::new();
@@ -102,7 +106,13 @@ fn write_site(arguments: &Arguments, site: usize, out: &mut impl Write) -> std::
         for key in writes {
             latest[usize::try_from(key).unwrap()] = txn;
         }
-        writeln!(out, "c G{txn} {txn} {seq}{ops}")?;
+        let client = if arguments.clients {
+            let (session, from) = (txn % 64, txn * 1000);
+            format!(" p:s{session}@{txn} t:{from}..{}", from + 4500)
+        } else {
+            String::new()
+        };
+        writeln!(out, "c G{txn} {txn} {seq}{client}{ops}")?;
     }
     writeln!(out, "end {}", arguments.txns)
 }
