@@ -36,8 +36,8 @@ fn a_file_needs_the_header_of_this_version() {
         );
     }
     assert!(matches!(
-        fault("co-history 2 A\n").fault,
-        ParseFault::UnsupportedVersion { found } if found == "2"
+        fault("co-history 3 A\n").fault,
+        ParseFault::UnsupportedVersion { found } if found == "3"
     ));
     assert!(matches!(
         fault("co-history 1 A B\n").fault,
