@@ -4,7 +4,11 @@
 //! a read, or lets two writers of a key overlap, the pair of neighbouring versions that are to blame becomes a variable:
 //! either order of the two puts edges into the graph. A cycle is a conflict, from which the solver learns. If no order
 //! of the pairs remains, their cycles are the refutation; if every read is explained, the order is the certificate. The
-//! pairs that are never in the way are never looked at.
+//! pairs that are never in the way are never looked at, and a pair is decided only while the order has it wrong.
+//!
+//! - **H1** A pair that has edges in the graph is right in the order, and remains so when they are taken out, until one
+//!   of its events moves; then its key is looked at again. So all is explained once no key is left to be looked at and
+//!   nothing is on the agenda.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -12,7 +16,6 @@ use std::time::Instant;
 use super::clocks::Graph;
 use super::dynamic::{Decided, Dynamic, Step};
 use super::explain::ASSUMED;
-use super::facts::NONE;
 use super::level::Budget;
 use super::problem::{Known, Problem};
 use super::sat::Sat;
@@ -56,6 +59,9 @@ pub(super) fn choose(
         cycles: Vec::new(),
         conflicts: 0,
         dirty: vec![true; problem.initial.len()],
+        marked: (0..u32::try_from(problem.initial.len()).expect("keys are counted in 32 bits"))
+            .collect(),
+        agenda: Vec::new(),
     };
     search.run(budget)
 }
@@ -72,8 +78,11 @@ struct Search<'s> {
     /// The cycles that conflicts were found for.
     cycles: Vec<Vec<Known>>,
     conflicts: u64,
-    /// The keys whose neighbours may have changed.
+    /// The keys whose versions may be wrong, and a list of them.
     dirty: Vec<bool>,
+    marked: Vec<u32>,
+    /// What was wrong when it was looked at.
+    agenda: Vec<Wrong>,
 }
 
 impl Search<'_> {
@@ -90,6 +99,11 @@ impl Search<'_> {
                 if self.conflicts > budget.conflicts {
                     return Err(Doubt::Conflicts(budget.conflicts));
                 }
+                // What is not all in the graph may still be wrong in the order; what is, is not (H1).
+                for place in self.asserted.len().saturating_sub(1)..self.sat.trail().len() {
+                    let pair = self.pairs[self.sat.trail()[place] as usize >> 1];
+                    self.mark(self.problem.facts.slot(pair.0).key);
+                }
                 if !self.sat.learn(&conflict) {
                     let mut cycles = std::mem::take(&mut self.cycles);
                     if cycles.len() >= MOST_CYCLES {
@@ -104,7 +118,9 @@ impl Search<'_> {
                 until = self.conflicts + RESTART * luby(restarts);
                 self.sat.restart();
                 self.retract();
-            } else if !self.sat.decide() && !self.look() {
+            } else if let Some(wrong) = self.agenda.pop() {
+                self.settle(&wrong);
+            } else if !self.look() {
                 return Ok(Chosen::Order(self.dynamic.order().to_vec()));
             }
         }
@@ -191,77 +207,112 @@ impl Search<'_> {
         literals
     }
 
-    /// Looks where the order is wrong, and makes variables of the pairs that are to blame; false if there are none.
+    /// Has a key looked at.
+    fn mark(&mut self, key: u32) {
+        if !std::mem::replace(&mut self.dirty[key as usize], true) {
+            self.marked.push(key);
+        }
+    }
+
+    /// Looks where the order is wrong, and puts it on the agenda; false if it is wrong nowhere.
     fn look(&mut self) -> bool {
         for event in self.dynamic.take_moved() {
-            let member = self.problem.member(event);
-            for read in self.problem.facts.reads.get(member) {
-                self.dirty[read.key as usize] = true;
+            let problem = self.problem;
+            let member = problem.member(event);
+            for read in problem.facts.reads.get(member) {
+                self.mark(read.key);
             }
-            for slot in self.problem.facts.slots_of(member) {
-                self.dirty[self.problem.facts.slot(slot).key as usize] = true;
-            }
-        }
-        let before = self.sat.variables();
-        for key in 0..self.dirty.len() {
-            if std::mem::replace(&mut self.dirty[key], false) {
-                self.look_at(u32::try_from(key).expect("keys are counted in 32 bits"));
+            for slot in problem.facts.slots_of(member) {
+                self.mark(problem.facts.slot(slot).key);
             }
         }
-        self.sat.variables() > before
+        for key in std::mem::take(&mut self.marked) {
+            self.dirty[key as usize] = false;
+            self.look_at(key);
+        }
+        !self.agenda.is_empty()
     }
 
     fn look_at(&mut self, key: u32) {
         let problem = self.problem;
-        let mut slots = problem.facts.key_slots.get(key).to_vec();
-        let commit = |slot: u32| {
+        let commit = |slot: &u32| {
             self.dynamic
-                .position(problem.commit(problem.facts.slot(slot).writer))
+                .position(problem.commit(problem.facts.slot(*slot).writer))
         };
-        let begin = |slot: u32| {
-            self.dynamic
-                .position(problem.begin(problem.facts.slot(slot).writer))
-        };
-        slots.sort_by_key(|slot| commit(*slot));
-        let mut found = Vec::new();
+        let mut slots: Vec<(u32, u32)> = problem
+            .facts
+            .key_slots
+            .get(key)
+            .iter()
+            .map(|slot| (commit(slot), *slot))
+            .collect();
+        slots.sort_unstable();
         for pair in slots.windows(2) {
-            let [earlier, later] = [pair[0], pair[1]];
-            let writer = problem.facts.slot(later).writer;
-            let readers = problem
-                .readers
-                .get(earlier)
-                .iter()
-                .filter(|reader| **reader != writer);
-            let last = readers
-                .map(|reader| self.dynamic.position(problem.begin(*reader)))
-                .max();
-            let overlap = problem.split && begin(later) < commit(earlier);
-            let overtaken = last.is_some_and(|last| last > commit(later));
-            if overlap || overtaken {
-                // The later version may be meant for the place before both, or for the place after the last reader.
-                let to_reader = last.unwrap_or(0).saturating_sub(commit(later));
-                let keep = overlap || to_reader < commit(later) - commit(earlier);
-                found.push((earlier, later, keep));
-            }
-        }
-        for (earlier, later, keep) in found {
-            self.variable(earlier, later, keep);
+            let wrong = self.wrong(pair[0].1, pair[1].1);
+            self.agenda.extend(wrong);
         }
     }
 
-    fn variable(&mut self, earlier: u32, later: u32, keep: bool) {
-        let pair = (earlier.min(later), earlier.max(later));
+    /// What is wrong with two versions, the first of which is installed before the second.
+    fn wrong(&self, earlier: u32, later: u32) -> Option<Wrong> {
+        let problem = self.problem;
+        let writer = problem.facts.slot(later).writer;
+        let position = |event: u32| self.dynamic.position(event);
+        let of_earlier = position(problem.commit(problem.facts.slot(earlier).writer));
+        let of_later = position(problem.commit(writer));
+        if of_earlier > of_later {
+            return None;
+        }
+        let readers = problem.readers.get(earlier).iter();
+        let last = readers
+            .filter(|reader| **reader != writer)
+            .map(|reader| position(problem.begin(*reader)))
+            .max();
+        let overlap = problem.split && position(problem.begin(writer)) < of_earlier;
+        let overtaken = last.is_some_and(|last| last > of_later);
+        // The later version may be meant for the place before both, or for the place after the last reader.
+        let to_reader = last.unwrap_or(0).saturating_sub(of_later);
+        (overlap || overtaken).then_some(Wrong {
+            earlier,
+            later,
+            keep: overlap || to_reader < of_later - of_earlier,
+        })
+    }
+
+    /// Decides which of two versions comes first, if they are still wrong.
+    fn settle(&mut self, wrong: &Wrong) {
+        let Some(wrong) = self.wrong(wrong.earlier, wrong.later) else {
+            return;
+        };
+        let pair = (
+            wrong.earlier.min(wrong.later),
+            wrong.earlier.max(wrong.later),
+        );
         let next =
             u32::try_from(self.pairs.len()).expect("pairs are bounded by what was looked at");
-        let there = *self.variables.entry(pair).or_insert(next);
-        assert_eq!(
-            there, next,
+        let variable = *self.variables.entry(pair).or_insert(next);
+        let keep = wrong.keep == (pair.0 == wrong.earlier);
+        if variable == next {
+            self.pairs.push(pair);
+            self.sat.variable(keep);
+        }
+        assert!(
+            self.sat.is_open(variable),
             "a pair that is decided has its edges, and the order fits them (D1)"
         );
-        self.pairs.push(pair);
-        let variable = self.sat.variable(keep == (pair.0 == earlier));
-        debug_assert!(variable == next && variable != NONE);
+        let first = self.sat.phase(variable);
+        self.sat.decide_on(2 * variable + u32::from(!first));
     }
+}
+
+/// Two versions that the order has wrong: the first is installed before the second, and read after it; or the second
+/// was begun before the first was installed.
+#[derive(Debug, Clone, Copy)]
+struct Wrong {
+    earlier: u32,
+    later: u32,
+    /// Whether they are rather put right in this order than in the other one.
+    keep: bool,
 }
 
 /// The sequence 1, 1, 2, 1, 1, 2, 4, ... (Luby et al. 1993), from 1.

@@ -6,10 +6,14 @@
 
 use super::csr::Csr;
 use super::facts::NONE;
+use super::level::Precedence;
 use super::problem::{Cause, Known, Problem};
 
 /// Bytes that all rows together may take.
 const MOST_BYTES: usize = 512 << 20;
+
+/// Chains that are never too many where sessions make them.
+const FEW: usize = 128;
 
 /// The graph as lists of (later event, number of the edge), by earlier event.
 pub(crate) type Graph = Csr<(u32, u32)>;
@@ -124,6 +128,16 @@ impl Chains {
     /// Whether rows for them are affordable.
     pub(crate) fn affordable(&self, events: u32) -> bool {
         self.count.saturating_mul(events as usize).saturating_mul(4) <= MOST_BYTES
+    }
+
+    /// Whether rows for them are no longer than rows of bits would be.
+    pub(super) fn are_few(&self, precedence: Precedence) -> bool {
+        let as_bits = self.at.len() / 32;
+        self.count
+            <= match precedence {
+                Precedence::Free => as_bits,
+                Precedence::Session | Precedence::Realtime => FEW.max(as_bits),
+            }
     }
 }
 

@@ -130,34 +130,45 @@ impl Dynamic {
         Ok(())
     }
 
-    /// What `start` reaches at or before the position of `end`, or the path to `end`.
+    /// What `start` reaches at or before the position of `end`, or a path to `end` with as few decided edges as there
+    /// can be: breadth first, where known edges are no step.
     fn forward(&mut self, start: u32, end: u32) -> Result<Vec<u32>, Vec<Step>> {
         let bound = self.position[end as usize];
-        let mut reached = vec![start];
+        let mut reached = Vec::new();
+        let (mut here, mut beyond) = (vec![start], Vec::new());
         self.seen[start as usize] = true;
-        let mut next = 0;
-        while next < reached.len() && !self.seen[end as usize] {
-            let event = reached[next];
-            next += 1;
-            let known = self
-                .out
-                .get(event)
-                .iter()
-                .map(|(to, place)| (*to, Step::Known(*place)));
-            let decided = self.decided_out[event as usize].iter();
-            let decided =
-                decided.map(|number| (self.decided[*number as usize].to, Step::Decided(*number)));
-            for (to, step) in known.chain(decided) {
-                if self.position[to as usize] <= bound && !self.seen[to as usize] {
-                    self.seen[to as usize] = true;
-                    self.came_by[to as usize] = step;
-                    reached.push(to);
+        while !here.is_empty() && !self.seen[end as usize] {
+            while let Some(event) = here.pop() {
+                reached.push(event);
+                for (to, place) in self.out.get(event) {
+                    if self.position[*to as usize] <= bound && !self.seen[*to as usize] {
+                        self.seen[*to as usize] = true;
+                        self.came_by[*to as usize] = Step::Known(*place);
+                        here.push(*to);
+                    }
+                }
+                if !self.decided_out[event as usize].is_empty() {
+                    beyond.push(event);
+                }
+            }
+            if self.seen[end as usize] {
+                break;
+            }
+            for event in beyond.drain(..) {
+                for number in &self.decided_out[event as usize] {
+                    let to = self.decided[*number as usize].to;
+                    if self.position[to as usize] <= bound && !self.seen[to as usize] {
+                        self.seen[to as usize] = true;
+                        self.came_by[to as usize] = Step::Decided(*number);
+                        here.push(to);
+                    }
                 }
             }
         }
         let cycle = self.seen[end as usize];
         reached
             .iter()
+            .chain(&here)
             .for_each(|event| self.seen[*event as usize] = false);
         if cycle {
             Err(self.path(start, end))

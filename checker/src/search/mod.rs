@@ -16,9 +16,9 @@
 //! A history is taken to be whole: a value that nobody wrote is a fault ([`ReadFaultKind::ThinAir`]). Elle lets such
 //! reads pass; who judges a part of a history has to leave them out.
 //!
-//! Saturation needs rows of 4 bytes for each pair of transaction and chain (session), and is left out where they would
-//! take more than 512 MB. Then the search is alone, and a large history of the plain level without sessions may remain
-//! undecided.
+//! Saturation needs rows of 4 bytes for each pair of transaction and chain (session). Where that would take more than
+//! bits for all pairs of transactions, or than 512 MB, it goes through the transactions in blocks, in little memory but
+//! for longer; a large history of the plain level without sessions may then remain undecided.
 //!
 //! ```
 //! use checker::observed::{ObservedBuilder, Outcome};
@@ -46,6 +46,7 @@
 //! transactional consistency" (2019); Tan et al., "Cobra" (2020); Huang et al., "PolySI" (2023); Zhang et al., "Viper"
 //! (2023).
 
+mod blocks;
 mod choice;
 pub(crate) mod clocks;
 pub(crate) mod csr;

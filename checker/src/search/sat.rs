@@ -86,11 +86,6 @@ impl Sat {
         variable
     }
 
-    /// How many variables there are.
-    pub(super) const fn variables(&self) -> usize {
-        self.level.len()
-    }
-
     /// The literals that are true, in the order in which they became so.
     pub(super) fn trail(&self) -> &[u32] {
         &self.trail
@@ -142,6 +137,22 @@ impl Sat {
             }
         }
         false
+    }
+
+    /// Decides that a literal of an open variable is true.
+    pub(super) fn decide_on(&mut self, literal: u32) {
+        self.levels.push(self.trail.len());
+        self.assign(literal, NONE);
+    }
+
+    /// Whether a variable has no truth yet.
+    pub(super) fn is_open(&self, variable: u32) -> bool {
+        !self.is_true(2 * variable) && !self.is_false(2 * variable)
+    }
+
+    /// The truth that a variable had last.
+    pub(super) fn phase(&self, variable: u32) -> bool {
+        self.phase[variable as usize]
     }
 
     /// Draws conclusions; returns the false literals of a clause that is false.
@@ -366,7 +377,9 @@ impl Sat {
                 .filter(|other| *other != literal)
                 .collect();
         }
-        learned
+        let clear = learned[1..].to_vec();
+        self.minimize(&mut learned);
+        clear
             .iter()
             .for_each(|literal| self.seen[*literal as usize >> 1] = false);
         if let Some(deepest) = (1..learned.len()).max_by_key(|place| self.level_of(learned[*place]))
@@ -374,6 +387,21 @@ impl Sat {
             learned.swap(1, deepest);
         }
         learned
+    }
+
+    /// Leaves out of a clause what the rest of it implies by one clause each (Sörensson and Biere 2009, local); the
+    /// variables of all but the first literal are `seen`.
+    fn minimize(&self, learned: &mut Vec<u32>) {
+        let implied = |literal: u32| {
+            let reason = self.reason[literal as usize >> 1];
+            reason != NONE
+                && self.clauses[reason as usize].literals.iter().all(|other| {
+                    let variable = *other as usize >> 1;
+                    *other == literal ^ 1 || self.seen[variable] || self.level[variable] == 0
+                })
+        };
+        let first = learned[0];
+        learned.retain(|literal| *literal == first || !implied(*literal));
     }
 
     fn bump(&mut self, variable: usize) {

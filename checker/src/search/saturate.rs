@@ -13,6 +13,7 @@
 
 use std::time::Instant;
 
+use super::blocks;
 use super::clocks::{Chains, Clocks, graph, topological};
 use super::csr::Csr;
 use super::facts::{NONE, Source};
@@ -142,9 +143,12 @@ pub(crate) fn saturate(
         return Ok(Saturated::Cyclic(on_cycles(&order, events), None));
     }
     let chains = Chains::new(problem, &order);
-    let Some(deadline) = deadline.filter(|_| chains.affordable(events)) else {
+    let Some(deadline) = deadline else {
         return Ok(Saturated::Acyclic(order, None));
     };
+    if !chains.are_few(problem.precedence) || !chains.affordable(events) {
+        return blocks::saturate(problem, lists, order, deadline);
+    }
     let mut clocks = Clocks::new(problem, chains);
     let runs = Runs::new(problem, &clocks);
     loop {

@@ -254,6 +254,31 @@ fn stores_of_known_isolation_are_what_they_are() {
     );
 }
 
+/// With more transactions than one block of bits has.
+#[test]
+fn without_sessions_the_verdict_of_the_plain_levels_is_the_same() {
+    let mut invalid = 0;
+    for seed in 0..6 {
+        let work = Workload {
+            txns: 1_200,
+            sessions: 12,
+            ops: 6,
+            keys: if seed % 2 == 0 { 40 } else { 300 },
+            writes_percent: 50,
+            overlap: if seed < 4 { 1 } else { 3 },
+            skew: (2..4).contains(&seed).then_some(600),
+        };
+        let history = store::history(&store::run(work, seed), Told::Sessions);
+        for level in [Level::SERIALIZABLE, Level::SNAPSHOT] {
+            let want = verdict(&history, level);
+            let got = verdict(&store::anonymous(&history), level);
+            assert_eq!(got, want, "{seed} {level:?}");
+            invalid += usize::from(want == "invalid");
+        }
+    }
+    assert!((2..10).contains(&invalid), "{invalid}");
+}
+
 #[test]
 fn the_search_alone_agrees_with_the_shortcuts() {
     let mut seen = [0; 2];

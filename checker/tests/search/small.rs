@@ -3,12 +3,12 @@
 use checker::observed::{Interval, Observed, ObservedBuilder, Outcome, TxnIndex};
 use checker::search::verify::verify;
 use checker::search::{
-    Budget, Certificate, Doubt, Event, Level, Verdict, judge, verify_refutation,
+    Budget, Certificate, Doubt, Event, Level, Precedence, Verdict, judge, verify_refutation,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::{oracle, weak};
+use crate::{oracle, store, weak};
 
 pub(crate) const LEVELS: [Level; 6] = [
     Level::SERIALIZABLE,
@@ -71,6 +71,15 @@ pub(crate) fn history(plan: &[Plan]) -> Observed {
 /// Judges at a level, and holds the verdict against the oracle's; says whether it was valid.
 pub(crate) fn agrees(history: &Observed, level: Level, what: &dyn std::fmt::Debug) -> bool {
     let want = oracle::explained(history, level);
+    assert_judged(history, level, want, what);
+    if level.precedence == Precedence::Free {
+        // Nothing is gained from sessions where nobody says which they are.
+        assert_judged(&store::anonymous(history), level, want, what);
+    }
+    want
+}
+
+fn assert_judged(history: &Observed, level: Level, want: bool, what: &dyn std::fmt::Debug) {
     for shortcuts in [true, false] {
         let budget = Budget {
             shortcuts,
@@ -95,7 +104,6 @@ pub(crate) fn agrees(history: &Observed, level: Level, what: &dyn std::fmt::Debu
             Verdict::Unknown(doubt) => panic!("undecided: {doubt}, {}", about()),
         }
     }
-    want
 }
 
 /// All reads that make a difference, for each operation of each shape: a write, or a read of some write of the key or

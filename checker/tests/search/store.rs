@@ -1,6 +1,6 @@
 //! Stores of known isolation, whose histories are large and come with no order of versions.
 
-use checker::observed::{Interval, Key, Observed, ObservedBuilder, Outcome, Value};
+use checker::observed::{Interval, Key, Observed, ObservedBuilder, Op, Outcome, Value};
 
 /// A small generator of numbers (xorshift).
 pub(crate) struct Draw(u64);
@@ -152,6 +152,34 @@ pub(crate) fn history(ran: &[(u32, Ran, (u32, u32))], told: Told) -> Observed {
         builder
             .end(Some(*session), Outcome::Committed, interval, line)
             .unwrap();
+    }
+    builder.finish()
+}
+
+/// The same transactions, without sessions, and those of odd places before those of even ones.
+pub(crate) fn anonymous(history: &Observed) -> Observed {
+    let mut builder = ObservedBuilder::new("anonymous");
+    let odd = history.indexes().skip(1).step_by(2);
+    for txn in odd.chain(history.indexes().step_by(2)) {
+        for op in history.ops(txn) {
+            let key = builder.key(history.key_name(op.key())).unwrap();
+            match *op {
+                Op::Write { value, .. } => {
+                    let value = builder.value(&history.value_name(value)).unwrap();
+                    builder.write(key, value).unwrap();
+                }
+                Op::Read { value, .. } => {
+                    let value =
+                        value.map(|value| builder.value(&history.value_name(value)).unwrap());
+                    builder.read(key, value).unwrap();
+                }
+                Op::ReadList { .. } | Op::Append { .. } | Op::Unseen { .. } => {
+                    panic!("registers only")
+                }
+            }
+        }
+        let it = history.txn(txn);
+        builder.end(None, it.outcome, it.interval, it.line).unwrap();
     }
     builder.finish()
 }
