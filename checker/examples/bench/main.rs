@@ -4,9 +4,10 @@
 //! cargo run --release -p checker --example bench -- --plot time.svg
 //! ```
 //!
-//! Histories are those of the example `generate`, of transactions of eight operations. Reading and judging each is a
-//! process of its own, and the fastest of several runs counts. Times are of one thread, but for our own format, which is
-//! read by one and replayed by another; memory is the most that was resident
+//! Histories are those of the example `generate`, of transactions of eight operations; the rows that say what keeps
+//! transactions apart are of stores that run them beside each other. Reading and judging each is a process of its own, and
+//! the fastest of several runs counts. Times are of one thread, but for our own format, which is read by one and replayed
+//! by another; memory is the most that was resident
 //! (VmHWM in `/proc/self/status`), the history included. A verdict that is not the one that is known ends the bench with status 1;
 //! time never does.
 #![allow(
@@ -15,6 +16,12 @@
     reason = "a table on the output and progress on the error output are what the bench is for"
 )]
 
+#[path = "../generate/concurrent.rs"]
+mod concurrent;
+#[path = "../generate/distribution.rs"]
+mod distribution;
+#[path = "../generate/planted.rs"]
+mod planted;
 #[path = "../generate/store.rs"]
 mod store;
 

@@ -13,7 +13,10 @@ use checker::search::{self, Budget};
 use checker::{Case, Level, SiteHistory, Verdict, weak};
 use clap::ValueEnum;
 
+use crate::concurrent::{Discipline, Lines, Workload};
+use crate::distribution::Distribution;
 use crate::measure::Measured;
+use crate::planted::Violation;
 use crate::store::{Kind, Plan, Plant, Random};
 
 /// What is read and judged.
@@ -31,6 +34,15 @@ pub(crate) enum Work {
     OwnFormat,
     /// The same, by the graph.
     OwnGraph,
+    /// Registers of a store with two-phase locking, half of them blind writes by rank of key: strong session
+    /// serializable.
+    Locks,
+    /// Registers of a store with snapshots, some long and in the past: strong session snapshot isolation.
+    Snapshots,
+    /// The same, and one cycle of sixteen anti-dependencies: not serializable.
+    LongCycle,
+    /// Registers of a store with two-phase locking, without sessions and in no order: serializable.
+    NoSessions,
 }
 
 /// A line of the table.
@@ -56,7 +68,7 @@ const OPS: u32 = 8;
 
 /// The table. Peers with "here" were measured on the machine of `docs/performance.md`, two cores, November 2026; what
 /// others published, on theirs.
-pub(crate) const LINES: [Line; 7] = [
+pub(crate) const LINES: [Line; 13] = [
     Line {
         name: "list-append, serializable, 100k",
         work: Work::ListAppend,
@@ -106,6 +118,48 @@ pub(crate) const LINES: [Line; 7] = [
         aim: Aim::new(20.0, Some(2000)),
         peer: "",
     },
+    Line {
+        name: "locks, zipf, serializable, 100k",
+        work: Work::Locks,
+        txns: 100_000,
+        aim: Aim::new(10.0, Some(1000)),
+        peer: "VeriStrong, published: 100k in < 5 h, < 64 GB; Vbox, here, given times: 5.7 s, 522 MB",
+    },
+    Line {
+        name: "snapshots, hotspot, SI, 10k",
+        work: Work::Snapshots,
+        txns: 10_000,
+        aim: Aim::new(2.0, Some(1000)),
+        peer: "PolySI, here, another such: 33 s of CPU, 2.2 GB; VeriStrong: > 98 s",
+    },
+    Line {
+        name: "snapshots, hotspot, SI, 100k",
+        work: Work::Snapshots,
+        txns: 100_000,
+        aim: Aim::new(10.0, Some(1000)),
+        peer: "PolySI, published: 1M in < 4 h, < 40 GB",
+    },
+    Line {
+        name: "snapshots, one G2 of 16, 10k",
+        work: Work::LongCycle,
+        txns: 10_000,
+        aim: Aim::new(2.0, Some(1000)),
+        peer: "none measured",
+    },
+    Line {
+        name: "snapshots, one G2 of 16, 100k",
+        work: Work::LongCycle,
+        txns: 100_000,
+        aim: Aim::new(10.0, Some(1000)),
+        peer: "none measured",
+    },
+    Line {
+        name: "locks, no sessions, 10k",
+        work: Work::NoSessions,
+        txns: 10_000,
+        aim: Aim::new(2.0, Some(1000)),
+        peer: "none measured",
+    },
 ];
 
 impl Aim {
@@ -146,13 +200,17 @@ pub(crate) enum Loaded {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::ListAppend,
         Self::RwRegister,
         Self::WriteSkew,
         Self::Causal,
         Self::OwnFormat,
         Self::OwnGraph,
+        Self::Locks,
+        Self::Snapshots,
+        Self::LongCycle,
+        Self::NoSessions,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -163,27 +221,50 @@ impl Work {
             Self::Causal => "causal",
             Self::OwnFormat => "own-format",
             Self::OwnGraph => "own-format-graph",
+            Self::Locks => "locks",
+            Self::Snapshots => "snapshots",
+            Self::LongCycle => "long-cycle",
+            Self::NoSessions => "no-sessions",
         }
     }
 
     /// The verdict, which is known by construction.
     pub(crate) const fn expected(self) -> &'static str {
         match self {
-            Self::WriteSkew => "invalid",
+            Self::WriteSkew | Self::LongCycle => "invalid",
             Self::ListAppend
             | Self::RwRegister
             | Self::Causal
             | Self::OwnFormat
-            | Self::OwnGraph => "valid",
+            | Self::OwnGraph
+            | Self::Locks
+            | Self::Snapshots
+            | Self::NoSessions => "valid",
         }
     }
 
     /// Makes a history of so many transactions.
     pub(crate) fn generate(self, txns: u32, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let mut out = BufWriter::new(File::create(path)?);
+        if let Some(workload) = self.workload(txns) {
+            // The text form has a session for everybody.
+            let format = if self == Self::NoSessions {
+                Format::Native
+            } else {
+                Format::Text
+            };
+            formats::write(&workload.run()?, format, &mut out)?;
+            return Ok(out.flush()?);
+        }
         let kind = match self {
             Self::ListAppend => Kind::ListAppend,
-            Self::RwRegister | Self::WriteSkew | Self::Causal => Kind::RwRegister,
+            Self::RwRegister
+            | Self::WriteSkew
+            | Self::Causal
+            | Self::Locks
+            | Self::Snapshots
+            | Self::LongCycle
+            | Self::NoSessions => Kind::RwRegister,
             Self::OwnFormat | Self::OwnGraph => {
                 write_site(txns, &mut out)?;
                 return Ok(out.flush()?);
@@ -195,27 +276,60 @@ impl Work {
             sessions: 20,
             ops: OPS,
             keys: None,
-            plant: match self {
-                Self::WriteSkew => Plant::WriteSkew,
-                Self::ListAppend
-                | Self::RwRegister
-                | Self::Causal
-                | Self::OwnFormat
-                | Self::OwnGraph => Plant::None,
+            plant: if self == Self::WriteSkew {
+                Plant::WriteSkew
+            } else {
+                Plant::None
             },
             timed: self != Self::Causal,
             seed: 1,
         };
-        let format = match self {
-            Self::Causal => Format::Text,
-            Self::ListAppend
-            | Self::RwRegister
-            | Self::WriteSkew
-            | Self::OwnFormat
-            | Self::OwnGraph => Format::ElleEdn,
+        let format = if self == Self::Causal {
+            Format::Text
+        } else {
+            Format::ElleEdn
         };
         formats::write(&plan.run()?, format, &mut out)?;
         Ok(out.flush()?)
+    }
+
+    /// What runs beside each other, if it does.
+    fn workload(self, txns: u32) -> Option<Workload> {
+        let (discipline, distribution) = match self {
+            Self::Locks => (Discipline::TwoPhaseLocking, Distribution::Zipf),
+            Self::Snapshots | Self::LongCycle => (Discipline::Snapshot, Distribution::Hotspot),
+            Self::NoSessions => (Discipline::TwoPhaseLocking, Distribution::Uniform),
+            Self::ListAppend
+            | Self::RwRegister
+            | Self::WriteSkew
+            | Self::Causal
+            | Self::OwnFormat => return None,
+        };
+        let snapshots = discipline == Discipline::Snapshot;
+        Some(Workload {
+            discipline,
+            txns,
+            sessions: 24,
+            ops: OPS,
+            keys: txns / 2,
+            distribution,
+            reads: 50,
+            modify: 0,
+            long: if snapshots { 20 } else { 0 },
+            stale: if snapshots { 50 } else { 0 },
+            violation: if self == Self::LongCycle {
+                Violation::LongCycle
+            } else {
+                Violation::None
+            },
+            lines: if self == Self::NoSessions {
+                Lines::Anyhow
+            } else {
+                Lines::Sessions
+            },
+            timed: false,
+            seed: 1,
+        })
     }
 
     pub(crate) fn load(self, path: &Path) -> Result<Loaded, Box<dyn std::error::Error>> {
@@ -225,7 +339,14 @@ impl Work {
                 let reader = BufReader::with_capacity(1 << 16, File::open(path)?);
                 Loaded::Site(Box::new([checker::parse::read_history(reader, "history")?]))
             }
-            Self::ListAppend | Self::RwRegister | Self::WriteSkew | Self::Causal => {
+            Self::ListAppend
+            | Self::RwRegister
+            | Self::WriteSkew
+            | Self::Causal
+            | Self::Locks
+            | Self::Snapshots
+            | Self::LongCycle
+            | Self::NoSessions => {
                 Loaded::Observed(Box::new(formats::read_path(path, &ReadOptions::default())?))
             }
         })
@@ -259,8 +380,26 @@ impl Work {
                 weak::Verdict::Invalid(_) => "invalid",
                 weak::Verdict::Unknown(_) => "unknown",
             },
-            Self::RwRegister | Self::WriteSkew | Self::OwnFormat | Self::OwnGraph => {
-                let level = search::Level::SERIALIZABLE;
+            Self::RwRegister
+            | Self::WriteSkew
+            | Self::OwnFormat
+            | Self::OwnGraph
+            | Self::Locks
+            | Self::Snapshots
+            | Self::LongCycle
+            | Self::NoSessions => {
+                let level = match self {
+                    Self::Locks => search::Level::SESSION_SERIALIZABLE,
+                    Self::Snapshots => search::Level::SESSION_SNAPSHOT,
+                    Self::ListAppend
+                    | Self::RwRegister
+                    | Self::WriteSkew
+                    | Self::Causal
+                    | Self::OwnFormat
+                    | Self::OwnGraph
+                    | Self::LongCycle
+                    | Self::NoSessions => search::Level::SERIALIZABLE,
+                };
                 match search::judge(history, level, &Budget::default()) {
                     search::Verdict::Valid(_) => "valid",
                     search::Verdict::Invalid(_) => "invalid",

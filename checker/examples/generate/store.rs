@@ -62,13 +62,17 @@ pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.below_wide(u64::from(bound))).unwrap()
+    }
+
+    pub(crate) fn below_wide(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
         let scaled = (u128::from(mixed) * u128::from(bound)) >> 64;
-        u32::try_from(scaled).unwrap()
+        u64::try_from(scaled).unwrap()
     }
 }
 
