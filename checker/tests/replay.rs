@@ -76,7 +76,7 @@ fn check(texts: &[String], numbers: &mut Numbers) -> bool {
         let Ok(replayed) = outcome else { continue };
         for (level, report) in LEVELS.into_iter().zip(&reports) {
             assert_eq!(
-                &replayed.report(level).verdict,
+                &replayed.report(level).unwrap().verdict,
                 &report.verdict,
                 "{texts:?}"
             );

@@ -164,16 +164,22 @@ impl Replayed {
         &self.order
     }
 
-    /// What a judgement of the whole case says, at any level.
+    /// Whether a replay answers for a level: not for one that asks for sessions or real time.
     #[must_use]
-    pub fn report(&self, level: Level) -> Report {
-        Report {
+    pub const fn answers(level: Level) -> bool {
+        level.clock().is_none()
+    }
+
+    /// What a judgement of the whole case says at a level; `None` if a replay does not answer for it.
+    #[must_use]
+    pub fn report(&self, level: Level) -> Option<Report> {
+        Self::answers(level).then(|| Report {
             level,
             verdict: Verdict::Valid {
                 serial_order: self.order.clone(),
             },
             statistics: self.statistics,
-        }
+        })
     }
 
     /// Which classes of schedules by recoverability hold.

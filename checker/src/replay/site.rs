@@ -12,7 +12,7 @@ use crate::follow::ids::IdSet;
 use crate::follow::line::{self, Head, Written};
 use crate::history::{Committed, Op, Record, Scan, TxnId};
 use crate::index::Install;
-use crate::parse;
+use crate::parse::{self, Version};
 use crate::token::Token;
 
 use super::Undecided;
@@ -55,8 +55,8 @@ pub(super) fn read(
     if !header.starts_with(b"co-history 1 ") {
         return Err(Undecided::Unreadable);
     }
-    let name = parse::header(header).map_err(|_| Undecided::Unreadable)?;
-    let mut site = Site::new(name, with_stamps);
+    let header = parse::header(header).map_err(|_| Undecided::Unreadable)?;
+    let mut site = Site::new(header.site, with_stamps);
     loop {
         let Some(Line { text, terminated }) = lines.next()? else {
             return Err(Undecided::Doubt);
@@ -233,7 +233,8 @@ impl Site {
     /// Takes in a record that is not of the common form.
     #[cold]
     fn other(&mut self, text: &[u8]) -> Result<(), Undecided> {
-        let record = parse::record(text).map_err(|_| Undecided::Unreadable)?;
+        let record = parse::record(text, Version::One);
+        let (record, _) = record.map_err(|_| Undecided::Unreadable)?;
         match record {
             Record::Committed(committed) => self.general_commit(&committed),
             Record::Aborted { txn, .. } => {

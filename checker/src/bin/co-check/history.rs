@@ -105,13 +105,20 @@ impl HistoryArguments {
 }
 
 impl HistoryArguments {
-    /// The histories replayed, if that shows them valid and nothing is asked for that takes the graph.
-    fn replayed(&self) -> Option<Replayed> {
+    /// The histories replayed, and the reports, if that shows them valid and nothing is asked for that takes the graph.
+    fn replayed(&self) -> Option<(Replayed, Vec<Report>)> {
         if self.graph || self.per_site || self.dot.is_some() || self.svg.is_some() {
             return None;
         }
         let with_order = self.certificate.is_some() || self.json;
-        replayed(&self.files, with_order, MAX_BYTES)
+        let levels = asked(&self.level, Level::Serializability);
+        if levels.iter().any(|level| !Replayed::answers(*level)) {
+            return None;
+        }
+        let replayed = replayed(&self.files, with_order, MAX_BYTES)?;
+        let reports = levels.iter().map(|level| replayed.report(*level));
+        let reports = reports.collect::<Option<Vec<_>>>()?;
+        Some((replayed, reports))
     }
 }
 
@@ -189,9 +196,7 @@ const TOO_LARGE_TO_DRAW: &str = "nothing was drawn: there is no cycle, and the w
 /// Judges, and says the exit status.
 pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
     let start = Instant::now();
-    if let Some(replayed) = arguments.replayed() {
-        let levels = arguments.level.levels().iter();
-        let reports: Vec<Report> = levels.map(|level| replayed.report(*level)).collect();
+    if let Some((replayed, reports)) = arguments.replayed() {
         return finish(
             arguments,
             &Output {
