@@ -171,7 +171,7 @@ impl Group<'_> {
         });
     }
 
-    /// Whether it read the key first and wrote it then.
+    /// Whether it read the key first, something that others left, and wrote it then.
     fn update(&self, ops: impl Iterator<Item = Op>) -> Option<Update> {
         let mut known = ops.filter(|op| !matches!(op, Op::Unseen { .. }));
         let seen = match known.next()? {
@@ -179,7 +179,19 @@ impl Group<'_> {
             Op::ReadList { elements, .. } => Seen::List(elements),
             Op::Write { .. } | Op::Append { .. } | Op::Unseen { .. } => return None,
         };
-        known.any(|op| op.wrote().is_some()).then_some(Update {
+        let has_seen = |value: Value| match seen {
+            Seen::Register(read) => read == Some(value),
+            Seen::List(elements) => self.history.elements(elements).contains(&value),
+        };
+        let mut wrote = false;
+        for (_, value) in known.filter_map(Op::wrote) {
+            if has_seen(value) {
+                // That is a read of the future, and of no version that another could have read as well.
+                return None;
+            }
+            wrote = true;
+        }
+        wrote.then_some(Update {
             key: self.key,
             seen,
             txn: self.txn,

@@ -109,6 +109,10 @@ impl Registers {
                         Op::ReadList { .. } | Op::Append { .. } | Op::Unseen { .. } => {}
                     }
                 }
+                // Who read what it wrote only later saw no version of others, and wrote over none.
+                let of_its_own =
+                    |read: &u32| self.is_written(*read) && writes.at(*read).txn == txn.0;
+                touch.read = touch.read.filter(|read| !of_its_own(read));
                 self.touches.push(touch);
             }
         }
