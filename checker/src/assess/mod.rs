@@ -169,6 +169,7 @@ pub fn assess(
             }
         }
         assessment.take_from_weak();
+        assessment.approach_from_above(history, traits, options, progress);
     }
     let both = assessment.holds.intersection(assessment.fails);
     let contradictions = both.iter().map(Trouble::Contradiction);
@@ -339,51 +340,85 @@ impl Assessment {
                 search::Precedence::Session => traits.sessions,
                 search::Precedence::Realtime => traits.realtime,
             };
-            if known || !wanted || !can {
-                continue;
+            if !known && wanted && can {
+                progress("searching for an order of the versions");
+                self.search_one(history, model, level, options);
             }
-            progress("searching for an order of the versions");
-            let verdict = search::judge(history, level, &options.search);
-            match &verdict {
-                search::Verdict::Valid(certificate) => {
-                    self.holds = self.holds.union(model.implied());
-                    if let Err(fault) = search::verify::verify(history, level, certificate) {
-                        let what = format!("the order for {}: {fault}", model.name());
+        }
+    }
+
+    fn search_one(
+        &mut self,
+        history: &Observed,
+        model: Model,
+        level: search::Level,
+        options: &Options,
+    ) {
+        let verdict = search::judge(history, level, &options.search);
+        match &verdict {
+            search::Verdict::Valid(certificate) => {
+                self.holds = self.holds.union(model.implied());
+                if let Err(fault) = search::verify::verify(history, level, certificate) {
+                    let what = format!("the order for {}: {fault}", model.name());
+                    self.troubles.push(Trouble::Unconfirmed(what));
+                }
+            }
+            search::Verdict::Invalid(refutation) => {
+                let all = Model::ALL.iter().copied();
+                let fail = all.filter(|other| other.implied().contains(model));
+                self.fails = self.fails.union(fail.collect());
+                match verify_refutation(history, level, refutation) {
+                    Ok(()) | Err(search::RefutationFault::TooLong) => {}
+                    Err(fault) => {
+                        let what = format!("the refutation of {}: {fault}", model.name());
                         self.troubles.push(Trouble::Unconfirmed(what));
                     }
                 }
-                search::Verdict::Invalid(refutation) => {
-                    let all = Model::ALL.iter().copied();
-                    let fail = all.filter(|other| other.implied().contains(model));
-                    self.fails = self.fails.union(fail.collect());
-                    match verify_refutation(history, level, refutation) {
-                        Ok(()) | Err(search::RefutationFault::TooLong) => {}
-                        Err(fault) => {
-                            let what = format!("the refutation of {}: {fault}", model.name());
-                            self.troubles.push(Trouble::Unconfirmed(what));
-                        }
-                    }
-                }
-                search::Verdict::Unknown(_) => {}
             }
-            self.searched.push((model, verdict));
+            search::Verdict::Unknown(_) => {}
+        }
+        self.searched.push((model, verdict));
+    }
+
+    /// Models that no judge decides are implied by some that one does: those are tried for what was asked and is still
+    /// open, the weakest first. That one of them fails says nothing of what was asked.
+    fn approach_from_above(
+        &mut self,
+        history: &Observed,
+        traits: Traits,
+        options: &Options,
+        progress: &mut dyn FnMut(&'static str),
+    ) {
+        let is_open = |it: &Self, above: Model| {
+            let known = it.holds.union(it.fails);
+            let mut open = it.asked.minus(known).iter();
+            !known.contains(above) && open.any(|asked| above.implied().contains(asked))
+        };
+        for level in [
+            weak::Level::Pl2,
+            weak::Level::ReadAtomic,
+            weak::Level::Causal,
+        ] {
+            let can = traits.sessions || level == weak::Level::Pl2;
+            let tried = self.weak.iter().any(|(other, _)| *other == level);
+            if can && !tried && decided_by(level).is_some_and(|above| is_open(self, above)) {
+                progress("deciding the levels of sessions");
+                self.weak.push((level, weak::judge(history, level)));
+                self.take_from_weak();
+            }
+        }
+        for (model, level) in SEARCHED.into_iter().rev() {
+            if level.precedence == search::Precedence::Free && is_open(self, model) {
+                progress("searching for an order of the versions");
+                self.search_one(history, model, level, options);
+            }
         }
     }
 
     /// Levels with sessions imply those without.
     fn take_from_weak(&mut self) {
         for (level, verdict) in &self.weak {
-            let model = match level {
-                weak::Level::ReadAtomic => Model::ReadAtomic,
-                weak::Level::Causal => Model::Causal,
-                weak::Level::Pl2 | weak::Level::ReadCommitted => Model::ReadCommitted,
-                weak::Level::ReadUncommitted
-                | weak::Level::ReadYourWrites
-                | weak::Level::MonotonicReads
-                | weak::Level::MonotonicWrites
-                | weak::Level::WritesFollowReads => continue,
-            };
-            if matches!(verdict, weak::Verdict::Valid(_)) {
+            if let (Some(model), weak::Verdict::Valid(_)) = (decided_by(*level), verdict) {
                 self.holds = self.holds.union(model.implied());
             }
         }
@@ -454,6 +489,20 @@ pub fn certificate_json(certificate: &Certificate) -> Json {
             };
             json!({ "snapshots": events.iter().map(word).collect::<Vec<_>>() })
         }
+    }
+}
+
+/// The model that a level with sessions implies, if there is one.
+const fn decided_by(level: weak::Level) -> Option<Model> {
+    match level {
+        weak::Level::ReadAtomic => Some(Model::ReadAtomic),
+        weak::Level::Causal => Some(Model::Causal),
+        weak::Level::Pl2 | weak::Level::ReadCommitted => Some(Model::ReadCommitted),
+        weak::Level::ReadUncommitted
+        | weak::Level::ReadYourWrites
+        | weak::Level::MonotonicReads
+        | weak::Level::MonotonicWrites
+        | weak::Level::WritesFollowReads => None,
     }
 }
 
