@@ -1,0 +1,85 @@
+//! Defects that were seen in other checkers, and what their users ask of them: each as a history, what the other tool
+//! makes of it (with the version that was run, or where it is reported), and what is right and why.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod conventions;
+mod dbcop;
+mod demands;
+mod elle;
+
+use checker::assess::{self, Assessment, Options, Verdict, assess};
+use checker::formats::{self, ReadOptions};
+use checker::models::{Anomaly, Model, ModelSet};
+use checker::observed::Observed;
+use checker::{search, weak};
+
+/// The history in these bytes, whatever their format.
+#[track_caller]
+pub(crate) fn read(bytes: &[u8]) -> Observed {
+    let history = formats::read(bytes, "history", &ReadOptions::default());
+    history.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What is answered if nothing is asked.
+#[track_caller]
+pub(crate) fn assessed(history: &Observed) -> Assessment {
+    checked(assess(history, &Options::default(), &mut |_| {}))
+}
+
+/// What is answered of one model.
+#[track_caller]
+pub(crate) fn asked(history: &Observed, model: Model) -> Assessment {
+    let options = Options {
+        models: ModelSet::of(model),
+        ..Options::default()
+    };
+    checked(assess(history, &options, &mut |_| {}))
+}
+
+/// No answer without grounds: what is found has sentences, and no judge contradicts another.
+#[track_caller]
+fn checked(assessment: Assessment) -> Assessment {
+    assert_eq!(assessment.troubles, []);
+    for found in &assessment.judgement.anomalies {
+        assert!(!found.sentences.is_empty(), "{found:?}");
+    }
+    assessment
+}
+
+/// One word for a model of a history.
+#[track_caller]
+pub(crate) fn verdict(history: &Observed, model: Model) -> &'static str {
+    asked(history, model).verdict().name()
+}
+
+/// One word for a level with sessions.
+pub(crate) fn level(history: &Observed, level: weak::Level) -> &'static str {
+    assess::weak_word(&weak::judge(history, level))
+}
+
+/// The anomalies by name, each once.
+pub(crate) fn names(assessment: &Assessment) -> Vec<&'static str> {
+    let judgement = &assessment.judgement;
+    let all = judgement.anomalies.iter().chain(&judgement.others);
+    let mut names: Vec<&str> = all.map(|found| found.name.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// A small generator of numbers, so that a failure can be repeated.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
