@@ -55,7 +55,37 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     .collect();
     seeds.push(bincode());
     seeds.push(cobra());
+    seeds.push(TIMEKILLER.as_bytes().to_vec());
+    seeds.push(vbox());
+    seeds.push(VIPER.as_bytes().to_vec());
     seeds
+}
+
+/// TimeKiller's JSON: registers, with times as numbers and in quotes.
+const TIMEKILLER: &str = r#"[{"tid":1,"sid":"a","sts":{"p":"1","l":0},"cts":{"p":2,"l":0},"ops":[{"t":"w","k":1,"v":2},{"t":"r","k":2}]},
+{"ops":[{"k":1,"t":"READ","v":2}],"tid":2,"sid":3,"cts":{"l":1,"p":3},"sts":{"l":0,"p":3},"rtts":4}]"#;
+
+/// One of ViperBench's logs, with operations of both kinds.
+const VIPER: &str = r#"{"preBeginTS": 3, "postCommitTS": 9, "value": [["w", 5, -11, true], ["i", 6, 13, 0, false, true]]}
+{"value": [{"opType": "r", "key": "6", "value": 13, "isDead": false}], "isFinal": true}
+"#;
+
+/// One of Vbox's logs: a transaction with a write and a read of the initial state.
+fn vbox() -> Vec<u8> {
+    let mut bytes = vec![b'T', 7, 0, 0, 0];
+    bytes.extend([5_u64, 9].into_iter().flat_map(u64::to_le_bytes));
+    let records: [(u8, u32, &[u64], &[u32]); 3] = [
+        (b'W', 2, &[6, 6, 1, 0], &[4]),
+        (b'R', 3, &[7, 7, 2], &[0, 0]),
+        (b'C', 4, &[8, 9], &[]),
+    ];
+    for (kind, op, longs, shorts) in records {
+        bytes.push(kind);
+        bytes.extend(op.to_le_bytes());
+        bytes.extend(longs.iter().flat_map(|long| long.to_le_bytes()));
+        bytes.extend(shorts.iter().flat_map(|short| short.to_le_bytes()));
+    }
+    bytes
 }
 
 /// dbcop's binary form: a session of one transaction of one event.
