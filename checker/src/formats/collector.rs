@@ -145,9 +145,9 @@ impl Collector {
         });
     }
 
-    /// Says of no transaction when it ran.
-    pub(super) fn forget_intervals(&mut self) {
-        self.builder.forget_intervals();
+    /// When the transactions ran, in their order.
+    pub(super) fn intervals(&mut self, intervals: impl Iterator<Item = Option<Interval>>) {
+        self.builder.set_intervals(intervals);
     }
 
     pub(super) fn finish(self) -> Observed {

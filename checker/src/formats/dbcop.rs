@@ -154,21 +154,11 @@ pub(super) fn read_bincode(scanner: &mut Scanner<'_>, name: &str) -> Result<Obse
 }
 
 fn number(scanner: &mut Scanner<'_>, expected: &'static str) -> Result<u64, FormatFault> {
-    let mut bytes = [0; 8];
-    if scanner.read_exact(&mut bytes, expected)? {
-        Ok(u64::from_le_bytes(bytes))
-    } else {
-        Err(FormatFault::CutShort { expected })
-    }
+    scanner.exactly(expected).map(u64::from_le_bytes)
 }
 
 fn byte(scanner: &mut Scanner<'_>, expected: &'static str) -> Result<u8, FormatFault> {
-    let mut bytes = [0];
-    if scanner.read_exact(&mut bytes, expected)? {
-        Ok(bytes[0])
-    } else {
-        Err(FormatFault::CutShort { expected })
-    }
+    scanner.exactly(expected).map(|[byte]| byte)
 }
 
 fn flag(scanner: &mut Scanner<'_>) -> Result<bool, FormatFault> {

@@ -26,6 +26,9 @@ pub fn detect(start: &[u8]) -> Option<Format> {
     if is_cobra(start) {
         return Some(Format::Cobra);
     }
+    if is_vbox(start) {
+        return Some(Format::Vbox);
+    }
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
     let content = content(start);
     match content {
@@ -71,6 +74,16 @@ fn structured(content: &[u8]) -> Option<Format> {
         }
     }
     let any = |words: &[&[u8]]| words.iter().any(|word| has(content, word));
+    if any(&[b"\"sts\"", b"\"cts\""]) && has(content, b"\"p\"") {
+        return Some(Format::TimeKiller);
+    }
+    let begins = |word: &[u8]| inner.starts_with(word);
+    if content[0] == b'{'
+        && (begins(b"\"value\"") || begins(b"\"preBeginTS\""))
+        && !has(content, b"\"type\"")
+    {
+        return Some(Format::Viper);
+    }
     if any(&[b":type", b":process", b":value"]) {
         return Some(Format::ElleEdn);
     }
@@ -116,4 +129,12 @@ fn is_cobra(start: &[u8]) -> bool {
     start.first() == Some(&b'S')
         && start.get(1) == Some(&0)
         && matches!(start.get(9), Some(b'R' | b'W' | b'C'))
+}
+
+/// A transaction that ran for some time, and its first record.
+fn is_vbox(start: &[u8]) -> bool {
+    let runs = number(start, 5).zip(number(start, 13));
+    start.first() == Some(&b'T')
+        && runs.is_some_and(|(begin, end)| begin <= end)
+        && matches!(start.get(21), Some(b'S' | b'R' | b'W' | b'P' | b'C' | b'A'))
 }

@@ -197,8 +197,8 @@ pub enum FormatFault {
     /// A transaction that is there twice.
     #[error("transaction {txn} is there twice; is a log there under two names?")]
     Twice {
-        /// Its number.
-        txn: u64,
+        /// What it is called.
+        txn: String,
     },
     /// A binary record contradicts the ones before.
     #[error("{0}")]

@@ -35,8 +35,11 @@
 //! | `dbcop-json` | dbcop, JSON | `null`; 0 as above | flag | - | - |
 //! | `dbcop-hist` | dbcop, `[x:=1 y==?]` | `?`; 0 as above | `!` | - | - |
 //! | `cobra` | Cobra's logs, a folder | writes 0xbebeebee and 0xdeadbeef | `A` | a log that ends in a transaction | - |
+//! | `timekiller` | TimeKiller (Chronos, Aion), JSON | `null`, or `[]` of a list; 0 as above | - | - | start and commit timestamps |
+//! | `vbox` | Vbox's logs, a folder | transaction 0 | `A` | a log that ends in a transaction | intervals |
+//! | `viper` | ViperBench's JSON logs, a folder | 0, unless a transaction wrote 0 to the key | - | - | intervals, if they are there |
 //!
-//! All of them but Cobra's are written as well.
+//! All of them down to `cobra` are written as well; Cobra's logs by [`write_folder`].
 //!
 //! What is written explicitly as the initial state (IsoVista's first transaction, AWDIT's, dbcop's) is a transaction
 //! like any other, and reads of what it wrote are reads of it. PolySI, AWDIT and Plume add such a transaction
@@ -102,6 +105,17 @@
 //! The logs of a folder (`T<number>.log`) are sessions, in the order of their numbers. A write is called by its
 //! identifier, because those are unique and values need not be. Reads by fence transactions are left out.
 //!
+//! # TimeKiller, Vbox, Viper
+//!
+//! TimeKiller's timestamps are the database's own, and count as real time: a transaction that had committed before another
+//! started precedes it. So strong snapshot isolation and strict serializability are judged by them, and what its SESSION
+//! axiom forbids is a cycle of a session and of real time. Registers and lists are not in one file.
+//!
+//! Vbox's versions are called by the transaction and the operation that wrote them, `5.2`. Viper's deletions write a
+//! version as its writes do. Predicate reads (Vbox's `P`, Viper's `range`) are refused, because what they did not return
+//! cannot be said in a history of keys, and a verdict without it would be a guess. Where their layouts are from is said
+//! in the source of each reader.
+//!
 //! # Native
 //!
 //! ```text
@@ -137,6 +151,7 @@ mod detect;
 mod edn;
 mod elle_json;
 mod error;
+mod folder;
 mod json;
 mod native;
 mod pairing;
@@ -144,19 +159,22 @@ mod scanner;
 mod sited;
 mod source;
 mod text;
+mod timekiller;
+mod times;
+mod vbox;
+mod viper;
 mod write;
+mod write_cobra;
 mod write_dbcop;
 mod write_elle;
 mod zstd;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
-use self::collector::Collector;
 use self::scanner::{Scanner, quote};
 use self::source::Source;
 use crate::observed::Observed;
@@ -165,6 +183,7 @@ pub use detect::detect;
 pub use error::{FormatError, FormatFault, Place};
 pub use sited::{SitedFault, observe_sites};
 pub use write::{Loss, WriteError, write};
+pub use write_cobra::write_folder;
 
 /// A format of history files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,6 +203,12 @@ pub enum Format {
     DbcopHist,
     /// A folder of Cobra's logs, a file for each client.
     Cobra,
+    /// JSON with start and commit timestamps: TimeKiller (Chronos and Aion).
+    TimeKiller,
+    /// A folder of Vbox's logs, a file for each session.
+    Vbox,
+    /// A folder of ViperBench's JSON logs, a file for each client.
+    Viper,
     /// Our own, in which nothing is lost.
     Native,
     /// The history of one of this project's sites, which [`parse`](crate::parse) reads and nothing here does.
@@ -192,7 +217,7 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Native,
         Self::ElleEdn,
         Self::ElleJson,
@@ -201,6 +226,9 @@ impl Format {
         Self::DbcopJson,
         Self::DbcopHist,
         Self::Cobra,
+        Self::TimeKiller,
+        Self::Vbox,
+        Self::Viper,
         Self::SitedHistory,
     ];
 
@@ -216,7 +244,26 @@ impl Format {
             Self::DbcopHist => "dbcop-hist",
             Self::Cobra => "cobra",
             Self::Native => "native",
+            Self::TimeKiller => "timekiller",
+            Self::Vbox => "vbox",
+            Self::Viper => "viper",
             Self::SitedHistory => "sites",
+        }
+    }
+
+    /// Where a fault is that was found here.
+    const fn place(self, scanner: &Scanner<'_>) -> Place {
+        match self {
+            Self::DbcopBincode | Self::Cobra | Self::Vbox => Place::Byte(scanner.offset()),
+            Self::SitedHistory => Place::File,
+            Self::ElleEdn
+            | Self::ElleJson
+            | Self::Text
+            | Self::DbcopJson
+            | Self::DbcopHist
+            | Self::TimeKiller
+            | Self::Viper
+            | Self::Native => Place::Line(scanner.line()),
         }
     }
 }
@@ -234,8 +281,8 @@ impl FromStr for Format {
 /// A name that no format has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no format is called {0:?}; there are native, elle-edn, elle-json, text, dbcop, dbcop-json, dbcop-hist, cobra and \
-     sites"
+    "no format is called {0:?}; there are native, elle-edn, elle-json, text, dbcop, dbcop-json, dbcop-hist, cobra, \
+     timekiller, vbox, viper and sites"
 )]
 pub struct UnknownFormat(pub String);
 
@@ -318,7 +365,7 @@ pub fn detect_in(reader: impl BufRead) -> Option<Format> {
     detect(&source.start)
 }
 
-/// Reads the history in a file, or in a folder: of Cobra's logs, or of dbcop's (`history.bincode`).
+/// Reads the history in a file, or in a folder: of logs of Cobra, Vbox or Viper, or of dbcop's (`history.bincode`).
 ///
 /// # Errors
 ///
@@ -327,10 +374,11 @@ pub fn read_path(path: &Path, options: &ReadOptions) -> Result<Observed, FormatE
     let name = path.display().to_string();
     if path.is_dir() {
         let dbcop = path.join("history.bincode");
-        if dbcop.is_file() && options.format != Some(Format::Cobra) {
+        let wanted = options.format.unwrap_or(Format::DbcopBincode);
+        if dbcop.is_file() && wanted == Format::DbcopBincode {
             return read_path(&dbcop, options);
         }
-        return read_logs(path, options);
+        return folder::read(path, options);
     }
     read(open(path, &name)?, &name, options)
 }
@@ -340,51 +388,8 @@ fn open(path: &Path, name: &str) -> Result<BufReader<File>, FormatError> {
     Ok(BufReader::new(file))
 }
 
-/// Reads a folder of Cobra's logs, each of which is a session; they are in the order of their numbers.
-fn read_logs(folder: &Path, options: &ReadOptions) -> Result<Observed, FormatError> {
-    let name = folder.display().to_string();
-    let of_folder = |fault: FormatFault| fault.at(&name, Place::File);
-    let not_logs = FormatFault::WrongKind {
-        found: "a folder",
-        expected: "a file, or a folder with Cobra's logs (T<number>.log) or dbcop's history.bincode",
-    };
-    if !matches!(options.format, None | Some(Format::Cobra)) {
-        return Err(of_folder(not_logs));
-    }
-    let entries = folder
-        .read_dir()
-        .map_err(|error| of_folder(FormatFault::Io(error)))?;
-    let mut logs: Vec<(u64, PathBuf)> = Vec::new();
-    for entry in entries {
-        let path = entry
-            .map_err(|error| of_folder(FormatFault::Io(error)))?
-            .path();
-        let number = path.file_name().and_then(|name| name.to_str());
-        let number = number.and_then(|name| name.strip_prefix('T')?.strip_suffix(".log"));
-        if let Some(number) = number.and_then(|number| number.parse().ok()) {
-            logs.push((number, path));
-        }
-    }
-    if logs.is_empty() {
-        return Err(of_folder(not_logs));
-    }
-    logs.sort();
-    let mut collector = Collector::new(&name, &options.limits);
-    let mut seen = HashSet::new();
-    for (session, (_, log)) in (0..).zip(&logs) {
-        let name = log.display().to_string();
-        let reader = open(log, &name)?;
-        let source = Source::open(reader, &options.limits);
-        let mut source = source.map_err(|fault| fault.at(&name, Place::File))?;
-        let mut scanner = Scanner::new(&mut source.reader, options.limits);
-        let result = cobra::read_log(&mut scanner, &mut collector, &mut seen, session);
-        result.map_err(|fault| fault.at(&name, Place::Byte(scanner.offset())))?;
-    }
-    Ok(collector.finish())
-}
-
-/// Reads the history in a stream, which may be compressed; `name` is used in messages. One of Cobra's logs is read
-/// as a history of one session.
+/// Reads the history in a stream, which may be compressed; `name` is used in messages. One log of a folder is read as
+/// a history of one session.
 ///
 /// # Errors
 ///
@@ -416,22 +421,22 @@ pub fn read(
         Format::DbcopBincode => dbcop::read_bincode(scanner, name),
         Format::DbcopJson => dbcop::read_json(scanner, name),
         Format::DbcopHist => dbcop::read_hist(scanner, name),
-        Format::Cobra => {
-            let mut collector = Collector::new(name, &options.limits);
-            let mut seen = HashSet::new();
-            cobra::read_log(scanner, &mut collector, &mut seen, 0).map(|()| collector.finish())
-        }
+        Format::TimeKiller => timekiller::read(scanner, name),
+        Format::Cobra | Format::Vbox | Format::Viper => read_log(scanner, format, name, options),
         Format::SitedHistory => Err(FormatFault::SitedHistory),
     };
-    let place = match format {
-        Format::DbcopBincode | Format::Cobra => Place::Byte(scanner.offset()),
-        Format::SitedHistory => Place::File,
-        Format::ElleEdn
-        | Format::ElleJson
-        | Format::Text
-        | Format::DbcopJson
-        | Format::DbcopHist
-        | Format::Native => Place::Line(scanner.line()),
-    };
-    history.map_err(|fault| fault.at(name, place))
+    history.map_err(|fault| fault.at(name, format.place(scanner)))
+}
+
+/// Reads one log of a folder.
+fn read_log(
+    scanner: &mut Scanner<'_>,
+    format: Format,
+    name: &str,
+    options: &ReadOptions,
+) -> Result<Observed, FormatFault> {
+    let logs = folder::Logs::of(format, name, options)?;
+    let mut logs = logs.expect("the caller has a format of folders");
+    logs.read_log(scanner, 0)?;
+    logs.finish()
 }

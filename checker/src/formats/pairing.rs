@@ -255,7 +255,7 @@ impl Pairing {
             self.collector.reads_of_lists();
         }
         if !self.invoked {
-            self.collector.forget_intervals();
+            self.collector.intervals(std::iter::repeat(None));
         }
         Ok(self.collector.finish())
     }

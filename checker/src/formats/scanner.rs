@@ -251,23 +251,20 @@ impl<'r> Scanner<'r> {
         }
     }
 
-    /// Consumes exactly as many bytes as `into` has; false if none was left.
-    pub(super) fn read_exact(
+    /// Consumes exactly so many bytes.
+    pub(super) fn exactly<const N: usize>(
         &mut self,
-        into: &mut [u8],
         expected: &'static str,
-    ) -> Result<bool, FormatFault> {
-        for (place, slot) in into.iter_mut().enumerate() {
-            match self.peek()? {
-                Some(byte) => {
-                    self.bump();
-                    *slot = byte;
-                }
-                None if place == 0 => return Ok(false),
-                None => return Err(FormatFault::CutShort { expected }),
-            }
+    ) -> Result<[u8; N], FormatFault> {
+        let mut bytes = [0; N];
+        for slot in &mut bytes {
+            let Some(byte) = self.peek()? else {
+                return Err(FormatFault::CutShort { expected });
+            };
+            self.bump();
+            *slot = byte;
         }
-        Ok(true)
+        Ok(bytes)
     }
 }
 

@@ -47,7 +47,8 @@ pub enum WriteError {
     Io(#[from] io::Error),
     /// Nothing here writes the format.
     #[error(
-        "{0} is not written; write native, elle-edn, elle-json, text, dbcop, dbcop-json or dbcop-hist"
+        "{0} is not written to a stream; write native, elle-edn, elle-json, text, dbcop, dbcop-json or dbcop-hist, or cobra to \
+         a folder"
     )]
     NotWritten(Format),
     /// A history without this would be another history.
@@ -101,7 +102,11 @@ pub fn write(
             write_numbered(history, format, out)
         }
         Format::ElleEdn | Format::ElleJson => super::write_elle::write(history, format, out),
-        Format::Cobra | Format::SitedHistory => Err(WriteError::NotWritten(format)),
+        Format::Cobra
+        | Format::TimeKiller
+        | Format::Vbox
+        | Format::Viper
+        | Format::SitedHistory => Err(WriteError::NotWritten(format)),
     }
 }
 
@@ -121,6 +126,28 @@ pub(super) fn refuse(
             line: history.txn(txn).line,
         }),
     }
+}
+
+/// Lists, and committed reads that nobody has seen, make the history one that the format cannot hold.
+pub(super) fn refuse_all_but_registers(
+    history: &Observed,
+    format: Format,
+) -> Result<(), WriteError> {
+    refuse(history, format, "lists", |txn| {
+        let mut ops = history.ops(txn).iter();
+        ops.any(|op| matches!(op, Op::ReadList { .. } | Op::Append { .. }))
+    })?;
+    refuse_unseen(history, format)
+}
+
+/// Committed reads that nobody has seen make the history one that the format cannot hold.
+pub(super) fn refuse_unseen(history: &Observed, format: Format) -> Result<(), WriteError> {
+    let what = "a committed read that nobody has seen";
+    refuse(history, format, what, |txn| {
+        let committed = history.txn(txn).outcome == Outcome::Committed;
+        let mut ops = history.ops(txn).iter();
+        committed && ops.any(|op| matches!(op, Op::Unseen { .. }))
+    })
 }
 
 /// Keys and values as numbers; 0 is the initial state and no value.
@@ -206,23 +233,10 @@ fn write_numbered(
     format: Format,
     out: &mut dyn Write,
 ) -> Result<Vec<Loss>, WriteError> {
-    refuse(history, format, "lists", |txn| {
-        let mut ops = history.ops(txn).iter();
-        ops.any(|op| matches!(op, Op::ReadList { .. } | Op::Append { .. }))
-    })?;
+    refuse_all_but_registers(history, format)?;
     refuse(history, format, "an unknown outcome", |txn| {
         history.txn(txn).outcome == Outcome::Unknown
     })?;
-    refuse(
-        history,
-        format,
-        "a committed read that nobody has seen",
-        |txn| {
-            let committed = history.txn(txn).outcome == Outcome::Committed;
-            let mut ops = history.ops(txn).iter();
-            committed && ops.any(|op| matches!(op, Op::Unseen { .. }))
-        },
-    )?;
     let mut numbers = Numbers::new(history, format);
     let mut losses = Vec::new();
     if history.txns().iter().any(|txn| txn.interval.is_some()) {

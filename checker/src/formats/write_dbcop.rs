@@ -31,6 +31,9 @@ pub(super) fn write(
         | Format::ElleJson
         | Format::Text
         | Format::Cobra
+        | Format::TimeKiller
+        | Format::Vbox
+        | Format::Viper
         | Format::Native
         | Format::SitedHistory => write_hist(history, &sessions, numbers, losses, out),
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::Format;
-use super::write::{Loss, WriteError, edn_name, json_name, refuse};
+use super::write::{Loss, WriteError, edn_name, json_name, refuse, refuse_unseen};
 use crate::observed::{Observed, Op, Outcome, TxnIndex};
 
 /// Writes a history of lists or of registers, an entry a line.
@@ -21,16 +21,7 @@ pub(super) fn write(
             history.ops(txn).iter().any(registers)
         })?;
     }
-    refuse(
-        history,
-        format,
-        "a committed read that nobody has seen",
-        |txn| {
-            let committed = history.txn(txn).outcome == Outcome::Committed;
-            let mut ops = history.ops(txn).iter();
-            committed && ops.any(|op| matches!(op, Op::Unseen { .. }))
-        },
-    )?;
+    refuse_unseen(history, format)?;
     let mut losses = Vec::new();
     let plan = Plan::new(history, &mut losses);
     let mut line = String::new();
@@ -88,7 +79,7 @@ impl Plan {
 
 /// A process for each session. A transaction without session has one of its own; so has one in doubt that others
 /// of its session follow, because a process that is told nothing is never used again.
-fn processes(history: &Observed, losses: &mut Vec<Loss>) -> Vec<u64> {
+pub(super) fn processes(history: &Observed, losses: &mut Vec<Loss>) -> Vec<u64> {
     let mut followed = vec![false; history.session_count() as usize];
     let mut alone = u64::from(history.session_count());
     let mut processes = vec![0; history.txns().len()];

@@ -178,10 +178,21 @@ impl ObservedBuilder {
         }
     }
 
-    /// Says of no transaction that was ended when it ran, for importers that learn late that their source does not.
-    pub fn forget_intervals(&mut self) {
-        for txn in &mut self.history.txns {
-            txn.interval = None;
+    /// Says when the transactions that have been ended ran, in their order, for importers that learn it late.
+    ///
+    /// ```
+    /// use checker::observed::{Interval, ObservedBuilder, Outcome};
+    ///
+    /// let mut builder = ObservedBuilder::new("made here");
+    /// builder.end(None, Outcome::Committed, None, 1)?;
+    /// builder.set_intervals([Some(Interval { begin: 3, end: 4 })]);
+    /// let history = builder.finish();
+    /// assert_eq!(history.txns()[0].interval, Some(Interval { begin: 3, end: 4 }));
+    /// # Ok::<(), checker::observed::ObservedFault>(())
+    /// ```
+    pub fn set_intervals(&mut self, intervals: impl IntoIterator<Item = Option<Interval>>) {
+        for (txn, interval) in self.history.txns.iter_mut().zip(intervals) {
+            txn.interval = interval;
         }
     }
 

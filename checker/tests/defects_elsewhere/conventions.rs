@@ -192,6 +192,85 @@ fn cobra(plan: &Plan, initial: u64) -> Observed {
     formats::read_path(folder.path(), &ReadOptions::default()).unwrap()
 }
 
+/// TimeKiller's JSON: null, or 0. All transactions run at once, so that real time says nothing.
+fn timestamps(plan: &Plan, initial: &str) -> Vec<u8> {
+    let mut txns = Vec::new();
+    for (number, (session, acts)) in plan.iter().enumerate() {
+        let op = |act: &Act| match *act {
+            Write(key, value) => format!("{{\"t\":\"w\",\"k\":{key},\"v\":{value}}}"),
+            Read(key, value) => {
+                let value = value.map_or_else(|| initial.to_owned(), |value| value.to_string());
+                format!("{{\"t\":\"r\",\"k\":{key},\"v\":{value}}}")
+            }
+        };
+        let ops: Vec<String> = acts.iter().map(op).collect();
+        txns.push(format!(
+            "{{\"tid\":{number},\"sid\":{session},\"sts\":{{\"p\":1,\"l\":0}},\"cts\":{{\"p\":2,\"l\":0}},\"ops\":[{}]}}",
+            ops.join(","),
+        ));
+    }
+    format!("[{}]", txns.join(",")).into_bytes()
+}
+
+/// ViperBench's logs: 0.
+fn viper(plan: &Plan) -> Observed {
+    let folder = tempfile::tempdir().unwrap();
+    for (place, session) in sessions(plan).iter().enumerate() {
+        let mut log = String::new();
+        for (_, acts) in session {
+            let op = |act: &Act| match *act {
+                Write(key, value) => format!("[\"w\", {key}, {value}, true]"),
+                Read(key, value) => format!("[\"r\", {key}, {}, false]", value.unwrap_or(0)),
+            };
+            let ops: Vec<String> = acts.iter().map(op).collect();
+            log.push_str(&format!("{{\"value\": [{}]}}\n", ops.join(", ")));
+        }
+        std::fs::write(folder.path().join(format!("J{place}.log")), log).unwrap();
+    }
+    formats::read_path(folder.path(), &ReadOptions::default()).unwrap()
+}
+
+/// Vbox's logs: transaction 0. All transactions run at once.
+fn vbox(plan: &Plan) -> Observed {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = |value: u64| {
+        let wrote = |acts: &Vec<Act>| {
+            acts.iter()
+                .any(|act| matches!(act, Write(_, it) if *it == value))
+        };
+        1 + u32::try_from(plan.iter().position(|(_, acts)| wrote(acts)).unwrap()).unwrap()
+    };
+    for (place, session) in sessions(plan).iter().enumerate() {
+        let mut log = Vec::new();
+        let mut record = |kind: u8, number: u32, times: [u64; 2], rest: &[u8]| {
+            log.push(kind);
+            log.extend(number.to_le_bytes());
+            log.extend(times.into_iter().flat_map(u64::to_le_bytes));
+            log.extend(rest);
+        };
+        for (number, acts) in session {
+            record(b'T', 1 + u32::try_from(*number).unwrap(), [1, 2], &[]);
+            for act in *acts {
+                let of = |value: u64| u32::try_from(value).unwrap();
+                match *act {
+                    Write(key, value) => {
+                        let rest = [&key.to_le_bytes()[..], &[0; 12]].concat();
+                        record(b'W', of(value), [1, 1], &rest);
+                    }
+                    Read(key, value) => {
+                        let from = value.map_or([0, 0], |value| [writer(value), of(value)]);
+                        let from = from.map(u32::to_le_bytes).concat();
+                        record(b'R', 0, [1, 1], &[&key.to_le_bytes()[..], &from].concat());
+                    }
+                }
+            }
+            record(b'C', 0, [2, 2], &[]);
+        }
+        std::fs::write(folder.path().join(format!("{place}.log")), log).unwrap();
+    }
+    formats::read_path(folder.path(), &ReadOptions::default()).unwrap()
+}
+
 #[test]
 fn one_history_has_one_verdict_in_every_convention() {
     for (name, plan, [serializable, snapshot, causal]) in plans() {
@@ -208,6 +287,10 @@ fn one_history_has_one_verdict_in_every_convention() {
         .collect();
         histories.push(("0xbebeebee", cobra(&plan, 0xbebe_ebee)));
         histories.push(("0xdeadbeef", cobra(&plan, 0xdead_beef)));
+        histories.push(("null, timed", read(&timestamps(&plan, "null"))));
+        histories.push(("0, timed", read(&timestamps(&plan, "0"))));
+        histories.push(("0, logged", viper(&plan)));
+        histories.push(("transaction 0", vbox(&plan)));
         for (convention, history) in &histories {
             let told = format!("{name}, {convention}");
             assert_eq!(

@@ -16,7 +16,7 @@ pub(crate) struct ConvertArguments {
     /// The history; `-` reads standard input.
     #[arg(value_name = "FROM")]
     from: PathBuf,
-    /// Where it goes; `-` for standard output.
+    /// Where it goes: a file (of Cobra's logs a folder), or `-` for standard output.
     #[arg(value_name = "TO", default_value = "-")]
     to: PathBuf,
     /// The format to write.
@@ -37,9 +37,12 @@ Formats:
   text        r(key,value,session,transaction): Plume,
               AWDIT, PolySI, IsoVista                    read, written
   dbcop-hist  dbcop's notation [x:=1 y==2]               read, written
-  dbcop       dbcop's binary files                       read
-  dbcop-json  dbcop's JSON                               read
-  cobra       a folder of Cobra's logs                   read
+  dbcop       dbcop's binary files                       read, written
+  dbcop-json  dbcop's JSON                               read, written
+  cobra       a folder of Cobra's logs                   read, written
+  timekiller  TimeKiller's (Chronos's, Aion's) JSON      read
+  vbox        a folder of Vbox's logs                    read
+  viper       a folder of ViperBench's JSON logs         read
   sites       the histories of our own sites             read
 All may be compressed with gzip or zstd.
 
@@ -71,7 +74,9 @@ pub(crate) fn run(arguments: &ConvertArguments) -> Result<u8, Failure> {
         path: arguments.to.clone(),
         source,
     };
-    let losses = if arguments.to == Path::new("-") {
+    let losses = if arguments.into == Format::Cobra {
+        formats::write_folder(&history, arguments.into, &arguments.to)?
+    } else if arguments.to == Path::new("-") {
         let mut out = BufWriter::new(io::stdout().lock());
         let losses = formats::write(&history, arguments.into, &mut out)?;
         out.flush().map_err(failed)?;
