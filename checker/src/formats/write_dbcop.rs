@@ -14,18 +14,32 @@ struct Event {
     version: Option<String>,
 }
 
+/// A history of registers whose outcomes are known, and what its keys and values are called.
+struct Source<'h, 'n> {
+    history: &'h Observed,
+    /// The transactions of each session that has some.
+    sessions: &'n [Vec<TxnIndex>],
+    numbers: &'n mut Numbers<'h>,
+    losses: &'n mut Vec<Loss>,
+}
+
 /// Writes a history of registers whose outcomes are known.
-pub(super) fn write(
-    history: &Observed,
+pub(super) fn write<'h>(
+    history: &'h Observed,
     format: Format,
-    numbers: &mut Numbers<'_>,
+    numbers: &mut Numbers<'h>,
     losses: &mut Vec<Loss>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let sessions = sessions(history);
+    let mut source = Source {
+        history,
+        sessions: &sessions(history),
+        numbers,
+        losses,
+    };
     match format {
-        Format::DbcopJson => write_json(history, &sessions, numbers, losses, out),
-        Format::DbcopBincode => write_bincode(history, &sessions, numbers, losses, out),
+        Format::DbcopJson => write_json(&mut source, out),
+        Format::DbcopBincode => write_bincode(&mut source, out),
         Format::DbcopHist
         | Format::ElleEdn
         | Format::ElleJson
@@ -35,7 +49,7 @@ pub(super) fn write(
         | Format::Vbox
         | Format::Viper
         | Format::Native
-        | Format::SitedHistory => write_hist(history, &sessions, numbers, losses, out),
+        | Format::SitedHistory => write_hist(&mut source, out),
     }
 }
 
@@ -54,62 +68,54 @@ fn sessions(history: &Observed) -> Vec<Vec<TxnIndex>> {
     sessions
 }
 
-/// The events of a transaction, but for what nobody has seen of one that was aborted.
-fn events(
-    history: &Observed,
-    txn: TxnIndex,
-    numbers: &mut Numbers<'_>,
-    losses: &mut Vec<Loss>,
-) -> Vec<Event> {
-    let mut events = Vec::new();
-    for op in history.ops(txn) {
-        let (writes, value) = match *op {
-            Op::Write { value, .. } => (true, Some(value)),
-            Op::Read { value, .. } => (false, value),
-            Op::ReadList { .. } | Op::Append { .. } | Op::Unseen { .. } => {
-                losses.push(Loss::AbortedTransactions);
-                continue;
-            }
-        };
-        events.push(Event {
-            writes,
-            variable: numbers.key(op.key()),
-            version: value.map(|value| numbers.value(Some(value))),
-        });
+impl Source<'_, '_> {
+    /// The events of a transaction, but for what nobody has seen of one that was aborted.
+    fn events(&mut self, txn: TxnIndex) -> Vec<Event> {
+        let mut events = Vec::new();
+        for op in self.history.ops(txn) {
+            let (writes, value) = match *op {
+                Op::Write { value, .. } => (true, Some(value)),
+                Op::Read { value, .. } => (false, value),
+                Op::ReadList { .. } | Op::Append { .. } | Op::Unseen { .. } => {
+                    self.losses.push(Loss::AbortedTransactions);
+                    continue;
+                }
+            };
+            events.push(Event {
+                writes,
+                variable: self.numbers.key(op.key()),
+                version: value.map(|value| self.numbers.value(Some(value))),
+            });
+        }
+        events
     }
-    events
+
+    /// The events of a transaction, each as a word.
+    fn words(&mut self, txn: TxnIndex, word: fn(Event) -> String) -> Vec<String> {
+        self.events(txn).into_iter().map(word).collect()
+    }
+
+    fn is_committed(&self, txn: TxnIndex) -> bool {
+        self.history.txn(txn).outcome == Outcome::Committed
+    }
 }
 
-fn is_committed(history: &Observed, txn: TxnIndex) -> bool {
-    history.txn(txn).outcome == Outcome::Committed
-}
-
-fn write_hist(
-    history: &Observed,
-    sessions: &[Vec<TxnIndex>],
-    numbers: &mut Numbers<'_>,
-    losses: &mut Vec<Loss>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    for (place, session) in sessions.iter().enumerate() {
+fn write_hist(source: &mut Source<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
+    for (place, session) in source.sessions.iter().enumerate() {
         if place > 0 {
             writeln!(out, "---")?;
         }
-        for txn in session {
-            let events = events(history, *txn, numbers, losses);
-            if events.is_empty() {
-                losses.push(Loss::EmptyTransactions);
+        for &txn in session {
+            let words = source.words(txn, |event| {
+                let operator = if event.writes { ":=" } else { "==" };
+                let version = event.version.as_deref().unwrap_or("?");
+                format!("{}{operator}{version}", event.variable)
+            });
+            if words.is_empty() {
+                source.losses.push(Loss::EmptyTransactions);
                 continue;
             }
-            let words: Vec<String> = events
-                .into_iter()
-                .map(|event| {
-                    let operator = if event.writes { ":=" } else { "==" };
-                    let version = event.version.as_deref().unwrap_or("?");
-                    format!("{}{operator}{version}", event.variable)
-                })
-                .collect();
-            let mark = if is_committed(history, *txn) { "" } else { "!" };
+            let mark = if source.is_committed(txn) { "" } else { "!" };
             writeln!(out, "[{}]{mark}", words.join(" "))?;
         }
     }
@@ -118,7 +124,10 @@ fn write_hist(
 
 /// The parameters of the run that would have made the history: its number, and how many sessions, variables,
 /// transactions of a session and events of a transaction there are at most.
-fn parameters(history: &Observed, sessions: &[Vec<TxnIndex>]) -> [usize; 5] {
+fn parameters(source: &Source<'_, '_>) -> [usize; 5] {
+    let Source {
+        history, sessions, ..
+    } = source;
     let transactions = sessions.iter().map(Vec::len).max();
     let events = history.indexes().map(|txn| history.ops(txn).len()).max();
     [
@@ -137,35 +146,25 @@ const STRINGS: [&str; 3] = [
     "1970-01-01T00:00:00+00:00",
 ];
 
-fn write_json(
-    history: &Observed,
-    sessions: &[Vec<TxnIndex>],
-    numbers: &mut Numbers<'_>,
-    losses: &mut Vec<Loss>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let [id, nodes, variables, transactions, most] = parameters(history, sessions);
+fn write_json(source: &mut Source<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
+    let [id, nodes, variables, transactions, most] = parameters(source);
     let [info, start, end] = STRINGS;
     writeln!(
         out,
         "{{\"params\":{{\"id\":{id},\"n_node\":{nodes},\"n_variable\":{variables},\"n_transaction\":{transactions},\
          \"n_event\":{most}}},\"info\":\"{info}\",\"start\":\"{start}\",\"end\":\"{end}\",\"data\":["
     )?;
-    for (place, session) in sessions.iter().enumerate() {
+    for (place, session) in source.sessions.iter().enumerate() {
         writeln!(out, "{}[", if place > 0 { "," } else { "" })?;
-        for (place, txn) in session.iter().enumerate() {
-            let events = events(history, *txn, numbers, losses);
-            let events: Vec<String> = events
-                .into_iter()
-                .map(|event| {
-                    let kind = if event.writes { "Write" } else { "Read" };
-                    let version = event.version.as_deref().unwrap_or("null");
-                    let variable = event.variable;
-                    format!("{{\"{kind}\":{{\"variable\":{variable},\"version\":{version}}}}}")
-                })
-                .collect();
+        for (place, &txn) in session.iter().enumerate() {
+            let events = source.words(txn, |event| {
+                let kind = if event.writes { "Write" } else { "Read" };
+                let version = event.version.as_deref().unwrap_or("null");
+                let variable = event.variable;
+                format!("{{\"{kind}\":{{\"variable\":{variable},\"version\":{version}}}}}")
+            });
             let comma = if place > 0 { "," } else { "" };
-            let committed = is_committed(history, *txn);
+            let committed = source.is_committed(txn);
             let events = events.join(",");
             writeln!(
                 out,
@@ -177,25 +176,19 @@ fn write_json(
     writeln!(out, "\n]}}")
 }
 
-fn write_bincode(
-    history: &Observed,
-    sessions: &[Vec<TxnIndex>],
-    numbers: &mut Numbers<'_>,
-    losses: &mut Vec<Loss>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    for parameter in parameters(history, sessions) {
+fn write_bincode(source: &mut Source<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
+    for parameter in parameters(source) {
         count(parameter, out)?;
     }
     for text in STRINGS {
         count(text.len(), out)?;
         out.write_all(text.as_bytes())?;
     }
-    count(sessions.len(), out)?;
-    for session in sessions {
+    count(source.sessions.len(), out)?;
+    for session in source.sessions {
         count(session.len(), out)?;
-        for txn in session {
-            let events = events(history, *txn, numbers, losses);
+        for &txn in session {
+            let events = source.events(txn);
             count(events.len(), out)?;
             for event in events {
                 out.write_all(&[u8::from(event.writes)])?;
@@ -203,7 +196,7 @@ fn write_bincode(
                 number(event.version.as_deref().unwrap_or("0"), out)?;
                 out.write_all(&[1])?;
             }
-            out.write_all(&[u8::from(is_committed(history, *txn))])?;
+            out.write_all(&[u8::from(source.is_committed(txn))])?;
         }
     }
     Ok(())
