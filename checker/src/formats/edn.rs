@@ -4,7 +4,7 @@
 
 use super::Kind;
 use super::error::FormatFault;
-use super::pairing::{Action, Entry, Operand, Operation, Pairing, Process, Type};
+use super::pairing::{Action, Entry, Operand, Operation, Pairing, Process, bare, whole_number};
 use super::scanner::Scanner;
 use crate::observed::{Key, Observed, Value};
 
@@ -130,11 +130,8 @@ impl Reader<'_, '_> {
         match self.scanner.token() {
             b":type" => {
                 self.word()?;
-                let kind = Type::of(bare(self.scanner.token()));
                 let expected = ":invoke, :ok, :fail or :info";
-                let fault = || self.scanner.unexpected_token(expected);
-                self.entry.kind = Some(kind.ok_or_else(fault)?);
-                Ok(())
+                self.entry.read_type(self.scanner, expected)
             }
             b":process" => {
                 self.word()?;
@@ -146,14 +143,11 @@ impl Reader<'_, '_> {
             }
             b":index" => {
                 self.word()?;
-                self.entry.index = match self.scanner.token() {
-                    b"nil" => None,
-                    token => {
-                        let index = parse(token);
-                        let fault = || self.scanner.unexpected_token("an index, a whole number");
-                        Some(index.ok_or_else(fault)?)
-                    }
-                };
+                if self.scanner.token() != b"nil" {
+                    let index = parse(self.scanner.token());
+                    return self.entry.read_index(index, self.scanner);
+                }
+                self.entry.index = None;
                 Ok(())
             }
             b":f" => {
@@ -554,13 +548,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// A keyword without its colon.
-fn bare(token: &[u8]) -> &[u8] {
-    token.strip_prefix(b":").unwrap_or(token)
-}
-
 /// A whole number, perhaps with Clojure's N for large ones.
 fn parse(token: &[u8]) -> Option<i64> {
-    let token = token.strip_suffix(b"N").unwrap_or(token);
-    std::str::from_utf8(token).ok()?.parse().ok()
+    whole_number(token.strip_suffix(b"N").unwrap_or(token))
 }

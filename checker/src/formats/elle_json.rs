@@ -3,7 +3,7 @@
 use super::Kind;
 use super::error::FormatFault;
 use super::json::Scalar;
-use super::pairing::{Action, Entry, Operand, Operation, Pairing, Process, Type};
+use super::pairing::{Action, Entry, Operand, Operation, Pairing, Process, bare, whole_number};
 use super::scanner::Scanner;
 use crate::observed::{Observed, ObservedFault};
 
@@ -61,10 +61,8 @@ impl Reader<'_, '_> {
         match bare(self.scanner.token()) {
             b"type" => {
                 self.scanner.json_scalar()?;
-                let kind = Type::of(bare(self.scanner.token()));
-                let fault = || self.scanner.unexpected_token("invoke, ok, fail or info");
-                self.entry.kind = Some(kind.ok_or_else(fault)?);
-                Ok(())
+                let expected = "invoke, ok, fail or info";
+                self.entry.read_type(self.scanner, expected)
             }
             b"process" => {
                 self.entry.process = match self.scanner.json_scalar()? {
@@ -73,7 +71,8 @@ impl Reader<'_, '_> {
                         i64::try_from(number).map_or(Process::Other, Process::Client)
                     }
                     Scalar::Name => {
-                        parse(self.scanner.token()).map_or(Process::Other, Process::Client)
+                        let process = whole_number(self.scanner.token());
+                        process.map_or(Process::Other, Process::Client)
                     }
                     Scalar::Collection => {
                         self.scanner.json_skip()?;
@@ -87,9 +86,8 @@ impl Reader<'_, '_> {
                     Scalar::Null => None,
                     Scalar::Number(number) => i64::try_from(number).ok(),
                     Scalar::Name | Scalar::Collection => {
-                        let index = parse(self.scanner.token());
-                        let fault = || self.scanner.unexpected_token("an index, a whole number");
-                        Some(index.ok_or_else(fault)?)
+                        let index = whole_number(self.scanner.token());
+                        return self.entry.read_index(index, self.scanner);
                     }
                 };
                 Ok(())
@@ -227,13 +225,4 @@ impl Reader<'_, '_> {
             count: u32::try_from(count).map_err(|_| too_large)?,
         })
     }
-}
-
-/// A keyword without its colon, as some write them in JSON.
-fn bare(token: &[u8]) -> &[u8] {
-    token.strip_prefix(b":").unwrap_or(token)
-}
-
-fn parse(token: &[u8]) -> Option<i64> {
-    std::str::from_utf8(token).ok()?.parse().ok()
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::collector::Collector;
 use super::error::FormatFault;
+use super::scanner::Scanner;
 use super::{Kind, Limits};
 use crate::observed::{Interval, Key, Observed, Outcome, Value};
 
@@ -116,6 +117,28 @@ impl Entry {
         self.index = None;
         self.of_transactions = true;
         self.clear_value();
+    }
+
+    /// The token is its type.
+    pub(super) fn read_type(
+        &mut self,
+        scanner: &Scanner<'_>,
+        expected: &'static str,
+    ) -> Result<(), FormatFault> {
+        let kind = Type::of(bare(scanner.token()));
+        self.kind = Some(kind.ok_or_else(|| scanner.unexpected_token(expected))?);
+        Ok(())
+    }
+
+    /// The token is its index, and this number if it is one.
+    pub(super) fn read_index(
+        &mut self,
+        index: Option<i64>,
+        scanner: &Scanner<'_>,
+    ) -> Result<(), FormatFault> {
+        let expected = "an index, a whole number";
+        self.index = Some(index.ok_or_else(|| scanner.unexpected_token(expected))?);
+        Ok(())
     }
 
     /// Whether it says nothing of an operation.
@@ -477,4 +500,13 @@ fn name_of(process: Option<i64>) -> String {
         || "without a number".to_owned(),
         |process| process.to_string(),
     )
+}
+
+/// A word without the colon of a keyword.
+pub(super) fn bare(token: &[u8]) -> &[u8] {
+    token.strip_prefix(b":").unwrap_or(token)
+}
+
+pub(super) fn whole_number(token: &[u8]) -> Option<i64> {
+    std::str::from_utf8(token).ok()?.parse().ok()
 }
