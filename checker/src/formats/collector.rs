@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Limits;
 use super::error::FormatFault;
+use super::scanner::Scanner;
 use crate::observed::{Elements, Interval, Key, Observed, ObservedBuilder, Op, Outcome, Value};
 
 /// Keys whose name is a number below this are found in a table.
@@ -79,6 +80,32 @@ impl Collector {
         match Value::number(number) {
             Some(value) => Ok(value),
             None => self.value(&number.to_string()),
+        }
+    }
+
+    /// The key that is called by a number, or else by the token.
+    #[inline]
+    pub(super) fn key_of(
+        &mut self,
+        number: Option<u64>,
+        scanner: &Scanner<'_>,
+    ) -> Result<Key, FormatFault> {
+        match number {
+            Some(number) => self.numbered_key(number),
+            None => self.key(scanner.token_text()?),
+        }
+    }
+
+    /// The value that is called by a number, or else by the token.
+    #[inline]
+    pub(super) fn value_of(
+        &mut self,
+        number: Option<u64>,
+        scanner: &Scanner<'_>,
+    ) -> Result<Value, FormatFault> {
+        match number {
+            Some(number) => self.numbered_value(number),
+            None => self.value(scanner.token_text()?),
         }
     }
 

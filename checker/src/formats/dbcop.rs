@@ -407,10 +407,8 @@ fn ends(scanner: &mut Scanner<'_>) -> Result<bool, FormatFault> {
 }
 
 fn hist_event(scanner: &mut Scanner<'_>, collector: &mut Collector) -> Result<Event, FormatFault> {
-    let key = match hist_word(scanner, "a variable, as in x:=1 or x==1")? {
-        Some(number) => collector.numbered_key(number)?,
-        None => collector.key(scanner.token_text()?)?,
-    };
+    let name = scanner.word(is_word, "a variable, as in x:=1 or x==1")?;
+    let key = collector.key_of(name, scanner)?;
     let writes = match scanner.peek()? {
         Some(b':') => true,
         Some(b'=') => false,
@@ -421,10 +419,8 @@ fn hist_event(scanner: &mut Scanner<'_>, collector: &mut Collector) -> Result<Ev
     let value = if !writes && scanner.take(b'?')? {
         None
     } else {
-        Some(match hist_word(scanner, "a version, a whole number")? {
-            Some(number) => collector.numbered_value(number)?,
-            None => collector.value(scanner.token_text()?)?,
-        })
+        let name = scanner.word(is_word, "a version, a whole number")?;
+        Some(collector.value_of(name, scanner)?)
     };
     if !matches!(scanner.peek()?, Some(b' ' | b'\t' | b']')) {
         return Err(scanner.unexpected("a space or the ] of the transaction"));
@@ -435,23 +431,4 @@ fn hist_event(scanner: &mut Scanner<'_>, collector: &mut Collector) -> Result<Ev
         value,
         success: true,
     })
-}
-
-/// A number, or else a word into the token.
-fn hist_word(
-    scanner: &mut Scanner<'_>,
-    expected: &'static str,
-) -> Result<Option<u64>, FormatFault> {
-    match scanner.digits()? {
-        Some(number) => match scanner.peek()? {
-            Some(byte) if is_word(byte) => scanner.start_token(&number.to_string()),
-            _ => return Ok(Some(number)),
-        },
-        None => scanner.start_token(""),
-    }
-    scanner.extend_token(is_word)?;
-    if scanner.token().is_empty() {
-        return Err(scanner.unexpected(expected));
-    }
-    Ok(None)
 }

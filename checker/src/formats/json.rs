@@ -36,8 +36,8 @@ impl Scalar {
         collector: &mut Collector,
     ) -> Result<Option<Key>, FormatFault> {
         match self {
-            Self::Number(number) => collector.numbered_key(number).map(Some),
-            Self::Name => collector.key(scanner.token_text()?).map(Some),
+            Self::Number(number) => collector.key_of(Some(number), scanner).map(Some),
+            Self::Name => collector.key_of(None, scanner).map(Some),
             Self::Null | Self::Collection => Ok(None),
         }
     }
@@ -48,8 +48,8 @@ impl Scalar {
         collector: &mut Collector,
     ) -> Result<Option<Value>, FormatFault> {
         match self {
-            Self::Number(number) => collector.numbered_value(number).map(Some),
-            Self::Name => collector.value(scanner.token_text()?).map(Some),
+            Self::Number(number) => collector.value_of(Some(number), scanner).map(Some),
+            Self::Name => collector.value_of(None, scanner).map(Some),
             Self::Null | Self::Collection => Ok(None),
         }
     }

@@ -198,32 +198,21 @@ impl Reader<'_, '_> {
     }
 
     fn key(&mut self) -> Result<Key, FormatFault> {
-        match self.name("a key")? {
-            Some(number) => self.collector.numbered_key(number),
-            None => self.collector.key(self.scanner.token_text()?),
-        }
+        let name = self.name("a key")?;
+        self.collector.key_of(name, self.scanner)
     }
 
     fn value(&mut self) -> Result<Value, FormatFault> {
-        match self.name("a value")? {
-            Some(number) => self.collector.numbered_value(number),
-            None => self.collector.value(self.scanner.token_text()?),
-        }
+        let name = self.name("a value")?;
+        self.collector.value_of(name, self.scanner)
     }
 
     /// A number, or else a name into the token, unescaped.
     #[inline]
     fn name(&mut self, expected: &'static str) -> Result<Option<u64>, FormatFault> {
-        match self.scanner.digits()? {
-            Some(number) => match self.scanner.peek()? {
-                Some(byte) if is_name(byte) => self.scanner.start_token(&number.to_string()),
-                _ => return Ok(Some(number)),
-            },
-            None => self.scanner.start_token(""),
-        }
-        self.scanner.extend_token(is_name)?;
-        if self.scanner.token().is_empty() {
-            return Err(self.scanner.unexpected(expected));
+        let number = self.scanner.word(is_name, expected)?;
+        if number.is_some() {
+            return Ok(number);
         }
         if self.scanner.token().contains(&b'%') && !self.scanner.unescape_token() {
             return Err(self.scanner.unexpected_token("a name, escaped as %HH"));

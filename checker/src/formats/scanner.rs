@@ -197,6 +197,28 @@ impl<'r> Scanner<'r> {
         Ok(())
     }
 
+    /// A number of [`digits`](Self::digits) that no byte of a word follows, or else a word into the token: at least one
+    /// byte for which `is` holds.
+    #[inline]
+    pub(super) fn word(
+        &mut self,
+        is: impl Fn(u8) -> bool + Copy,
+        expected: &'static str,
+    ) -> Result<Option<u64>, FormatFault> {
+        match self.digits()? {
+            Some(number) => match self.peek()? {
+                Some(byte) if is(byte) => self.start_token(&number.to_string()),
+                _ => return Ok(Some(number)),
+            },
+            None => self.start_token(""),
+        }
+        self.extend_token(is)?;
+        if self.token.is_empty() {
+            return Err(self.unexpected(expected));
+        }
+        Ok(None)
+    }
+
     /// Adds a byte to the token.
     #[inline]
     pub(super) fn push_token(&mut self, byte: u8) -> Result<(), FormatFault> {

@@ -116,38 +116,22 @@ impl Reader<'_, '_> {
     }
 
     fn key(&mut self) -> Result<Key, FormatFault> {
-        match self.name("a key")? {
-            Some(number) => self.collector.numbered_key(number),
-            None => self.collector.key(self.scanner.token_text()?),
-        }
+        let name = self.name("a key")?;
+        self.collector.key_of(name, self.scanner)
     }
 
     fn value(&mut self) -> Result<Value, FormatFault> {
-        match self.name("a value")? {
-            Some(number) => self.collector.numbered_value(number),
-            None => self.collector.value(self.scanner.token_text()?),
-        }
+        let name = self.name("a value")?;
+        self.collector.value_of(name, self.scanner)
     }
 
     /// A number, or else a name into the token.
     #[inline]
     fn name(&mut self, expected: &'static str) -> Result<Option<u64>, FormatFault> {
         self.scanner.skip_while(is_blank)?;
-        match self.scanner.digits()? {
-            Some(number) => {
-                if self.scanner.peek()? == Some(b',') {
-                    return Ok(Some(number));
-                }
-                self.scanner.start_token(&number.to_string());
-            }
-            None => self.scanner.start_token(""),
-        }
-        self.scanner.extend_token(is_name)?;
-        if self.scanner.token().is_empty() {
-            return Err(self.scanner.unexpected(expected));
-        }
+        let number = self.scanner.word(is_name, expected)?;
         self.scanner.skip_while(is_blank)?;
-        Ok(None)
+        Ok(number)
     }
 
     fn number(&mut self, expected: &'static str) -> Result<i64, FormatFault> {
