@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test crate")]
 
 mod anomaly_small;
+mod random;
 
 use anomaly_small::{Act, Small, observed};
 use checker::anomaly::{self, Judgement, Options, Verdict, witness};
 use checker::models::{Model, ModelSet};
 use checker::observed::{Interval, Observed, ObservedBuilder, Outcome};
+use random::Random;
 
 /// A transaction in short: `ax1` appends 1 to x, `rx12` reads the list [1 2], `wx1` and `Rx1` are of registers, `R_`
 /// of nothing; `!` aborted, `?` got no answer, `@2` is of session 2, `3-5` ran from 3 to 5.
@@ -218,19 +220,6 @@ fn each_anomaly_has_its_name() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// A small generator of numbers, so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
 }
 
 /// One operation of a long history: what was written, or what was there to be read.

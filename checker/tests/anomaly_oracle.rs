@@ -8,6 +8,7 @@
 )]
 
 mod anomaly_small;
+mod random;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use anomaly_small::{
 use checker::anomaly::{self, Options, Reason, Verdict, witness};
 use checker::models::{Model, ModelSet};
 use checker::observed::Outcome;
+use random::Random;
 
 /// How often each model held and failed, was shown and was ruled out.
 type Tally = BTreeMap<Model, [u64; 4]>;
@@ -282,23 +284,6 @@ fn every_two_transactions_of_three_operations_on_registers() {
 #[test]
 fn every_three_transactions_of_two_operations_on_registers() {
     exhaust(3, 2, false);
-}
-
-/// A small generator of numbers, so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
 }
 
 /// A history of a store that runs transactions one after another, in snapshots, or anyhow; then perhaps disturbed.

@@ -1,6 +1,7 @@
 //! dbcop (rnbguy, commit b4af1b7 of May 2026), and AWDIT's importer of its files (lassemoldrup, cde5da5 of March 2025).
 
 use super::*;
+use crate::random::Random;
 use checker::formats::Format;
 use checker::search::Budget;
 
@@ -49,10 +50,10 @@ fn transactions_that_use_a_key_again_and_again_are_serializable_one_after_anothe
         let mut state = [0; 3];
         let mut sessions = vec![String::new(); 4];
         for number in 0..100 {
-            let session = &mut sessions[usize::try_from(random.below(4)).unwrap()];
+            let session = &mut sessions[random.below(4)];
             session.push('[');
             for place in 0..4 {
-                let key = usize::try_from(random.below(3)).unwrap();
+                let key = random.below(3);
                 if random.below(2) == 0 {
                     state[key] = 1 + number * 4 + place;
                     session.push_str(&format!("k{key}:={} ", state[key]));
@@ -76,9 +77,8 @@ fn one_write_skew_is_rejected_after_few_orders() {
     let mut random = Random(7);
     let mut state = [0; 10];
     for number in 0..50 {
-        let session = &mut sessions[usize::try_from(random.below(4)).unwrap()];
+        let session = &mut sessions[random.below(4)];
         let (from, to) = (random.below(10), random.below(10));
-        let (from, to) = (usize::try_from(from).unwrap(), usize::try_from(to).unwrap());
         session.push_str(&format!(
             "[k{from}=={} k{to}:={}]\n",
             state[from],

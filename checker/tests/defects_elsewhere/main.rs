@@ -10,6 +10,8 @@ mod conventions;
 mod dbcop;
 mod demands;
 mod elle;
+#[path = "../random/mod.rs"]
+mod random;
 
 use checker::assess::{self, Assessment, Options, Verdict, assess};
 use checker::formats::{self, ReadOptions};
@@ -69,17 +71,4 @@ pub(crate) fn names(assessment: &Assessment) -> Vec<&'static str> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-/// A small generator of numbers, so that a failure can be repeated.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
 }
