@@ -155,11 +155,7 @@ fn in_one(
     value: u64,
     together: &Barrier,
 ) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred);
-    let has_read = transaction.and_then(|transaction| {
-        read_both(&transaction, record, keys)?;
-        Ok(transaction)
-    });
+    let has_read = begin(connection, record, keys);
     together.wait();
     let transaction = has_read?;
     record.write(name(keys[0]), value);
@@ -175,26 +171,24 @@ fn in_two(
     value: u64,
     together: &Barrier,
 ) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred);
-    let has_read = transaction.and_then(|transaction| {
-        read_both(&transaction, record, keys)?;
-        transaction.commit()
-    });
+    let has_read = begin(connection, record, keys).and_then(rusqlite::Transaction::commit);
     together.wait();
     has_read?;
     record.write(name(keys[0]), value);
     write(connection, keys[0], value)
 }
 
-fn read_both(
-    connection: &Connection,
+/// A transaction of the database that has read both keys.
+fn begin<'c>(
+    connection: &'c mut Connection,
     record: &mut Transaction<'_>,
     keys: [u64; 2],
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<rusqlite::Transaction<'c>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
     for key in keys {
-        record.read(name(key), read(connection, key)?);
+        record.read(name(key), read(&transaction, key)?);
     }
-    Ok(())
+    Ok(transaction)
 }
 
 /// What a key is called in the record.
