@@ -78,7 +78,7 @@ mod writes;
 pub(crate) use cycles::Cycles as CycleSearch;
 pub(crate) use graph::{Class, Links};
 pub use judgement::{Found, Judgement, Reason, Verdict};
-pub use options::{KeyOrders, Options, Orders, Unwritten};
+pub use options::{KeyOrders, Options, Orders, Unwritten, commit_order};
 
 use crate::models::{Anomaly, AnomalySet, Model, ModelSet, prohibited, rules_out};
 use crate::observed::{Observed, TxnIndex};

@@ -1,6 +1,7 @@
 //! What to judge by.
 
 use crate::models::{AnomalySet, Model, ModelSet};
+use crate::observed::{Observed, Outcome, Txn};
 
 /// What is asked for, and what may be assumed.
 #[derive(Debug, Clone)]
@@ -89,6 +90,40 @@ impl Options {
         options.orders = Orders::Asked;
         options
     }
+}
+
+/// The order in which transactions ended, as [`Options::transaction_order`] takes it: that in which they installed their
+/// writes, if the times of the history are commit timestamps of the database, as TimeKiller's are.
+///
+/// `None` if that is no order: a transaction that wrote and did not abort has no known end, or ended when another did.
+///
+/// ```
+/// use checker::anomaly::commit_order;
+/// use checker::formats::{self, ReadOptions};
+///
+/// let timed = "co-observed 1\nc 0 0..5 w:x=1\nc 1 1..3 w:x=2\nend 2\n";
+/// let history = formats::read(timed.as_bytes(), "example", &ReadOptions::default())?;
+/// assert_eq!(commit_order(&history), Some(vec![5, 3]));
+/// # Ok::<(), checker::formats::FormatError>(())
+/// ```
+#[must_use]
+pub fn commit_order(history: &Observed) -> Option<Vec<u64>> {
+    let mut ends = Vec::new();
+    for index in history.indexes() {
+        let txn = history.txn(index);
+        let wrote = history.ops(index).iter().any(|op| op.wrote().is_some());
+        if wrote && txn.outcome != Outcome::Aborted {
+            let end = txn.interval.map(|interval| interval.end);
+            ends.push(end.filter(|end| *end != u32::MAX)?);
+        }
+    }
+    ends.sort_unstable();
+    if ends.windows(2).any(|pair| pair[0] == pair[1]) {
+        return None;
+    }
+    let txns = history.txns().iter();
+    let end = |txn: &Txn| txn.interval.map_or(u32::MAX, |interval| interval.end);
+    Some(txns.map(|txn| u64::from(end(txn))).collect())
 }
 
 impl Default for Options {

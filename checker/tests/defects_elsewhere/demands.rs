@@ -59,6 +59,47 @@ fn crossed_blind_writes_are_found_where_later_reads_show_them() {
     assert_eq!(names(&assessment), ["G0"]);
 }
 
+/// Known commit timestamps should order the versions of registers (jepsen-io/elle#30; TimeKiller's histories have them):
+/// then an anomaly has its name, where otherwise all orders have to be excluded.
+#[test]
+fn commit_timestamps_order_versions() {
+    let txn = |id: u64, ops: &str, times: [u64; 2]| {
+        let [start, commit] = times.map(|time| format!("{{\"p\":{time},\"l\":0}}"));
+        format!("{{\"tid\":{id},\"sid\":{id},\"sts\":{start},\"cts\":{commit},\"ops\":[{ops}]}}")
+    };
+    let write = |value: u64| {
+        format!("{{\"t\":\"w\",\"k\":1,\"v\":{value}}},{{\"t\":\"w\",\"k\":2,\"v\":{value}}}")
+    };
+    let torn = r#"{"t":"r","k":1,"v":1},{"t":"r","k":2,"v":2}"#;
+    let text = |commit: u64| {
+        format!(
+            "[{},{},{}]",
+            txn(1, &write(1), [1, 4]),
+            txn(2, &write(2), [2, commit]),
+            txn(3, torn, [3, 9]),
+        )
+    };
+    let history = read(text(5).as_bytes());
+    let unnamed = asked(&history, Model::Serializable);
+    assert_eq!(
+        (unnamed.verdict(), names(&unnamed).len()),
+        (Verdict::Invalid, 0)
+    );
+    let mut options = Options {
+        models: ModelSet::of(Model::Serializable),
+        ..Options::default()
+    };
+    options.anomaly.transaction_order = checker::anomaly::commit_order(&history);
+    let named = checked(assess(&history, &options, &mut |_| {}));
+    assert_eq!(named.verdict(), Verdict::Invalid);
+    assert_eq!(names(&named), ["G-single-item"]);
+    // Two that committed at once have no order.
+    assert_eq!(
+        checker::anomaly::commit_order(&read(text(4).as_bytes())),
+        None
+    );
+}
+
 /// Asked in jepsen-io/elle#16: the third transaction begins after the first two have ended, and does not see the second,
 /// which cannot have come before the first. It is serializable, and not strictly.
 #[test]

@@ -37,6 +37,10 @@ pub(crate) struct CheckArguments {
     /// Assume that versions of a register come in the order of real time.
     #[arg(long)]
     linearizable_keys: bool,
+    /// Assume that versions of registers come in the order in which their transactions ended: if times are the
+    /// database's own commit timestamps, as in TimeKiller's histories.
+    #[arg(long)]
+    commit_order: bool,
     /// Judge as Elle does: values of registers that nobody wrote may have been there before the history began, writes
     /// need not follow reads, and version orders that are not known are not searched for.
     #[arg(long)]
@@ -264,6 +268,9 @@ fn one(arguments: &CheckArguments, path: &Path) -> Result<u8, Failure> {
     options.anomaly.order = arguments.certificate.is_some();
     options.anomaly.keys.sequential = arguments.sequential_keys;
     options.anomaly.keys.linearizable = arguments.linearizable_keys;
+    if arguments.commit_order {
+        options.anomaly.transaction_order = Some(ends(&history)?);
+    }
     let assessment = assess(&history, &options, &mut |stage| say(stage));
     let mut answer = Answer {
         history: &history,
@@ -291,6 +298,12 @@ fn one(arguments: &CheckArguments, path: &Path) -> Result<u8, Failure> {
     };
     write_to(Path::new("-"), &text)?;
     Ok(answer.status())
+}
+
+/// The order in which transactions ended.
+fn ends(history: &Observed) -> Result<Vec<u64>, Failure> {
+    let none = "--commit-order needs a known end of every transaction that wrote, and no two alike";
+    anomaly::commit_order(history).ok_or_else(|| Failure::Usage(none.to_owned()))
 }
 
 struct Answer<'a> {
