@@ -303,7 +303,8 @@ impl Work {
             | Self::RwRegister
             | Self::WriteSkew
             | Self::Causal
-            | Self::OwnFormat => return None,
+            | Self::OwnFormat
+            | Self::OwnGraph => return None,
         };
         let snapshots = discipline == Discipline::Snapshot;
         Some(Workload {
