@@ -15,6 +15,7 @@
 mod names;
 mod order;
 mod prefix;
+mod report;
 mod sentences;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::weak;
 pub use names::common_name;
 pub use order::{Order, OrderFault, verify_order};
 pub use prefix::longest_valid_prefix;
+pub use report::report;
 pub use sentences::{refutation_sentences, sentence, weak_sentences};
 
 /// What to ask, and how much the answer may cost.
@@ -118,7 +120,29 @@ const SEARCHED: [(Model, search::Level); 6] = [
     (Model::SnapshotIsolation, search::Level::SNAPSHOT),
 ];
 
-/// Judges a history. `progress` is told what comes next.
+/// Judges a history. `progress` is told what comes next. [`Assessment::of`] asks with the defaults, and [`report`] puts
+/// the answer in words.
+///
+/// ```
+/// use checker::assess::{Options, Verdict, assess};
+/// use checker::models::{Model, ModelSet};
+/// use checker::observed::ObservedBuilder;
+///
+/// // Two transactions read a counter before either has added to it.
+/// let mut builder = ObservedBuilder::new("a counter");
+/// builder.txn().read("x", None::<u64>).write("x", 1).committed()?;
+/// builder.txn().read("x", None::<u64>).write("x", 2).committed()?;
+/// builder.txn().read("x", Some(2)).committed()?;
+/// let history = builder.finish();
+///
+/// let ask = |model| {
+///     let options = Options { models: ModelSet::of(model), ..Options::default() };
+///     assess(&history, &options, &mut |stage| eprintln!("{stage}")).verdict()
+/// };
+/// assert_eq!(ask(Model::SnapshotIsolation), Verdict::Invalid);
+/// assert_eq!(ask(Model::ReadCommitted), Verdict::Valid);
+/// # Ok::<(), checker::observed::ObservedFault>(())
+/// ```
 #[must_use]
 pub fn assess(
     history: &Observed,

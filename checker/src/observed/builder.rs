@@ -2,7 +2,19 @@
 
 use super::{Elements, Interval, Key, Observed, Op, Outcome, Session, Txn, TxnIndex, Value};
 
-/// Makes an [`Observed`] history.
+/// Makes an [`Observed`] history: with [`txn`](Self::txn), which takes names,
+///
+/// ```
+/// use checker::observed::ObservedBuilder;
+///
+/// let mut builder = ObservedBuilder::new("made here");
+/// builder.txn().session(0).write("x", 1).committed()?;
+/// builder.txn().session(1).read("x", Some(1)).append("list", "first").committed()?;
+/// assert_eq!(builder.finish().txns().len(), 2);
+/// # Ok::<(), checker::observed::ObservedFault>(())
+/// ```
+///
+/// or operation by operation, for importers of large files, who look names up themselves:
 ///
 /// ```
 /// use checker::observed::{ObservedBuilder, Outcome};

@@ -17,12 +17,14 @@
 
 mod builder;
 mod edge;
+mod txn;
 mod value;
 
 use std::ops::Range;
 
 pub use builder::{ObservedBuilder, ObservedFault};
 pub use edge::{Edge, Why};
+pub use txn::TxnBuilder;
 pub use value::{Names, Value};
 
 /// A history as clients observed it.
