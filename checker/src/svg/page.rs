@@ -4,8 +4,9 @@ use super::layout::{Frame, LINE, Layout, Route};
 use super::words::{MAX_NAME, breadth, elided, wrapped};
 use super::{Box, Drawing, put};
 
-/// How wide a picture is at least, for the sentences.
+/// How wide a picture is at least, and how wide it becomes for the sentences.
 const LEAST: f64 = 860.0;
+const FOR_SENTENCES: f64 = 1100.0;
 const MARGIN: f64 = 20.0;
 /// Sizes of letters: of the title, which is bold, and of sentences.
 const TITLE: f64 = 17.0 * 1.12;
@@ -13,7 +14,12 @@ const SENTENCE: f64 = 14.0;
 
 pub(super) fn svg(drawing: &Drawing) -> String {
     let mut layout = Layout::of(drawing);
-    let inner = layout.width.max(LEAST);
+    let sentences = drawing
+        .arrows
+        .iter()
+        .map(|arrow| (breadth(&arrow.sentence) + 3.0) * SENTENCE);
+    let longest = sentences.fold(0.0, f64::max).min(FOR_SENTENCES);
+    let inner = layout.width.max(LEAST).max(longest);
     layout.shift(MARGIN + (inner - layout.width) / 2.0, 56.0);
     let mut body = String::new();
     for (arrow, route) in drawing.arrows.iter().zip(&layout.routes) {

@@ -3,7 +3,7 @@
 use crate::explain::{Installed, Reason, Seen, SeenBy, Step};
 use crate::index::Install;
 
-use super::words::{elided, line};
+use super::words::{MAX_LABEL, columns, elided, line};
 use super::{Arrow, Box};
 
 /// The transactions of these conflicts, each with the operations by which it met others.
@@ -17,7 +17,7 @@ pub(super) fn of_steps(steps: &[Step]) -> (Vec<Box>, Vec<Arrow>) {
                 from: place(&mut boxes, step.from.to_string(), earlier),
                 to: place(&mut boxes, step.to.to_string(), later),
                 letters: step.reason.letters(),
-                label: about(step, 12, 7),
+                label: about(step, MAX_LABEL),
                 sentence: step.to_string(),
             }
         })
@@ -40,21 +40,22 @@ fn place(boxes: &mut Vec<Box>, name: String, line: String) -> usize {
     place
 }
 
-/// The key and the site, in so many columns each; of a session, its name.
-fn about(step: &Step, key: usize, site: usize) -> String {
-    match (&step.key, &step.site, &step.reason) {
-        (Some(of_key), Some(of_site), _) => {
-            let (of_key, of_site) = (of_key.to_string(), of_site.to_string());
-            format!("{} @ {}", elided(&of_key, key), elided(&of_site, site))
-        }
-        (_, _, Reason::Session { session, .. }) => elided(&session.to_string(), key + site),
-        (_, _, _) => String::new(),
-    }
+/// The key and the site, in so many columns; the site gives way first. Of a session, its name.
+fn about(step: &Step, most: usize) -> String {
+    let (key, site) = match (&step.key, &step.site, &step.reason) {
+        (Some(key), Some(site), _) => (key.to_string(), site.to_string()),
+        (_, _, Reason::Session { session, .. }) => return elided(&session.to_string(), most),
+        (_, _, _) => return String::new(),
+    };
+    let room = most - 3;
+    let for_site = columns(&site).min((room / 3).max(room.saturating_sub(columns(&key))));
+    let (key, site) = (elided(&key, room - for_site), elided(&site, for_site));
+    format!("{key} @ {site}")
 }
 
 /// What the earlier transaction did, and what the later.
 fn operations(step: &Step) -> [String; 2] {
-    let about = about(step, 16, 10);
+    let about = about(step, 26);
     match &step.reason {
         Reason::WriteWrite { earlier, later } => {
             [install(*earlier, &about), install(*later, &about)]

@@ -4,17 +4,14 @@
 //! another database, replace what names SQLite.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::bail;
-use checker::anomaly::Found;
-use checker::assess::{Options, Verdict, assess};
-use checker::models::Anomaly;
-use checker::observed::{Observed, Outcome};
+use checker::assess::{Assessment, Verdict, report};
+use checker::observed::Observed;
 use checker::recorder::{Recorder, Session, Transaction};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior};
 
@@ -222,43 +219,11 @@ fn write(connection: &Connection, key: u64, value: u64) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// Judges a history, and says why in words; true if it is strictly serializable.
+/// Judges a history, and says why in words.
 ///
-/// # Errors
-///
-/// It is not decided.
-pub fn verdict(history: &Observed) -> anyhow::Result<(bool, String)> {
-    // Asks for the strongest model that the history can tell of: strict serializability, because it has real time.
-    let assessment = assess(history, &Options::default(), &mut |_| {});
-    let mut text = count(history);
-    let is_valid = match assessment.verdict() {
-        Verdict::Valid => true,
-        Verdict::Invalid => false,
-        Verdict::Unknown => bail!("undecided: {}", assessment.reasons().join(" ")),
-    };
-    writeln!(text, "{}", if is_valid { "VALID" } else { "INVALID" })?;
-    let mut anomalies: Vec<&Found> = assessment.judgement.anomalies.iter().collect();
-    // The plainest first; one is enough to see what is wrong.
-    anomalies.sort_by_key(|found| (found.name != Anomaly::LostUpdate, found.txns.len()));
-    if let Some(found) = anomalies.first() {
-        let name = found.name.name();
-        writeln!(text, "{name}, {} times, for example:", found.count)?;
-        for sentence in &found.sentences {
-            writeln!(text, "  {sentence}")?;
-        }
-    }
-    Ok((is_valid, text))
-}
-
-fn count(history: &Observed) -> String {
-    let of = |outcome| {
-        let txns = history.txns().iter();
-        txns.filter(|txn| txn.outcome == outcome).count()
-    };
-    format!(
-        "{} transactions committed, {} aborted, {} of unknown outcome\n",
-        of(Outcome::Committed),
-        of(Outcome::Aborted),
-        of(Outcome::Unknown)
-    )
+/// Asks for the strongest model that the history can tell of: strict serializability, because it has real time.
+#[must_use]
+pub fn verdict(history: &Observed) -> (Verdict, String) {
+    let assessment = Assessment::of(history);
+    (assessment.verdict(), report(history, &assessment))
 }

@@ -5,15 +5,12 @@
 //! cargo run -p check-your-database -- --broken
 //! ```
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::print_stdout,
-    reason = "the verdict is what the program is for"
-)]
-
+use std::io::{self, ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use check_your_database::{Plan, run, verdict};
+use checker::assess::Verdict;
 use clap::Parser;
 
 /// Records what threads see of an SQLite database, and judges it.
@@ -41,17 +38,31 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match perform(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+    let told = perform(&Arguments::parse()).and_then(|(verdict, text)| {
+        say(&text)?;
+        Ok(verdict)
+    });
+    match told {
+        Ok(Verdict::Valid) => ExitCode::SUCCESS,
+        Ok(Verdict::Invalid) => ExitCode::from(1),
+        Ok(Verdict::Unknown) => ExitCode::from(2),
         Err(error) => {
-            println!("{error:#}");
+            // The exit status tells it, should standard error be closed.
+            writeln!(io::stderr(), "check-your-database: {error:#}").ok();
             ExitCode::from(2)
         }
     }
 }
 
-fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
+/// Prints; a reader that has gone, as `head` does, has read enough.
+fn say(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+fn perform(arguments: &Arguments) -> anyhow::Result<(Verdict, String)> {
     let plan = Plan {
         threads: arguments.threads,
         transactions: arguments.transactions,
@@ -61,8 +72,7 @@ fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
     let folder = tempfile::tempdir()?;
     let recorder = run(&folder.path().join("kv.sqlite"), &plan)?;
     recorder.write_to(&arguments.out)?;
-    let (is_valid, text) = verdict(&recorder.finish())?;
-    print!("{text}");
-    println!("The history is in {}.", arguments.out.display());
-    Ok(is_valid)
+    let (verdict, text) = verdict(&recorder.finish());
+    let out = arguments.out.display();
+    Ok((verdict, format!("{text}\nThe history is in {out}.\n")))
 }
