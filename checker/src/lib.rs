@@ -1,33 +1,74 @@
 //! Judges transaction histories: which consistency models hold, and what excludes the next, in words and pictures.
 //!
-//! There are two kinds of histories, and this crate judges both.
+//! A program that records what two clients of a store see, judges it, and says what it found:
 //!
-//! **What clients observed** ([`observed`]): sessions, transactions, and values instead of versions, from other people's
-//! files ([`formats`]) or from your own tests. [`assess`] says which models hold: it asks [`anomaly`] for what is wrong
-//! by name, [`search`] for an order of the versions where nobody recorded one, and [`weak`] for the levels below.
+//! ```
+//! use checker::assess::{Assessment, Verdict, report};
+//! use checker::recorder::Recorder;
 //!
-//! **What sites recorded**: one line for each transaction that ended there, with the versions
-//! it read and the order in which it installed (the format is in [`parse`]). The checker
-//! joins the histories of all sites by global transaction id, builds the conflict graph over
+//! // The store: a counter. Each client reads it, and writes back one more.
+//! let counter = std::cell::Cell::new(None::<u64>);
+//! let recorder = Recorder::new("a counter");
+//! let (mut one, mut two) = (recorder.session(), recorder.session());
+//!
+//! let mut first = one.begin();
+//! first.read("counter", counter.get());
+//! let mut second = two.begin();
+//! second.read("counter", counter.get());
+//! for mut txn in [second, first] {
+//!     let value = recorder.fresh_value();
+//!     txn.write("counter", value);
+//!     counter.set(Some(value));
+//!     txn.committed();
+//! }
+//!
+//! let history = recorder.finish();
+//! let assessment = Assessment::of(&history);
+//! let words = report(&history, &assessment);
+//! assert_eq!(assessment.verdict(), Verdict::Invalid, "{words}");
+//! assert!(words.contains("T0, T1 each read counter as nothing, and each then wrote to it."));
+//! ```
+//!
+//! # Where things are
+//!
+//! | to | there is |
+//! |---|---|
+//! | record what clients see | [`recorder`] |
+//! | make a history by hand, or look into one | [`observed`] |
+//! | read and write files, of this and of other tools | [`formats`] |
+//! | judge | [`assess`]: [`Assessment::of`](assess::Assessment::of), or [`assess::assess`] with options |
+//! | say it | [`assess::report`] in words, [`svg`] as a picture, [`Assessment::to_json`](assess::Assessment::to_json) |
+//! | know which model implies which, and which anomaly rules out which | [`models`] |
+//! | ask one judge alone | [`anomaly`] (by name), [`search`] (an order of the versions), [`weak`] (levels below) |
+//! | judge what sites recorded | [`sited`], [`parse`], [`verify`], [`recovery`], [`dot`]; [`follow`] while they run |
+//!
+//! The command `co-check` does all of it for files. Each judge answers with valid, invalid or unknown, and has a type
+//! `Verdict` of its own, because each has other grounds to give; the one that puts all together is
+//! [`assess::Verdict`]. `Verdict`, `Anomaly`, `Op` and `Level` at the root of the crate are of sites: [`sited`] has them by
+//! that name.
+//!
+//! # What sites recorded
+//!
+//! A *site* is a database of this project that takes part in distributed transactions. It writes one line for each
+//! transaction that ended there, with the versions that it read and the order in which it installed (the format is in
+//! [`parse`]). The checker joins the histories of all sites by global transaction id, builds the conflict graph over
 //! versions, and answers with one of three verdicts:
 //!
-//! - [`Verdict::Valid`], with a serial order that [`verify`](verify::verify) re-checks by running
-//!   it;
-//! - [`Verdict::Invalid`], with a shortest cycle and one sentence for each of its conflicts, or
-//!   with the read that nothing explains;
-//! - [`Verdict::Unknown`], with what is missing: a file that was cut short, a transaction in doubt.
+//! - [`sited::Verdict::Valid`], with a serial order that [`verify`](verify::verify) re-checks by running it;
+//! - [`sited::Verdict::Invalid`], with a shortest cycle and one sentence for each of its conflicts, or with the read that
+//!   nothing explains;
+//! - [`sited::Verdict::Unknown`], with what is missing: a file that was cut short, a transaction in doubt.
 //!
 //! Because the sites record versions, nothing is guessed: judging takes linear time but for
 //! sorting, and for scans the number of keys in their ranges.
 //!
 //! The crate depends on no other crate of the workspace, so that it cannot share their faults.
 //!
-//! # Write skew across two sites
-//!
-//! Each site is serializable alone; together they are not.
+//! Each of these two sites is serializable alone; together they are not:
 //!
 //! ```
-//! use checker::{Level, Verdict, judge, judge_each, parse::read_history};
+//! use checker::parse::read_history;
+//! use checker::sited::{Level, Verdict, judge, judge_each};
 //!
 //! let a = "co-history 1 A\nc G1 5 - r:x@0\nc G2 6 1 w:x\nend 2\n";
 //! let b = "co-history 1 B\nc G1 5 1 w:y\nc G2 6 - r:y@0\nend 2\n";
@@ -50,12 +91,6 @@
 //! );
 //! # Ok::<(), checker::ParseError>(())
 //! ```
-//!
-//! # Where things are
-//!
-//! Of sites: [`parse`] reads histories and [`HistoryBuilder`] makes them in memory; [`judge`], [`judge_each`]
-//! and [`Case`] judge; [`verify`] re-checks orders and [`witness`] cycles; [`dot`] draws. Of clients: [`formats`], [`assess`], [`models`], [`svg`].
-//! The command `co-check` does all of it for files.
 #![forbid(unsafe_code)]
 
 pub mod anomaly;
@@ -109,3 +144,21 @@ pub use verdict::{
     UnexplainedRead, Verdict,
 };
 pub use verify::VerifyError;
+
+/// Histories of sites: what the root of the crate has of them, under a name that says so.
+pub mod sited {
+    pub use crate::case::{Case, judge, judge_each};
+    pub use crate::explain::{Installed, Reason, Seen, SeenBy, Step};
+    pub use crate::history::{
+        Committed, Ending, HistoryBuilder, Op, Record, RecordFault, Scan, Seq, SiteHistory, Stamp,
+        TxnId,
+    };
+    pub use crate::index::{FaultKind, Install};
+    pub use crate::named::{Named, NamedAnomaly};
+    pub use crate::parse_error::{ParseError, ParseFault};
+    pub use crate::token::{Token, TokenFault};
+    pub use crate::verdict::{
+        Anomaly, Cycle, CycleClass, Doubt, Level, Report, Statistics, TxnRef, UnexplainedRead,
+        Verdict,
+    };
+}

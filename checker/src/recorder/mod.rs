@@ -3,7 +3,7 @@
 //! One [`Recorder`] for a run, one [`Session`] for each client thread, one [`Transaction`] for each transaction:
 //!
 //! ```
-//! use checker::anomaly::{self, Options, Verdict};
+//! use checker::assess::{Assessment, Verdict, report};
 //! use checker::models::{Anomaly, Model};
 //! use checker::recorder::Recorder;
 //!
@@ -29,9 +29,10 @@
 //! first.committed();
 //!
 //! let history = recorder.finish();
-//! let judgement = anomaly::judge(&history, &Options::new([Model::Serializable]));
-//! assert_eq!(judgement.verdict, Verdict::Invalid);
-//! assert!(judgement.anomalies.iter().any(|found| found.name == Anomaly::LostUpdate));
+//! let assessment = Assessment::of(&history);
+//! assert_eq!(assessment.verdict(), Verdict::Invalid, "{}", report(&history, &assessment));
+//! assert!(assessment.judgement.anomalies.iter().any(|found| found.name == Anomaly::LostUpdate));
+//! assert!(assessment.holds.contains(Model::ReadCommitted));
 //! ```
 //!
 //! # What makes a record true
