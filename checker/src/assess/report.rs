@@ -56,7 +56,8 @@ impl Assessment {
 }
 
 /// The verdict, what holds and what does not, what was found with a sentence for each edge, and what is not known:
-/// for the message of a test that fails, or for people to read.
+/// for the message of a test that fails, or for people to read. The first line is about the models that were asked for;
+/// if there were none, about the levels with sessions.
 ///
 /// ```
 /// use checker::assess::{Assessment, report};
@@ -82,7 +83,7 @@ impl Assessment {
 /// Never: writing to a string does not fail.
 #[must_use]
 pub fn report(history: &Observed, assessment: &Assessment) -> String {
-    let verdict = assessment.verdict();
+    let verdict = verdict(assessment);
     let mut text = String::new();
     let mut line = |line: fmt::Arguments<'_>| {
         text.write_fmt(line)
@@ -126,6 +127,22 @@ pub fn report(history: &Observed, assessment: &Assessment) -> String {
         }
     }
     text
+}
+
+fn verdict(assessment: &Assessment) -> Verdict {
+    if !assessment.asked.is_empty() {
+        return assessment.verdict();
+    }
+    let levels = || assessment.weak.iter().map(|(_, verdict)| verdict);
+    if !assessment.troubles.is_empty() {
+        Verdict::Unknown
+    } else if levels().any(|it| matches!(it, weak::Verdict::Invalid(_))) {
+        Verdict::Invalid
+    } else if levels().all(|it| matches!(it, weak::Verdict::Valid(_))) && levels().count() > 0 {
+        Verdict::Valid
+    } else {
+        Verdict::Unknown
+    }
 }
 
 type Line<'a> = dyn FnMut(fmt::Arguments<'_>) + 'a;
@@ -214,5 +231,42 @@ fn anomaly_lines(same: &[Found], line: &mut Line<'_>) {
         for sentence in &found.sentences {
             line(format_args!("  {sentence}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observed::ObservedBuilder;
+
+    #[test]
+    fn levels_that_are_asked_for_alone_decide_the_first_line() {
+        let first_line = |has_sessions: bool| {
+            let mut builder = ObservedBuilder::new("fractured");
+            for number in 0..2 {
+                let mut txn = builder.txn();
+                if has_sessions {
+                    txn = txn.session(number);
+                }
+                let txn = match number {
+                    0 => txn.write("x", 1).write("y", 1),
+                    _ => txn.read("x", Some(1)).read("y", None::<u64>),
+                };
+                txn.committed().unwrap();
+            }
+            let history = builder.finish();
+            let options = Options {
+                levels: vec![weak::Level::ReadAtomic],
+                ..Options::default()
+            };
+            let assessment = assess(&history, &options, &mut |_| {});
+            report(&history, &assessment)
+                .lines()
+                .next()
+                .map(str::to_owned)
+        };
+        assert_eq!(first_line(true).unwrap(), "INVALID session-read-atomic");
+        // Nobody knows the sessions.
+        assert!(first_line(false).unwrap().starts_with("UNKNOWN"));
     }
 }
