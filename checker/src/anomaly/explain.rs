@@ -4,7 +4,7 @@ use crate::observed::{Edge, Key, Observed, Op, TxnIndex, Value, Why};
 
 use super::findings::list_words;
 use super::graph::Class;
-use super::lists::Lists;
+use super::lists::{Lists, Place};
 use super::registers::{Registers, Touch};
 use super::writes::{Kind, Writer, Writes};
 
@@ -78,16 +78,19 @@ impl Explainer<'_> {
         format!("T{from} had ended (at {end}) before T{to} began (at {begin})")
     }
 
-    /// The appends of a transaction, each with its position if that is certain.
+    /// The appends of a transaction of which it is known where they are: their position, or behind all that is certain.
     fn appends(&self, txn: u32) -> impl Iterator<Item = (Key, Value, Option<u32>)> {
         self.history
             .ops(TxnIndex(txn))
             .iter()
             .filter_map(move |op| match *op {
                 Op::Append { key, value } if self.writes.kind(key) == Kind::List => {
-                    match self.writes.writer(key, value) {
-                        Writer::One(write) => Some((key, value, self.lists.position(write))),
-                        Writer::Nobody | Writer::Several => None,
+                    // Where there are several, all are in the same place.
+                    let write = self.writes.of_value(key, value).next()?;
+                    match self.lists.place_of(write) {
+                        Place::At(position) => Some((key, value, Some(position))),
+                        Place::Behind => Some((key, value, None)),
+                        Place::Anywhere => None,
                     }
                 }
                 Op::Append { .. }

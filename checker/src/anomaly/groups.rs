@@ -49,7 +49,7 @@ pub(super) fn judge(history: &Observed, writes: &Writes, findings: &mut Findings
             };
             let ops = group.iter().map(|&(_, place)| ops[place as usize]);
             match writes.kind(one.key) {
-                Kind::List => one.judge_list(ops.clone(), findings),
+                Kind::List => one.judge_list(ops.clone(), writes, findings),
                 Kind::Register => one.judge_register(ops.clone(), writes, findings),
                 Kind::Mixed | Kind::Unused => continue,
             }
@@ -70,7 +70,7 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn judge_list(&self, ops: impl Iterator<Item = Op>, findings: &mut Findings) {
+    fn judge_list(&self, ops: impl Iterator<Item = Op>, writes: &Writes, findings: &mut Findings) {
         let Self { history, txn, .. } = *self;
         let mut base: Option<&[Value]> = None;
         let mut own: Vec<Value> = Vec::new();
@@ -79,7 +79,9 @@ impl Group<'_> {
         for op in ops {
             match op {
                 Op::Append { value, .. } => {
-                    if let Some(list) = read.iter().find(|list| list.contains(&value)) {
+                    if let Some(list) = read.iter().find(|list| list.contains(&value))
+                        && matches!(writes.writer(self.key, value), Writer::One(_))
+                    {
                         self.note_future(findings, &list_words(history, list), value);
                         read.clear();
                     }

@@ -170,7 +170,7 @@ impl fmt::Display for Reason {
                 first: (key, value),
             } => write!(
                 f,
-                "{reads} reads saw values that several transactions wrote, first {value} of {key}: \
+                "{reads} reads saw values that were written more than once, first {value} of {key}: \
                  make written values unique."
             ),
             Self::MixedKeys(keys) => write!(f, "{keys} keys are used as lists and as registers."),

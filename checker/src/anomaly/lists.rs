@@ -8,6 +8,8 @@
 //!   element of them comes twice.
 //! - **L2** Every committed append that is not among them comes behind them; if several transactions have such
 //!   appends, their order among each other is not known, and nobody has seen it.
+//! - **L3** Of a value that was appended more than once, nobody knows whose element a read shows. If the certain part
+//!   shows it, nothing is said of where any of these appends is; if it does not, all of them are behind it.
 
 use crate::models::Anomaly;
 use crate::observed::{Elements, Key, Observed, Op, Outcome, TxnIndex, Value};
@@ -18,6 +20,20 @@ use super::writes::{Kind, Write, Writer, Writes};
 
 /// No position, no transaction, no write.
 pub(super) const NONE: u32 = u32::MAX;
+
+/// The position of a write that is in the certain part or behind it (L3).
+const ANYWHERE: u32 = u32::MAX - 1;
+
+/// Where an append is in the order of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At this position of the certain part.
+    At(u32),
+    /// Behind the certain part.
+    Behind,
+    /// Nobody knows (L3).
+    Anywhere,
+}
 
 /// The orders of all lists.
 #[derive(Debug)]
@@ -32,7 +48,7 @@ pub(super) struct Lists {
     trusted: Vec<u32>,
     /// For each place of `order`: the transaction of the first append there or later that is certain and committed.
     next: Vec<u32>,
-    /// The position of each write in its key's order, if it is certain.
+    /// The position of each write in its key's order, if it is certain; `NONE` behind that, or `ANYWHERE`.
     position: Vec<u32>,
     /// Who appended what nobody read.
     tails: Vec<Tail>,
@@ -62,7 +78,7 @@ impl Lists {
     /// Finds the orders (L1, L2).
     pub(super) fn order(&mut self, history: &Observed, writes: &Writes, findings: &mut Findings) {
         self.trust(history, writes, findings);
-        self.place(writes);
+        self.place(history, writes);
     }
 
     fn longest_reads(history: &Observed, writes: &Writes) -> Self {
@@ -148,7 +164,7 @@ impl Lists {
             note_program_order(history, writes, findings, reader, name, list, &mut several);
             if let Some(second) = first_repeated(list, &mut sorted) {
                 self.trusted[key] = u32::try_from(second).expect("a position in it");
-                note_duplicate(history, findings, reader, name, list, second);
+                note_duplicates(history, writes, findings, reader, (name, list), &sorted);
             }
         }
         for &(reader, key, elements) in &self.incompatible {
@@ -171,21 +187,29 @@ impl Lists {
                 )
             });
             note_program_order(history, writes, findings, reader, key, list, &mut several);
-            if let Some(second) = first_repeated(list, &mut sorted) {
-                note_duplicate(history, findings, reader, key, list, second);
+            if first_repeated(list, &mut sorted).is_some() {
+                note_duplicates(history, writes, findings, reader, (key, list), &sorted);
             }
         }
     }
 
-    fn place(&mut self, writes: &Writes) {
+    fn place(&mut self, history: &Observed, writes: &Writes) {
         self.position = vec![NONE; writes.len() as usize];
         self.next = vec![NONE; self.order.len()];
         for key in 0..self.longest.len() {
+            let Some((_, elements)) = self.longest[key] else {
+                continue;
+            };
             let first = self.first[key];
             let mut next = NONE;
             for at in (0..self.trusted[key]).rev() {
                 let write = self.order[(first + at) as usize];
-                if write != NONE {
+                if write == NONE {
+                    let list = history.elements(elements);
+                    let name = Key(u32::try_from(key).expect("keys are counted in 32 bits"));
+                    let all = writes.of_value(name, list[at as usize]);
+                    self.position[all.start as usize..all.end as usize].fill(ANYWHERE);
+                } else {
                     self.position[write as usize] = at;
                     let txn = writes.at(write).txn;
                     next = if writes.is_live(txn) { txn } else { next };
@@ -219,10 +243,13 @@ impl Lists {
             .filter(|&txn| writes.is_live(txn))
     }
 
-    /// The position of a write, if it is certain.
-    pub(super) fn position(&self, write: u32) -> Option<u32> {
-        let position = self.position[write as usize];
-        (position != NONE).then_some(position)
+    /// Where an append is.
+    pub(super) fn place_of(&self, write: u32) -> Place {
+        match self.position[write as usize] {
+            NONE => Place::Behind,
+            ANYWHERE => Place::Anywhere,
+            position => Place::At(position),
+        }
     }
 
     /// The longest read of a key.
@@ -464,8 +491,8 @@ fn note_program_order(
             .zip(of_txn)
             .all(|(nth, &(_, write, _))| write == nth);
         let ascending = of_txn.windows(2).all(|pair| pair[0].2 < pair[1].2);
-        if !firsts || !ascending {
-            let by = of_txn[0].0;
+        let by = of_txn[0].0;
+        if !ascending || (!firsts && misses_one(history, writes, by, key, of_txn)) {
             findings.note(Anomaly::IncompatibleOrder, &[by, reader], || {
                 format!(
                     "T{reader} read {} as {}, which is not the order in which T{by} appended to it.",
@@ -477,22 +504,57 @@ fn note_program_order(
     }
 }
 
-fn note_duplicate(
+/// Whether, of the appends of a transaction that nobody can take for another's (L3), a list shows a later one and not an
+/// earlier one. `shown`: by how many came before each.
+fn misses_one(
     history: &Observed,
-    findings: &mut Findings,
+    writes: &Writes,
     txn: u32,
     key: Key,
-    list: &[Value],
-    second: usize,
+    shown: &[(u32, u32, u32)],
+) -> bool {
+    let appended = history
+        .ops(TxnIndex(txn))
+        .iter()
+        .filter_map(|op| op.wrote());
+    let own = (0_u32..).zip(appended.filter(|&(of, _)| of == key));
+    let mut known = own
+        .filter(|&(_, (_, value))| matches!(writes.writer(key, value), Writer::One(_)))
+        .map(|(nth, _)| nth);
+    shown.iter().any(|&(_, nth, _)| known.next() != Some(nth))
+}
+
+/// A list that shows an element more often than it was appended.
+fn note_duplicates(
+    history: &Observed,
+    writes: &Writes,
+    findings: &mut Findings,
+    txn: u32,
+    (key, list): (Key, &[Value]),
+    sorted: &[(Value, usize)],
 ) {
-    findings.note(Anomaly::DuplicateElements, &[txn], || {
-        format!(
-            "T{txn} read {} as {}, which has {} twice.",
-            history.key_name(key),
-            list_words(history, list),
-            history.value_name(list[second]),
-        )
-    });
+    let mut same = sorted.chunk_by(|one, other| one.0 == other.0);
+    let more = same.find(|same| same.len() > writes.of_value(key, same[0].0).len().max(1));
+    if let Some(same) = more {
+        findings.note(Anomaly::DuplicateElements, &[txn], || {
+            format!(
+                "T{txn} read {} as {}, which has {} {}.",
+                history.key_name(key),
+                list_words(history, list),
+                history.value_name(same[0].0),
+                times(same.len(), writes.of_value(key, same[0].0).len()),
+            )
+        });
+    }
+}
+
+/// How often something was read that was appended less often.
+fn times(read: usize, appended: usize) -> String {
+    match (read, appended) {
+        (2, 0 | 1) => "twice".to_owned(),
+        (_, 0 | 1) => format!("{read} times"),
+        (_, _) => format!("{read} times, and it was appended {appended} times"),
+    }
 }
 
 fn note_dirty_update(

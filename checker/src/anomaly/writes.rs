@@ -29,11 +29,11 @@ impl Write {
 /// What an index lookup finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
-    /// Exactly one write: its place.
+    /// Exactly one write, or the last of one transaction's of a register: its place.
     One(u32),
     /// Nobody wrote it.
     Nobody,
-    /// Several did; which one was read is not known.
+    /// It was written more than once; which write was read is not known.
     Several,
 }
 
@@ -168,24 +168,34 @@ impl Writes {
         self.first[key.0 as usize]..self.first[key.0 as usize + 1]
     }
 
-    /// Who wrote a value to a key. Several writes by one transaction count as its last.
+    /// Who wrote a value to a key. Several writes of a register by one transaction count as its last; in a list each
+    /// append is an element of its own.
     pub(super) fn writer(&self, key: Key, value: Value) -> Writer {
-        let start = self.first[key.0 as usize];
-        let range = start as usize..self.first[key.0 as usize + 1] as usize;
-        let slice = &self.list[range];
-        let before = slice.partition_point(|write| write.value < value);
-        let same = &slice[before..];
-        let same = &same[..same.partition_point(|write| write.value == value)];
-        let (Some(first), Some(last)) = (same.first(), same.last()) else {
+        let same = self.of_value(key, value);
+        let Some(place) = same.clone().next_back() else {
             return Writer::Nobody;
         };
-        // By transaction, so whoever lies between is one of these two, too.
-        if first.txn != last.txn {
-            return Writer::Several;
+        let alone = match self.kind(key) {
+            Kind::Register => self.at(same.start).txn == self.at(place).txn,
+            Kind::List | Kind::Mixed | Kind::Unused => same.len() == 1,
+        };
+        if alone {
+            Writer::One(place)
+        } else {
+            Writer::Several
         }
-        let last = before + same.len() - 1;
-        let place = start + u32::try_from(last).expect("operations are counted in 32 bits");
-        Writer::One(place)
+    }
+
+    /// The places of all writes of a value to a key, by transaction.
+    pub(super) fn of_value(&self, key: Key, value: Value) -> std::ops::Range<u32> {
+        let all = self.of_key(key);
+        let slice = &self.list[all.start as usize..all.end as usize];
+        let count =
+            |length: usize| u32::try_from(length).expect("operations are counted in 32 bits");
+        let at = slice.partition_point(|write| write.value < value);
+        let same = slice[at..].partition_point(|write| write.value == value);
+        let first = all.start + count(at);
+        first..first + count(same)
     }
 
     /// Whether a transaction counts as committed.
