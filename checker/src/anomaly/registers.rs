@@ -87,11 +87,13 @@ impl Registers {
                     read: None,
                     wrote: None,
                 };
+                // Of what it read, only the first counts, also if nobody knows what that was.
+                let mut has_read = false;
                 for &(_, place) in group {
                     match ops[place as usize] {
                         Op::Read { value, .. } => {
                             let version = self.version(history, writes, key, value, &mut news);
-                            if touch.read.is_none() && touch.wrote.is_none() {
+                            if !std::mem::replace(&mut has_read, true) && touch.wrote.is_none() {
                                 touch.read = version;
                                 let foreign = version == Some(u32::MAX);
                                 if let (true, Some(value)) = (foreign, value) {

@@ -109,7 +109,9 @@ fn has_committed(history: &Observed, txn: TxnIndex) -> bool {
         for reader in history.indexes().filter(|reader| *reader != txn) {
             let mut wrote = history.ops(txn).iter().filter_map(|op| op.wrote());
             if !known.contains(&reader)
-                && wrote.any(|(key, value)| has_read(history, reader, key, value))
+                && wrote.any(|(key, value)| {
+                    has_read(history, reader, key, value) && is_unique(history, key, value)
+                })
             {
                 known.push(reader);
             }
@@ -184,18 +186,21 @@ fn is_unique(history: &Observed, key: Key, value: Value) -> bool {
         == 1
 }
 
-/// Every list that a committed transaction read of a key.
+/// Every list of a key that was read by a transaction that is known to have committed.
 fn lists_of(history: &Observed, key: Key) -> Vec<&[Value]> {
     let mut lists = Vec::new();
     for txn in history.indexes() {
-        if history.txn(txn).outcome == Outcome::Committed {
-            for op in history.ops(txn) {
-                if let Op::ReadList { key: of, elements } = *op
-                    && of == key
-                {
-                    lists.push(history.elements(elements));
-                }
-            }
+        let reads = history.ops(txn).iter().filter_map(|op| match *op {
+            Op::ReadList { key: of, elements } if of == key => Some(history.elements(elements)),
+            Op::ReadList { .. }
+            | Op::Read { .. }
+            | Op::Write { .. }
+            | Op::Append { .. }
+            | Op::Unseen { .. } => None,
+        });
+        let mut reads = reads.peekable();
+        if reads.peek().is_some() && has_committed(history, txn) {
+            lists.extend(reads);
         }
     }
     lists
@@ -309,11 +314,14 @@ fn is_assumed(
     };
     let session = |txn: TxnIndex| history.txn(txn).session;
     let interval = |txn: TxnIndex| history.txn(txn).interval;
-    let sequential = |one, two| session(one).is_some() && session(one) == session(two) && one < two;
+    let told = |txn: TxnIndex| history.txn(txn).outcome == Outcome::Committed;
+    let sequential =
+        |one, two| told(one) && session(one).is_some() && session(one) == session(two) && one < two;
     let linearizable = |one, two| {
-        interval(one)
-            .zip(interval(two))
-            .is_some_and(|(one, two)| one.end < two.begin)
+        told(one)
+            && interval(one)
+                .zip(interval(two))
+                .is_some_and(|(one, two)| one.end < two.begin)
     };
     let rank = |value: Value| {
         let ranks = options.transaction_order.as_ref()?;

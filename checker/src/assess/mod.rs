@@ -30,7 +30,7 @@ use crate::weak;
 
 pub use names::common_name;
 pub use order::{Order, OrderFault, verify_order};
-pub use prefix::longest_valid_prefix;
+pub use prefix::{Prefix, longest_valid_prefix};
 pub use report::report;
 pub use sentences::{refutation_sentences, sentence, weak_sentences};
 

@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Each transaction of a session begins after the one before it has committed.
+    /// Each transaction of a session begins after those before it have committed whose outcome was told.
     fn keeps_sessions(&self) -> Result<(), OrderFault> {
         let mut last: HashMap<u32, u64> = HashMap::new();
         for txn in self.history.indexes() {
@@ -223,11 +223,11 @@ impl<'a> Run<'a> {
             ) else {
                 continue;
             };
-            if last
-                .insert(session.0, ended)
-                .is_some_and(|before| before > began)
-            {
+            if last.get(&session.0).is_some_and(|&before| before > began) {
                 return Err(OrderFault::Session(txn));
+            }
+            if self.history.txn(txn).outcome == Outcome::Committed {
+                last.insert(session.0, ended);
             }
         }
         Ok(())

@@ -135,8 +135,10 @@
 //!
 //! Keys and values are UTF-8. White space, control characters and each of `%` `=` `,` `[` `]` `~` are written
 //! `%HH`, and the empty name is `%`. Begin and end are whole numbers below 2^32 - 1. Sessions are whole numbers,
-//! and the transactions of one are in session order. The footer is not optional: without it the file was cut
-//! short, and reads of what was cut off would look like reads of nothing that was ever written.
+//! and the transactions of one are in session order. A transaction of unknown outcome may take effect at any time from
+//! its begin on: it has no end, whatever the interval says, and does not precede later ones of its session. The footer
+//! is not optional: without it the file was cut short, and reads of what was cut off would look like reads of nothing
+//! that was ever written.
 //!
 //! # Limits
 //!

@@ -10,7 +10,9 @@
 //!   the name back.
 //! - **O3** A read of the initial state is a read of `None`, or of the empty list. Each importer states which of its
 //!   values that is (`formats`).
-//! - **O4** A transaction whose outcome nobody was told ([`Outcome::Unknown`]) may have committed or not; one that
+//! - **O4** A transaction whose outcome nobody was told ([`Outcome::Unknown`]) may have committed or not, and may do so
+//!   at any time from its begin on. So it follows what came before it in its session and in real time, and precedes
+//!   nothing: not what comes later in its session, and, whatever end its interval has, nothing in real time. One that
 //!   [`Outcome::Aborted`] has installed nothing.
 //!
 //! Memory: 16 bytes an operation, 32 a transaction, 8 an element of a list that was read.
@@ -215,7 +217,8 @@ impl Observed {
     }
 
     /// The history up to a transaction, which is left out: what others of it have seen of those that come later is
-    /// there, as if nobody had been told what became of them.
+    /// there, as if nobody had been told what became of them, so that they have no end in real time and precede nobody
+    /// in their sessions.
     #[must_use]
     pub fn first(&self, count: usize) -> Self {
         let mut first = self.clone();

@@ -71,8 +71,12 @@ impl Chains {
             .iter()
             .filter(|edge| edge.cause == Cause::Session)
         {
-            before[problem.member(edge.to) as usize] = problem.member(edge.from);
-            reserved[problem.member(edge.from) as usize] = true;
+            // Only the first of those that follow a member is next in its chain.
+            let follows =
+                std::mem::replace(&mut reserved[problem.member(edge.from) as usize], true);
+            if !follows {
+                before[problem.member(edge.to) as usize] = problem.member(edge.from);
+            }
         }
         let heads = |edge: &&Known| before[problem.member(edge.to) as usize] == NONE;
         let entering = |edge: &Known| {

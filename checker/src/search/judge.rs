@@ -292,7 +292,7 @@ fn valid(
     let member = |without: &dyn Fn(&TxnIndex) -> bool| {
         facts.members.iter().copied().find(|txn| without(txn))
     };
-    if level.precedence != Precedence::Free
+    if level.precedence == Precedence::Session
         && let Some(txn) = member(&|txn| history.txn(*txn).session.is_none())
     {
         return Err(Doubt::NoSession { txn });

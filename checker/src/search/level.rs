@@ -30,8 +30,8 @@ pub enum Precedence {
     /// Of two transactions of a session the first comes first: strong session serializability and strong session
     /// snapshot isolation (Daudjee and Salem 2004, 2006).
     Session,
-    /// Sessions, and a transaction that had ended before another began comes first: strict serializability and strong
-    /// snapshot isolation.
+    /// A transaction that had ended before another began comes first, and so does, of two of a session (for those that
+    /// are in one), the first: strict serializability and strong snapshot isolation.
     Realtime,
 }
 

@@ -5,7 +5,8 @@
 //! that of `b`", an explanation is an order of the events and of the versions with
 //!
 //! - **E1** `begin(t)` before `commit(t)`;
-//! - **E2** `commit(s)` before `begin(t)`, if the level says that `s` precedes `t` (session order, real time);
+//! - **E2** `commit(s)` before `begin(t)`, if the level says that `s` precedes `t` (session order, real time), and the
+//!   outcome of `s` was told: who was not told it may go on before `s` takes effect;
 //! - **E3** `commit(a)` before `begin(r)`, if `r` read what `a` wrote;
 //! - **E4** `commit(a)` before `begin(b)`, if `a <x b`: who writes the same key does not run at the same time;
 //! - **E5** `begin(r)` before `commit(b)`, if `r` read what `a` wrote, and `a <x b`, and `r` is not `b`; and the same
@@ -22,7 +23,7 @@ use super::facts::{Facts, NONE, Source};
 use super::level::{Isolation, Level, Precedence};
 use super::realtime;
 use super::verdict::Doubt;
-use crate::observed::{Observed, TxnIndex};
+use crate::observed::{Observed, Outcome, TxnIndex};
 
 /// Edges that a graph may have.
 pub(crate) const MOST_EDGES: usize = 40_000_000;
@@ -215,17 +216,26 @@ impl<'f> Problem<'f> {
         }
     }
 
-    /// E2 for sessions; each member after the one before it, unless the session is cut there.
+    /// E2 for sessions; each member after the last one before it whose outcome was told, unless the session is cut there.
     fn sessions(&mut self, history: &Observed, cut: &BTreeSet<TxnIndex>) {
         if self.precedence == Precedence::Free {
             return;
         }
         let mut last = vec![NONE; history.session_count() as usize];
+        let mut untold = Vec::new();
         for (member, txn) in (0_u32..).zip(&self.facts.members) {
             let Some(session) = history.txn(*txn).session else {
                 continue;
             };
-            let before = std::mem::replace(&mut last[session.0 as usize], member);
+            let last = &mut last[session.0 as usize];
+            let before = *last;
+            if history.txn(*txn).outcome == Outcome::Unknown {
+                if before != NONE && !cut.contains(txn) {
+                    untold.push((before, member));
+                }
+                continue;
+            }
+            *last = member;
             if before == NONE || cut.contains(txn) {
                 self.segment[member as usize] = self.segments;
                 self.segments += 1;
@@ -233,6 +243,10 @@ impl<'f> Problem<'f> {
                 self.segment[member as usize] = self.segment[before as usize];
                 self.know(self.commit(before), self.begin(member), Cause::Session);
             }
+        }
+        // Behind the others, which make the chains that clocks have.
+        for (before, member) in untold {
+            self.know(self.commit(before), self.begin(member), Cause::Session);
         }
     }
 

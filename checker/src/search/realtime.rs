@@ -2,10 +2,11 @@
 
 use super::problem::{Cause, MOST_EDGES, Problem};
 use super::verdict::Doubt;
-use crate::observed::Observed;
+use crate::observed::{Observed, Outcome};
 
 /// Adds E2 in real time. A transaction follows those that ended before it began; of these, only the ones that no other
-/// of them follows need an edge. Transactions without real time get none.
+/// of them follows need an edge. Transactions without real time get none, and who was never told an outcome has not
+/// ended.
 pub(super) fn edges(history: &Observed, problem: &mut Problem<'_>) -> Result<(), Doubt> {
     let timed = |member: u32| {
         let interval = history
@@ -17,7 +18,10 @@ pub(super) fn edges(history: &Observed, problem: &mut Problem<'_>) -> Result<(),
     let mut by_begin = timed.clone();
     by_begin.sort_by_key(|(_, interval)| interval.begin);
     let mut by_end = timed;
-    by_end.retain(|(_, interval)| interval.end != u32::MAX);
+    let outcome = |member: u32| history.txn(problem.facts.members[member as usize]).outcome;
+    by_end.retain(|&(member, interval)| {
+        interval.end != u32::MAX && outcome(member) == Outcome::Committed
+    });
     by_end.sort_by_key(|(_, interval)| interval.end);
     let mut ended = by_end.into_iter().peekable();
     let mut frontier: Vec<(u32, u32)> = Vec::new();

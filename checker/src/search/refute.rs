@@ -255,10 +255,12 @@ impl<'h> Check<'h> {
             Why::Session => {
                 let same =
                     from.session.is_some() && from.session == to.session && edge.from < edge.to;
-                return (same && self.level.precedence != Precedence::Free).then_some(None);
+                let told = from.outcome == Outcome::Committed;
+                return (same && told && self.level.precedence != Precedence::Free).then_some(None);
             }
             Why::Realtime => {
-                let earlier = from.interval?.end < to.interval?.begin;
+                let earlier =
+                    from.interval?.end < to.interval?.begin && from.outcome == Outcome::Committed;
                 return (earlier && self.level.precedence == Precedence::Realtime).then_some(None);
             }
             Why::WriteRead { key, value } => {

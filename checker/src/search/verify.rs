@@ -61,6 +61,32 @@ pub fn verify(
     }
 }
 
+/// What has begun of a session.
+#[derive(Debug, Clone, Copy, Default)]
+struct Begun {
+    /// The last of those whose outcome was told, and whether it has committed.
+    told: Option<(TxnIndex, bool)>,
+    /// The latest in the session's order of those whose outcome nobody was told.
+    untold: Option<TxnIndex>,
+}
+
+impl Begun {
+    /// Whether a transaction may begin now: all before it that were told of have committed, and none behind it, but if
+    /// it is not told of itself, has begun.
+    fn begin(&mut self, txn: TxnIndex, told: bool) -> bool {
+        let follows = self
+            .told
+            .is_none_or(|(before, done)| if before < txn { done } else { !told });
+        if told {
+            self.told = Some((txn, false));
+            follows && self.untold.is_none_or(|untold| untold < txn)
+        } else {
+            self.untold = self.untold.max(Some(txn));
+            follows
+        }
+    }
+}
+
 fn execute(
     history: &Observed,
     precedence: Precedence,
@@ -70,12 +96,13 @@ fn execute(
     let mut installed = vec![0_usize; history.key_count()];
     let mut began = vec![0_usize; history.txns().len()];
     let mut committed = vec![false; history.txns().len()];
-    let mut sessions: HashMap<u32, (TxnIndex, bool)> = HashMap::new();
+    let mut sessions: HashMap<u32, Begun> = HashMap::new();
     let mut latest_begin = 0;
     for (event, now) in events.zip(1_usize..) {
         let (Event::Begin(txn) | Event::Commit(txn)) = event;
         let at = txn.0 as usize;
         let (session, interval) = (history.txn(txn).session, history.txn(txn).interval);
+        let has_end = history.txn(txn).outcome == Outcome::Committed;
         if matches!(event, Event::Begin(_)) {
             if began[at] != 0 || history.txn(txn).outcome == Outcome::Aborted {
                 return Err(VerifyFault::OutOfPlace(txn));
@@ -83,9 +110,8 @@ fn execute(
             began[at] = now;
             latest_begin = latest_begin.max(interval.map_or(0, |interval| interval.begin));
             if let Some(session) = session
-                && let Some((before, done)) = sessions.insert(session.0, (txn, false))
+                && !sessions.entry(session.0).or_default().begin(txn, has_end)
                 && precedence != Precedence::Free
-                && (!done || before >= txn)
             {
                 return Err(VerifyFault::Session(txn));
             }
@@ -109,12 +135,13 @@ fn execute(
                 return Err(VerifyFault::OutOfPlace(txn));
             }
             if precedence == Precedence::Realtime
+                && has_end
                 && interval.is_some_and(|interval| interval.end < latest_begin)
             {
                 return Err(VerifyFault::Realtime(txn));
             }
-            if let Some(session) = session {
-                sessions.insert(session.0, (txn, true));
+            if let Some(session) = session.filter(|_| has_end) {
+                sessions.entry(session.0).or_default().told = Some((txn, true));
             }
             for (key, value) in history.ops(txn).iter().filter_map(|op| op.wrote()) {
                 let place = key.0 as usize;

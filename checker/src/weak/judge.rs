@@ -116,9 +116,12 @@ fn writers_in_sessions(history: &Observed, problem: &mut Problem<'_>) {
             continue;
         };
         if !problem.facts.slots_of(member).is_empty() {
-            let before = std::mem::replace(&mut last[session.0 as usize], member);
-            if before != NONE {
-                problem.know(before, member, Cause::Session);
+            let last = &mut last[session.0 as usize];
+            if *last != NONE {
+                problem.know(*last, member, Cause::Session);
+            }
+            if history.txn(problem.facts.members[member as usize]).outcome == Outcome::Committed {
+                *last = member;
             }
         }
     }

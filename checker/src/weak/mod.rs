@@ -15,6 +15,8 @@
 //! | [`Level::MonotonicWrites`] | `t3` reads something of a transaction that is after `t2` in its session |
 //! | [`Level::WritesFollowReads`] | `t3` reads something of `t`, and `t`, or one before it in its session, of `t2` |
 //!
+//! A transaction whose outcome nobody was told comes after those before it in its session, and is before none.
+//!
 //! The four last ones are the session guarantees of Terry et al. (1994) in the same form. For them `co` extends the
 //! reads, and for monotonic writes the order in which a session wrote, but not all of session order; causal consistency
 //! implies all of them (Brzezinski et al. 2004).

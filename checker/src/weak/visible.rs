@@ -1,6 +1,6 @@
 //! Which writers are visible to which reads: the conditions of each level.
 
-use crate::observed::Observed;
+use crate::observed::{Observed, Outcome};
 use crate::search::Doubt;
 use crate::search::clocks::{Chains, Clocks};
 use crate::search::csr::Csr;
@@ -88,6 +88,8 @@ pub(super) struct Finder<'f> {
     sessions: Csr<u32>,
     /// The session of each member, and its place there.
     session: Vec<(u32, u32)>,
+    /// Whose outcome was told: the others precede nobody in their session.
+    told: Vec<bool>,
     found: Vec<Condition>,
 }
 
@@ -115,6 +117,11 @@ impl<'f> Finder<'f> {
             keys: history.key_count(),
             sessions,
             session,
+            told: facts
+                .members
+                .iter()
+                .map(|txn| history.txn(*txn).outcome == Outcome::Committed)
+                .collect(),
             found: Vec::new(),
         };
         match level {
@@ -230,7 +237,10 @@ impl<'f> Finder<'f> {
                 for read in facts.reads.get(*member) {
                     self.all_before(&mut written[read.key as usize], read.source, *member);
                 }
-                for slot in facts.slots_of(*member) {
+                for slot in facts
+                    .slots_of(*member)
+                    .filter(|_| self.told[*member as usize])
+                {
                     let of_key = &mut written[facts.slot(slot).key as usize];
                     if last {
                         of_key.clear();
@@ -279,6 +289,9 @@ impl<'f> Finder<'f> {
                         self.add(*earlier, later, member, By::SessionRead(*seer));
                     }
                 }
+                if !self.told[member as usize] {
+                    continue;
+                }
                 for read in facts.reads.get(member) {
                     if matches!(read.source, Source::Slot(_)) {
                         seen[read.key as usize]
@@ -308,7 +321,8 @@ impl<'f> Finder<'f> {
         let place_of = |slot: u32| self.session[facts.slot(slot).writer as usize];
         let slots = (0_u32..)
             .take(facts.slots.len())
-            .filter(|slot| place_of(*slot).0 != NONE);
+            .filter(|slot| place_of(*slot).0 != NONE)
+            .filter(|slot| self.told[facts.slot(*slot).writer as usize]);
         let entry = |slot: u32| {
             (
                 place_of(slot).0,
@@ -354,7 +368,8 @@ impl<'f> Finder<'f> {
     fn seen_before(&mut self) {
         let facts = self.facts;
         let mut scratch = Scratch::new(facts.members.len());
-        // For each session, by key: the place in the session, who read there, and what became visible.
+        // For each session, by key: the place in the session, who read there, and what became visible. The same for
+        // members that are in no session or precede nobody in theirs.
         let mut flat: Vec<(u32, (u32, u32, u32, u32))> = Vec::new();
         let mut alone: Vec<(u32, (u32, u32, u32, u32))> = Vec::new();
         for member in 0..facts.count() {
@@ -362,7 +377,7 @@ impl<'f> Finder<'f> {
             for (writer, _) in self.sources(member, &mut scratch) {
                 for slot in facts.slots_of(writer) {
                     let entry = (facts.slot(slot).key, place, member, slot);
-                    if session == NONE {
+                    if session == NONE || !self.told[member as usize] {
                         alone.push((member, entry));
                     } else {
                         flat.push((session, entry));
@@ -376,31 +391,23 @@ impl<'f> Finder<'f> {
         for reader in 0..facts.count() {
             for (source, _) in self.sources(reader, &mut scratch) {
                 let (session, place) = self.session[source as usize];
-                let entries = if session == NONE {
-                    by_member.get(source)
-                } else {
-                    by_session.get(session)
+                let entries = match session {
+                    NONE => &[],
+                    session => by_session.get(session),
                 };
                 for read in facts.reads.get(reader) {
                     let Some(later) = Self::read_slot(read.source) else {
                         continue;
                     };
-                    let sorted = session != NONE;
-                    let start = if sorted {
-                        entries.partition_point(|entry| entry.0 < read.key)
-                    } else {
-                        0
-                    };
-                    let of_key = entries[start..]
+                    let start = entries.partition_point(|entry| entry.0 < read.key);
+                    let in_session = entries[start..]
                         .iter()
-                        .take_while(|entry| !sorted || entry.0 == read.key);
-                    for (key, at, member, slot) in of_key {
-                        if sorted && *at > place {
-                            break;
-                        }
-                        if *key == read.key {
-                            self.add(*slot, later, reader, By::ReadAfterRead(*member, source));
-                        }
+                        .take_while(|(key, at, ..)| *key == read.key && *at <= place);
+                    let own = by_member.get(source).iter();
+                    for (_, _, member, slot) in
+                        in_session.chain(own.filter(|entry| entry.0 == read.key))
+                    {
+                        self.add(*slot, later, reader, By::ReadAfterRead(*member, source));
                     }
                 }
             }

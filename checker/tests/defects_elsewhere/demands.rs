@@ -233,7 +233,7 @@ fn the_longest_valid_beginning_ends_before_the_transaction_that_went_wrong() {
             models: ModelSet::of(Model::Serializable),
             ..Options::default()
         };
-        let longest = longest_valid_prefix(&history, &options);
+        let longest = longest_valid_prefix(&history, &options).valid;
         assert_eq!(longest, usize::try_from(wrong).unwrap());
         let prefix = assess(&history.first(longest), &options, &mut |_| {});
         assert_ne!(prefix.verdict(), Verdict::Invalid);

@@ -14,6 +14,8 @@ type State = BTreeMap<u32, Option<u64>>;
 struct Txn {
     session: Option<u32>,
     interval: Option<(u32, u32)>,
+    /// Whether its client was told that it committed: the others precede nobody.
+    told: bool,
     /// Key, value, whether it is a write; values as their names, nothing for the initial state.
     ops: Vec<(u32, Option<u64>, bool)>,
 }
@@ -25,6 +27,7 @@ fn txns(history: &Observed, chosen: &[TxnIndex]) -> Vec<Txn> {
             .txn(*txn)
             .interval
             .map(|interval| (interval.begin, interval.end)),
+        told: history.txn(*txn).outcome == Outcome::Committed,
         ops: history
             .ops(*txn)
             .iter()
@@ -104,10 +107,11 @@ fn precedes(txns: &[Txn], level: Level, a: usize, b: usize) -> bool {
         (Some((_, end)), Some((begin, _))) => end < begin,
         _ => false,
     };
+    let told = txns[a].told;
     match level.precedence {
         Precedence::Free => false,
-        Precedence::Session => session,
-        Precedence::Realtime => session || real,
+        Precedence::Session => told && session,
+        Precedence::Realtime => told && (session || real),
     }
 }
 

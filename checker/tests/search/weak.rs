@@ -71,7 +71,8 @@ impl Chosen<'_> {
 
     fn session(&self, a: usize, b: usize) -> bool {
         let of = |at: usize| self.history.txn(self.txns[at]).session;
-        a < b && of(a).is_some() && of(a) == of(b)
+        let told = self.history.txn(self.txns[a]).outcome == Outcome::Committed;
+        told && a < b && of(a).is_some() && of(a) == of(b)
     }
 
     /// Whether some order is a `co`; or whether this one is.

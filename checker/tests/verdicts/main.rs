@@ -6,7 +6,9 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod beginnings;
 mod duplicates;
+mod untold;
 
 use checker::assess::{Assessment, Options, Verdict, assess};
 use checker::formats::{ReadOptions, read};
@@ -27,13 +29,14 @@ fn model(name: &str) -> Model {
 
 /// What is said if these models are asked for; the strongest that can be if there are none.
 fn asked(history: &Observed, models: &[&str]) -> Assessment {
-    let options = Options {
+    let mut options = Options {
         models: models
             .iter()
             .map(|name| model(name))
             .fold(ModelSet::default(), |all, one| all.union(ModelSet::of(one))),
         ..Options::default()
     };
+    options.anomaly.order = true;
     assess(history, &options, &mut |_| {})
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use checker::assess::{self, Assessment, Verdict, assess, longest_valid_prefix};
+use checker::assess::{self, Assessment, Prefix, Verdict, assess, longest_valid_prefix};
 use checker::formats::{self, Format, Kind, Limits, ReadOptions};
 use checker::models::{Model, ModelSet};
 use checker::observed::{Edge, Observed, Outcome};
@@ -313,7 +313,7 @@ struct Answer<'a> {
     levels: &'a [weak::Level],
     /// Nothing else is.
     only_levels: bool,
-    prefix: Option<usize>,
+    prefix: Option<Prefix>,
     times: [Duration; 2],
 }
 
@@ -387,7 +387,8 @@ impl Answer<'_> {
             "keys": self.history.key_count(),
             "sessions": self.history.session_count(),
             "seconds": { "read": self.times[0].as_secs_f64(), "judge": self.times[1].as_secs_f64() },
-            "longest_valid_prefix": self.prefix,
+            "longest_valid_prefix": self.prefix.map(|prefix| prefix.valid),
+            "shortest_invalid_prefix": self.prefix.map(|prefix| prefix.invalid),
             "assessment": self.assessment.to_json(self.history),
         })
     }
@@ -421,12 +422,18 @@ impl Answer<'_> {
             );
         }
         self.session_lines(&mut text);
-        if let Some(prefix) = self.prefix {
+        if let Some(Prefix { valid, invalid }) = self.prefix {
             let all = self.history.txns().len();
             push(
                 &mut text,
-                format_args!("The first {prefix} of {all} transactions are valid.\n"),
+                format_args!("The first {valid} of {all} transactions are valid.\n"),
             );
+            if valid + 1 < invalid {
+                push(
+                    &mut text,
+                    format_args!("The first {invalid} are not; what is between is not known.\n"),
+                );
+            }
         }
         self.grounds(&mut text);
         let reasons = self.assessment.reasons();
