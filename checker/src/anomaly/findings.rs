@@ -1,7 +1,7 @@
 //! What was found besides cycles, and what is in doubt.
 
 use crate::models::{Anomaly, AnomalySet};
-use crate::observed::{Key, Observed, TxnIndex, Value};
+use crate::observed::{Key, Observed, Outcome, TxnIndex, Value};
 
 /// At most so many cases are kept of each anomaly; all are counted.
 pub(super) const MAX_CASES: usize = 16;
@@ -24,6 +24,8 @@ pub(super) struct Findings {
     pub(super) ambiguous: (u64, Option<(Key, Value)>),
     /// Keys that are used as a list and as a register.
     pub(super) mixed: u64,
+    /// How many transactions read a key after a write of their own, and something else than that write.
+    pub(super) own_writes: u64,
     /// Keys of registers whose version order is not known, and matters.
     pub(super) unordered_registers: u64,
     /// Who wrote keys that several transactions wrote in an order that is not known, and that no read depends on: the
@@ -42,6 +44,27 @@ impl Findings {
                 name,
                 txns: txns.iter().map(|&txn| TxnIndex(txn)).collect(),
                 sentence: sentence(),
+            });
+        }
+    }
+
+    /// Notes a read that nothing explains. If nobody was told whether the reader committed, but somebody read from it,
+    /// then either it did, or that read was of what never committed: which read uncommitted allows.
+    pub(super) fn note_impossible(
+        &mut self,
+        history: &Observed,
+        name: Anomaly,
+        reader: u32,
+        sentence: impl FnOnce() -> String,
+    ) {
+        if history.txn(TxnIndex(reader)).outcome == Outcome::Committed {
+            self.note(name, &[reader], sentence);
+        } else {
+            self.note(Anomaly::G1a, &[reader], || {
+                format!(
+                    "{} Nobody was told whether T{reader} committed: it cannot have, and a committed transaction read from it.",
+                    sentence()
+                )
             });
         }
     }

@@ -74,6 +74,7 @@ impl Group<'_> {
         let Self { history, txn, .. } = *self;
         let mut base: Option<&[Value]> = None;
         let mut own: Vec<Value> = Vec::new();
+        let mut has_written = false;
         let mut read: Vec<&[Value]> = Vec::new();
         let mut wrong = false;
         for op in ops {
@@ -85,6 +86,7 @@ impl Group<'_> {
                         self.note_future(findings, &list_words(history, list), value);
                         read.clear();
                     }
+                    has_written = true;
                     own.push(value);
                 }
                 Op::ReadList { elements, .. } => {
@@ -97,6 +99,7 @@ impl Group<'_> {
                     };
                     if !fits && !wrong {
                         wrong = true;
+                        findings.own_writes += u64::from(has_written);
                         findings.note(Anomaly::Internal, &[txn], || {
                             format!(
                                 "T{txn} read {} as {}, after operations of its own that make it {}{}.",
@@ -137,6 +140,7 @@ impl Group<'_> {
                         && !wrong
                     {
                         wrong = true;
+                        findings.own_writes += u64::from(!own.is_empty());
                         findings.note(Anomaly::Internal, &[txn], || {
                             format!(
                                 "T{txn} read {} as {}, after an operation of its own that makes it {}.",

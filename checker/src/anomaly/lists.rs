@@ -536,7 +536,7 @@ fn note_duplicates(
     let mut same = sorted.chunk_by(|one, other| one.0 == other.0);
     let more = same.find(|same| same.len() > writes.of_value(key, same[0].0).len().max(1));
     if let Some(same) = more {
-        findings.note(Anomaly::DuplicateElements, &[txn], || {
+        findings.note_impossible(history, Anomaly::DuplicateElements, txn, || {
             format!(
                 "T{txn} read {} as {}, which has {} {}.",
                 history.key_name(key),
@@ -601,7 +601,7 @@ fn judge_elements(
                     });
                 }
             }
-            Writer::Nobody => findings.note(Anomaly::GarbageRead, &[txn], || {
+            Writer::Nobody => findings.note_impossible(history, Anomaly::GarbageRead, txn, || {
                 format!(
                     "T{txn} read {} as {}, and nobody appended {}.",
                     history.key_name(key),

@@ -184,6 +184,10 @@ impl Case<'_> {
         }
         let sessions = self.times.sessions && self.times.all_in_sessions;
         let realtime = self.times.realtime && self.times.all_timed;
+        let weakest = Model::StrongReadUncommitted.implied().contains(model);
+        if self.findings.own_writes > 0 && !weakest {
+            return false;
+        }
         let weak = Model::StrongReadCommitted.implied().contains(model);
         // The second of two reads that contradict each other gives no anti-dependencies.
         let reads = weak || !self.has_contradictions(names);
@@ -221,6 +225,9 @@ impl Case<'_> {
         }
         if self.has_contradictions(names) {
             reasons.push(Reason::ContradictoryReads);
+        }
+        if findings.own_writes > 0 {
+            reasons.push(Reason::OwnWrites(findings.own_writes));
         }
         let needs = |time: Time| {
             let respects = |model: Model| TESTED.contains(&model) && Time::of(model) == time;

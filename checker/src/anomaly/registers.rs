@@ -519,7 +519,7 @@ pub(super) fn judge_reads(
                     }
                 }
                 Writer::Nobody if options.unwritten == Unwritten::Garbage => {
-                    findings.note(Anomaly::GarbageRead, &[reader], || {
+                    findings.note_impossible(history, Anomaly::GarbageRead, reader, || {
                         format!(
                             "T{reader} read {name} as {}, and nobody wrote that.",
                             read()

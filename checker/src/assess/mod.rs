@@ -11,6 +11,8 @@
 //!   the verdict would be Unknown, with [`Trouble::Contradiction`].
 //! - **A2** Each verdict Invalid and each certificate is re-checked by code that shares nothing with what found it;
 //!   what is not borne out is not believed either ([`Trouble::Unconfirmed`]).
+//! - **A3** What holds, holds under what the caller assumes of keys, and only then: searches do not know of it, so that
+//!   what they find valid counts only if the order that they keep implies it.
 
 mod names;
 mod order;
@@ -192,7 +194,7 @@ pub fn assess(
                 assessment.weak.push((level, weak::judge(history, level)));
             }
         }
-        assessment.take_from_weak();
+        assessment.take_from_weak(options);
         assessment.approach_from_above(history, traits, options, progress);
     }
     let both = assessment.holds.intersection(assessment.fails);
@@ -223,6 +225,15 @@ impl Traits {
                 .all(|txn| history.ops(txn).iter().all(is_register)),
             sessions: txns().all(|txn| history.txn(txn).session.is_some()),
             realtime: txns().all(|txn| history.txn(txn).interval.is_some()),
+        }
+    }
+
+    /// Whether the order that a search keeps is known.
+    const fn can_search(self, level: search::Level) -> bool {
+        match level.precedence {
+            search::Precedence::Free => true,
+            search::Precedence::Session => self.sessions,
+            search::Precedence::Realtime => self.realtime,
         }
     }
 
@@ -281,6 +292,7 @@ impl Assessment {
         }
         self.searched
             .iter()
+            .filter(|(model, _)| self.holds.contains(*model))
             .find_map(|(model, verdict)| match verdict {
                 search::Verdict::Valid(certificate) => Some((*model, certificate.clone())),
                 search::Verdict::Invalid(_) | search::Verdict::Unknown(_) => None,
@@ -307,8 +319,15 @@ impl Assessment {
                 .map(ToString::to_string),
         );
         for (model, verdict) in &self.searched {
-            if let search::Verdict::Unknown(doubt) = verdict {
-                reasons.push(format!("{}: {doubt}.", model.name()));
+            match verdict {
+                search::Verdict::Unknown(doubt) => {
+                    reasons.push(format!("{}: {doubt}.", model.name()));
+                }
+                search::Verdict::Valid(_) if self.open().contains(*model) => reasons.push(format!(
+                    "{} holds; whether it does under what is assumed of keys is not known.",
+                    model.name()
+                )),
+                search::Verdict::Valid(_) | search::Verdict::Invalid(_) => {}
             }
         }
         reasons
@@ -358,17 +377,20 @@ impl Assessment {
             let wanted = asks_nothing
                 || self.asked.iter().any(|asked| asked == model)
                 || (self.asked.is_subset(self.fails)
-                    && self.asked.iter().any(|it| it.is_stronger(model)));
-            let can = match level.precedence {
-                search::Precedence::Free => true,
-                search::Precedence::Session => traits.sessions,
-                search::Precedence::Realtime => traits.realtime,
-            };
-            if !known && wanted && can {
+                    && self.asked.iter().any(|it| it.is_stronger(model)))
+                || self.asked.iter().any(|it| self.may_refute(model, it));
+            if !known && wanted && traits.can_search(level) {
                 progress("searching for an order of the versions");
                 self.search_one(history, model, level, options);
             }
         }
+    }
+
+    /// Whether a model may be asked in place of one that it is weaker than, and that is still open without a search
+    /// that could decide it.
+    fn may_refute(&self, weaker: Model, asked: Model) -> bool {
+        let tried = self.searched.iter().any(|(model, _)| *model == asked);
+        asked.is_stronger(weaker) && self.open().contains(asked) && !tried
     }
 
     fn search_one(
@@ -381,7 +403,9 @@ impl Assessment {
         let verdict = search::judge(history, level, &options.search);
         match &verdict {
             search::Verdict::Valid(certificate) => {
-                self.holds = self.holds.union(model.implied());
+                if keeps_assumed(options, level.precedence) {
+                    self.holds = self.holds.union(model.implied());
+                }
                 if let Err(fault) = search::verify::verify(history, level, certificate) {
                     let what = format!("the order for {}: {fault}", model.name());
                     self.troubles.push(Trouble::Unconfirmed(what));
@@ -428,11 +452,14 @@ impl Assessment {
             if can && !tried && decided_by(level).is_some_and(|above| is_open(self, above)) {
                 progress("deciding the levels of sessions");
                 self.weak.push((level, weak::judge(history, level)));
-                self.take_from_weak();
+                self.take_from_weak(options);
             }
         }
         for (model, level) in SEARCHED.into_iter().rev() {
-            if level.precedence == search::Precedence::Free && is_open(self, model) {
+            let tried = self.searched.iter().any(|(other, _)| *other == model);
+            let plain = level.precedence == search::Precedence::Free
+                || !keeps_assumed(options, search::Precedence::Free);
+            if plain && !tried && traits.can_search(level) && is_open(self, model) {
                 progress("searching for an order of the versions");
                 self.search_one(history, model, level, options);
             }
@@ -440,7 +467,10 @@ impl Assessment {
     }
 
     /// Levels with sessions imply those without.
-    fn take_from_weak(&mut self) {
+    fn take_from_weak(&mut self, options: &Options) {
+        if !keeps_assumed(options, search::Precedence::Free) {
+            return;
+        }
         for (level, verdict) in &self.weak {
             if let (Some(model), weak::Verdict::Valid(_)) = (decided_by(*level), verdict) {
                 self.holds = self.holds.union(model.implied());
@@ -514,6 +544,17 @@ pub fn certificate_json(certificate: &Certificate) -> Json {
             json!({ "snapshots": events.iter().map(word).collect::<Vec<_>>() })
         }
     }
+}
+
+/// Whether what keeps an order also keeps what is assumed of keys: their versions come in that order then.
+const fn keeps_assumed(options: &Options, order: search::Precedence) -> bool {
+    let keys = options.anomaly.keys;
+    let kept = match order {
+        search::Precedence::Free => !keys.sequential && !keys.linearizable,
+        search::Precedence::Session => !keys.linearizable,
+        search::Precedence::Realtime => true,
+    };
+    kept && options.anomaly.transaction_order.is_none()
 }
 
 /// The model that a level with sessions implies, if there is one.

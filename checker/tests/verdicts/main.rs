@@ -6,6 +6,7 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod agreement;
 mod beginnings;
 mod duplicates;
 mod untold;
