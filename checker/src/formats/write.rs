@@ -261,6 +261,7 @@ fn write_text(
     losses: &mut Vec<Loss>,
     out: &mut dyn Write,
 ) -> Result<(), WriteError> {
+    refuse_nothing(history)?;
     let mut alone = u64::from(history.session_count());
     for index in history.indexes() {
         let txn = history.txn(index);
@@ -292,6 +293,24 @@ fn write_text(
         }
     }
     Ok(())
+}
+
+/// A history of which no line would be left: the file would be empty, and nothing reads that.
+fn refuse_nothing(history: &Observed) -> Result<(), WriteError> {
+    let left = |index: TxnIndex| {
+        let told = history.txn(index).outcome != Outcome::Aborted;
+        let mut ops = history.ops(index).iter();
+        ops.any(|op| told || op.wrote().is_some())
+    };
+    match history.txns().first() {
+        Some(txn) if !history.indexes().any(left) => Err(WriteError::NotRepresentable {
+            format: Format::Text,
+            what: "a history of nothing but what aborted transactions read",
+            txn: 0,
+            line: txn.line,
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A name in JSON.

@@ -63,7 +63,7 @@ impl Plan {
         let timed = history
             .indexes()
             .all(|txn| history.txn(txn).interval.is_some());
-        if let Some(events) = timed.then(|| timed_events(history)).flatten() {
+        if let Some(events) = timed.then(|| timed_events(history, &processes)).flatten() {
             return Self { events, processes };
         }
         if history.txns().iter().any(|txn| txn.interval.is_some()) {
@@ -101,26 +101,28 @@ pub(super) fn processes(history: &Observed, losses: &mut Vec<Loss>) -> Vec<u64> 
 }
 
 /// Invocations and completions in real time, if processes can run them one at a time. What was never answered
-/// completes last.
-fn timed_events(history: &Observed) -> Option<Vec<(Phase, TxnIndex)>> {
+/// completes last, whatever end it has.
+fn timed_events(history: &Observed, processes: &[u64]) -> Option<Vec<(Phase, TxnIndex)>> {
     let mut last_ends = vec![None; history.session_count() as usize];
     let mut events = Vec::with_capacity(2 * history.txns().len());
     for index in history.indexes() {
         let txn = history.txn(index);
         let interval = txn.interval?;
         let unknown = txn.outcome == Outcome::Unknown;
-        if unknown != (interval.end == u32::MAX) {
+        if !unknown && interval.end == u32::MAX {
             return None;
         }
-        if let (Some(session), false) = (txn.session, unknown) {
-            let last = &mut last_ends[session.0 as usize];
+        let end = if unknown { u32::MAX } else { interval.end };
+        // Who has a process of its own stands in nobody's way.
+        let session = usize::try_from(processes[index.0 as usize]).ok();
+        if let Some(last) = session.and_then(|session| last_ends.get_mut(session)) {
             if last.is_some_and(|last| last >= interval.begin) {
                 return None;
             }
-            *last = Some(interval.end);
+            *last = Some(end);
         }
         events.push((interval.begin, Phase::Invocation, index));
-        events.push((interval.end, Phase::Completion, index));
+        events.push((end, Phase::Completion, index));
     }
     // At one time, invocations first: what ends as another begins does not precede it.
     events.sort_unstable();

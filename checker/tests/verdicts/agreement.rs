@@ -94,3 +94,27 @@ fn at_read_uncommitted_being_read_from_does_not_show_that_one_committed() {
     check(records, &["read-committed"], Verdict::Invalid);
     check(records, &["read-uncommitted"], Verdict::Valid);
 }
+
+/// What is written can be read again, and has the same verdict; or it is refused.
+#[test]
+fn what_is_converted_can_be_read() {
+    use checker::formats::{Format, ReadOptions, WriteError, read, write};
+    for records in [
+        "c 0 5..8 w:x=1 / u 0 6..7 w:x=2 / c 1 9..10 r:x=2",
+        "c 0 5..6 w:x=1 / u 0 7.. w:x=2 / c 0 9..10 r:x=1 / c 1 11..12 r:x=2",
+        "u 0 3..4 w:x=2 / c 1 9..10 r:x=2",
+    ] {
+        let history = history(records);
+        for format in [Format::ElleEdn, Format::ElleJson, Format::Native] {
+            let mut bytes = Vec::new();
+            write(&history, format, &mut bytes).unwrap();
+            let again = read(&bytes[..], "again", &ReadOptions::default())
+                .unwrap_or_else(|error| panic!("{records} as {format}: {error}"));
+            let verdict = asked(&again, &["serializable"]).verdict();
+            assert_eq!(verdict, asked(&history, &["serializable"]).verdict());
+        }
+    }
+    let nothing = history("a 0 - r:x=1");
+    let refused = write(&nothing, Format::Text, &mut Vec::new());
+    assert!(matches!(refused, Err(WriteError::NotRepresentable { .. })));
+}
