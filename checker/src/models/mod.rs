@@ -15,20 +15,39 @@
 
 mod anomaly;
 mod set;
+mod words;
+
+use words::{definition, source};
 
 pub use anomaly::Anomaly;
 pub use set::{AnomalySet, ModelSet};
 
 macro_rules! models {
-    ($($(#[$doc:meta])* $variant:ident $name:literal $aliases:tt => $weaker:tt;)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident $name:literal $aliases:tt => $weaker:tt;)*) => {
         /// A consistency model.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Model {
-            $($(#[$doc])* $variant,)*
+            $($(#[doc = $doc])* $variant,)*
         }
 
         impl Model {
+            /// What it says, in a sentence or two.
+            #[must_use]
+            pub fn definition(self) -> String {
+                definition(self.doc())
+            }
+
+            /// Who defined it, and where.
+            #[must_use]
+            pub fn source(self) -> String {
+                source(self.doc())
+            }
+
+            const fn doc(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc, "\n",)*),)* }
+            }
+
             /// Every model, weaker ones first where one implies the other.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
@@ -55,61 +74,114 @@ macro_rules! models {
 }
 
 models! {
-    /// No cycle of writes alone (Adya's PL-1).
+    /// Writes are not interleaved: there is no cycle of the order of versions alone (G0).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-1.
     ReadUncommitted "read-uncommitted" ["PL-1"] => [];
-    /// Read uncommitted, with sessions in order.
+    /// Read uncommitted in an order that respects sessions: no cycle of the orders of versions and of sessions.
+    ///
+    /// Source: Kingsbury and Alvaro, Elle, VLDB 2020; after Daudjee and Salem.
     StrongSessionReadUncommitted "strong-session-read-uncommitted" ["strong-session-PL-1"] => [ReadUncommitted];
-    /// Read uncommitted, in real time.
+    /// Read uncommitted in an order that respects real time: no cycle of the order of versions and of real time.
+    ///
+    /// Source: Kingsbury and Alvaro, Elle, VLDB 2020; after Daudjee and Salem.
     StrongReadUncommitted "strong-read-uncommitted" ["strong-PL-1"] => [StrongSessionReadUncommitted];
-    /// No reads of aborted or intermediate state, no circular information flow (Adya's PL-2).
+    /// No reads of aborted or intermediate state, and no circular flow of information (G1a, G1b, G1c).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-2.
     ReadCommitted "read-committed" ["PL-2"] => [ReadUncommitted];
-    /// Read committed, with sessions in order.
+    /// Read committed in an order that respects sessions.
+    ///
+    /// Source: Kingsbury and Alvaro, Elle, VLDB 2020; after Daudjee and Salem.
     StrongSessionReadCommitted "strong-session-read-committed" ["strong-session-PL-2"]
         => [ReadCommitted, StrongSessionReadUncommitted];
-    /// Read committed, in real time.
+    /// Read committed in an order that respects real time.
+    ///
+    /// Source: Kingsbury and Alvaro, Elle, VLDB 2020; after Daudjee and Salem.
     StrongReadCommitted "strong-read-committed" ["strong-PL-2"] => [StrongSessionReadCommitted, StrongReadUncommitted];
-    /// What was seen of a transaction once is seen of it from then on (Bailis et al.).
+    /// Once a transaction has seen something of another, it sees all of it from then on.
+    ///
+    /// Source: Bailis et al., Highly Available Transactions, VLDB 2013.
     MonotonicAtomicView "monotonic-atomic-view" ["MAV"] => [ReadCommitted];
-    /// All of a transaction is seen, or nothing (Bailis et al.; Cerone et al.).
+    /// A transaction sees all of what another wrote, or nothing of it.
+    ///
+    /// Source: Bailis et al., RAMP, SIGMOD 2014; Cerone, Bernardi and Gotsman, CONCUR 2015.
     ReadAtomic "read-atomic" ["RA"] => [MonotonicAtomicView];
-    /// Read atomic without lost updates (ROLA).
+    /// Read atomic without lost updates: who reads a key and writes it has read the version before its own.
+    ///
+    /// Source: Cerone, Bernardi and Gotsman, CONCUR 2015; Liu et al., ROLA, 2018.
     UpdateAtomic "update-atomic" ["ROLA"] => [ReadAtomic];
-    /// No lost updates through cursors (Adya's PL-CS).
+    /// Read committed, and nobody loses an update to a key between reading it through a cursor and writing it
+    /// (G-cursor).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-CS.
     CursorStability "cursor-stability" ["PL-CS"] => [ReadCommitted];
-    /// Views grow while a transaction runs (Adya's PL-2L).
+    /// What a transaction sees of the others only grows while it runs (G-monotonic).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-2L.
     MonotonicView "monotonic-view" ["PL-2L"] => [ReadCommitted];
-    /// Each transaction sees a consistent state, at least as it is when it commits (Adya's PL-2+).
+    /// Each transaction sees a consistent state: if it sees a transaction, it sees all that this one depends on
+    /// (G-single).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-2+.
     ConsistentView "consistent-view" ["PL-2+"] => [CursorStability, MonotonicView];
-    /// A consistent state that may lie ahead of the transaction's beginning (Adya's PL-FCV).
+    /// A consistent state that may lie ahead of where the transaction began (G-SIb).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-FCV.
     ForwardConsistentView "forward-consistent-view" ["PL-FCV"] => [ConsistentView];
-    /// Each read sees a snapshot, and snapshots grow (Adya's PL-MSR).
+    /// Each read sees a snapshot, and the snapshots of one transaction grow (G-MSR).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-MSR.
     MonotonicSnapshotRead "monotonic-snapshot-read" ["PL-MSR"] => [ReadCommitted];
-    /// Visibility is transitive and includes the session (Cerone et al.).
-    Causal "causal-cerone" ["causal", "causal-consistency", "transactional-causal"] => [ReadAtomic];
-    /// What is visible is a prefix of the commit order (Cerone et al.).
+    /// Who sees a transaction sees all that this one saw: visibility is transitive and includes the own session.
+    ///
+    /// Source: Cerone, Bernardi and Gotsman, CONCUR 2015.
+    Causal "causal-cerone" ["causal", "causal-consistency"] => [ReadAtomic];
+    /// What a transaction sees is a beginning of one order of commits, the same for everybody.
+    ///
+    /// Source: Cerone, Bernardi and Gotsman, CONCUR 2015.
     Prefix "prefix" ["prefix-consistency"] => [Causal];
-    /// Snapshot isolation whose sites may commit independent transactions in different orders.
+    /// Snapshot isolation whose sites may see independent transactions commit in different orders.
+    ///
+    /// Source: Sovran et al., SOSP 2011; Cerone, Bernardi and Gotsman, CONCUR 2015.
     ParallelSnapshotIsolation "parallel-snapshot-isolation" ["PSI"] => [Causal, UpdateAtomic];
-    /// Reads of one snapshot, and of concurrent writers of a key one commits (Adya's PL-SI; generalized SI).
+    /// All reads of a transaction are of one snapshot, and of two concurrent writers of a key one commits.
+    ///
+    /// Source: Berenson et al., SIGMOD 1995; Adya, Weak Consistency, 1999, PL-SI.
     SnapshotIsolation "snapshot-isolation" ["SI", "PL-SI"]
         => [ForwardConsistentView, MonotonicSnapshotRead, ParallelSnapshotIsolation, Prefix];
-    /// Serializable but for phantoms (Adya's PL-2.99).
+    /// Serializable but for phantoms: no cycle whose anti-dependencies are all on keys (G2-item).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-2.99.
     RepeatableRead "repeatable-read" ["PL-2.99"] => [CursorStability, MonotonicAtomicView];
-    /// Updates are serializable, and reads see a consistent state (Adya's PL-3U).
+    /// The transactions that write are serializable, and each that reads sees a consistent state of them (G-update).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-3U.
     UpdateSerializable "update-serializable" ["PL-3U"] => [ForwardConsistentView];
-    /// As if transactions had run one after another (Adya's PL-3).
+    /// As if the transactions had run one after another, in some order (no G1, no G2).
+    ///
+    /// Source: Adya, Weak Consistency, 1999, PL-3.
     Serializable "serializable" ["PL-3", "conflict-serializable", "SER"]
         => [SnapshotIsolation, RepeatableRead, UpdateSerializable];
-    /// Snapshot isolation whose snapshots include the session's own past (Daudjee and Salem).
+    /// Snapshot isolation whose snapshots include all that the own session did before.
+    ///
+    /// Source: Daudjee and Salem, VLDB 2006.
     StrongSessionSnapshotIsolation "strong-session-snapshot-isolation" ["strong-session-SI"]
         => [SnapshotIsolation, StrongSessionReadCommitted];
-    /// Snapshot isolation whose snapshots include all that had committed in real time.
+    /// Snapshot isolation whose snapshots include all that had committed in real time before.
+    ///
+    /// Source: Daudjee and Salem, VLDB 2006.
     StrongSnapshotIsolation "strong-snapshot-isolation" ["strong-SI"]
         => [StrongSessionSnapshotIsolation, StrongReadCommitted];
-    /// Serializable in an order that respects sessions.
+    /// As if the transactions had run one after another, in an order that keeps each session's own.
+    ///
+    /// Source: Daudjee and Salem, ICDE 2004.
     StrongSessionSerializable "strong-session-serializable" ["session-serializable", "strong-session-SER"]
         => [Serializable, StrongSessionSnapshotIsolation];
-    /// Serializable in an order that respects real time.
+    /// As if the transactions had run one after another, in an order that keeps real time: who ended before another
+    /// began comes before it.
+    ///
+    /// Source: Papadimitriou 1979; Herlihy and Wing 1990; Adya, Weak Consistency, 1999, PL-SS.
     StrictSerializable "strict-serializable" ["strong-serializable", "PL-SS", "strict-SER", "strict-1SR"]
         => [StrongSessionSerializable, StrongSnapshotIsolation];
 }
