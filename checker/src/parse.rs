@@ -219,6 +219,9 @@ pub(crate) struct Header {
 }
 
 fn parse_header(line: &str) -> Result<Header, ParseFault> {
+    if line.ends_with('\r') {
+        return Err(ParseFault::WindowsLineEnds);
+    }
     let mut fields = line.split(' ');
     if fields.next() != Some("co-history") {
         return Err(ParseFault::MissingHeader);

@@ -35,6 +35,11 @@ pub enum ParseFault {
     /// The first line is not a header.
     #[error("the first line must be `co-history 1 <site>` (or 2); is this a history file?")]
     MissingHeader,
+    /// The lines end in a carriage return and a line feed.
+    #[error(
+        "the lines end as Windows ends them (CR LF), and the format has line feeds alone; remove the carriage returns, as `tr -d '\\r'` does"
+    )]
+    WindowsLineEnds,
     /// The header names another version of the format.
     #[error("the file has format version `{found}`, and this program reads versions 1 and 2")]
     UnsupportedVersion {

@@ -259,8 +259,8 @@ fn what_elle_could_not_have_recorded_is_refused() {
     );
     fails(
         "{:type :ok, :process 0, :value nil}",
-        "test, line 1: \"an entry without a value\" stands where the transaction that was committed, with what it read \
-         should be",
+        "test, line 1: the entry says `ok` and has no value, so it does not say what the transaction read: write the \
+         operations of the completion as its value",
     );
     fails(
         "{:type :ok, :process 0, :value [[:w 1 nil]]}",
@@ -459,12 +459,14 @@ fn files_are_what_they_begin_like() {
     }
     fails(
         "co-history 1 A\nend 0\n",
-        "test: this is the history of a site (`co-history`), whose versions are known; read it with `parse::read_history`",
+        "test: this is the history of one of this project's sites (`co-history`), which has versions instead of values and \
+         a reader of its own",
     );
     fails("", "test: the file is empty");
     fails(
         "hello",
-        "test: it begins like no format that is known (with \"hello\"); name the format if you know it, or see the table of formats",
+        "test: it begins like no format that is known (with \"hello\"); name the format, if it is one of \
+         those that are read",
     );
 }
 
@@ -513,6 +515,7 @@ fn what_is_too_much_is_refused_before_it_is_held() {
         operations: 10,
         token_bytes: 20,
         depth: 5,
+        ..Limits::default()
     };
     let options = ReadOptions {
         limits,
@@ -644,6 +647,79 @@ fn a_line_without_end_takes_no_memory() {
             FormatFault::TokenTooLong { .. } | FormatFault::TooManyBytes { .. }
         );
         assert!(typed, "{start}: {error}");
+    }
+}
+
+/// Lines without end, each made of its number.
+struct Lines<F> {
+    line: F,
+    number: u64,
+    rest: Vec<u8>,
+}
+
+impl<F: Fn(u64) -> String> std::io::Read for Lines<F> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.rest.is_empty() {
+            self.rest = (self.line)(self.number).into_bytes();
+            self.number += 1;
+        }
+        let count = self.rest.len().min(into.len());
+        into[..count].copy_from_slice(&self.rest[..count]);
+        self.rest.drain(..count);
+        Ok(count)
+    }
+}
+
+/// Whatever it is that grows.
+#[test]
+fn memory_is_bounded_while_a_history_is_read() {
+    let elements = |it: u64| match it {
+        0 => "{:type :ok, :process 0, :value [[:r :x [".to_owned(),
+        _ => format!("{it} "),
+    };
+    type Line = fn(u64) -> String;
+    let cases: [(&str, Line); 8] = [
+        ("operations", |it| format!("w(1,{it},0,0)\n")),
+        ("transactions", |it| format!("r(1,0,0,{it})\n")),
+        ("keys", |it| format!("w(k{it},1,{it},{it})\n")),
+        ("values", |it| format!("w(1,v{it},{it},{it})\n")),
+        ("a list", elements),
+        ("open", |it| {
+            format!("{{:type :invoke, :process {it}, :value [[:w 1 {it}]]}}\n")
+        }),
+        ("lists", |it| match it {
+            0 => "co-observed 1\n".to_owned(),
+            _ => "c 0 - l:x=[1,2,3]\n".to_owned(),
+        }),
+        ("timestamps", |it| {
+            let begin = if it == 0 { '[' } else { ',' };
+            format!(
+                "{begin}{{\"sid\":\"1\",\"tid\":\"{it}\",\"ops\":[{{\"t\":\"w\",\"k\":\"1\",\"v\":\"1\"}}],\
+                 \"sts\":{{\"p\":{it},\"l\":0}},\"cts\":{{\"p\":{it},\"l\":1}}}}"
+            )
+        }),
+    ];
+    for (what, line) in cases {
+        let lines = Lines {
+            line,
+            number: 0,
+            rest: Vec::new(),
+        };
+        let options = ReadOptions {
+            limits: Limits {
+                memory_bytes: 4 << 20,
+                operations: u64::MAX,
+                bytes: 1 << 30,
+                ..Limits::default()
+            },
+            ..ReadOptions::default()
+        };
+        let reader = std::io::BufReader::with_capacity(64 << 10, lines);
+        let error = formats::read(reader, "test", &options).unwrap_err();
+        assert!(
+            matches!(error.fault, FormatFault::TooMuchMemory { limit } if limit == 4 << 20),
+            "{what}: {error}"
+        );
     }
 }
 

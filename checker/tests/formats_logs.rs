@@ -442,14 +442,12 @@ fn limits_hold_for_these_formats_too() {
             "{fault}"
         );
     }
-    let deep = of_ops("").replace(
-        "\"sid\":1",
-        &format!("\"more\":{}1{},\"sid\":1", "[".repeat(65), "]".repeat(65)),
-    );
+    let more = format!("\"more\":{}1{}", "[".repeat(65_537), "]".repeat(65_537));
+    let deep = of_ops("").replace("\n\"ops\"", &format!("{more},\n\"ops\""));
     fails(
         deep.as_bytes(),
         Place::Line(2),
-        "collections are nested deeper than 64; histories are flat",
+        "collections are nested deeper than 65536; histories are flat",
     );
 }
 

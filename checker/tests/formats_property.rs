@@ -422,6 +422,7 @@ fn nothing_panics(bytes: &[u8]) -> Result<(), TestCaseError> {
                 operations: 10_000,
                 token_bytes: 100,
                 depth: 8,
+                ..Limits::default()
             },
             ..ReadOptions::default()
         };

@@ -13,6 +13,7 @@ pub(crate) fn run(input: &[u8]) {
                 operations: 10_000,
                 token_bytes: 100,
                 depth: 8,
+                ..Limits::default()
             },
             ..ReadOptions::default()
         };

@@ -1,4 +1,4 @@
-//! Makes a history out of what a reader hands over, within [`Limits::operations`].
+//! Makes a history out of what a reader hands over, within [`Limits::operations`] and [`Limits::memory_bytes`].
 
 use std::collections::HashMap;
 
@@ -12,6 +12,12 @@ const SMALL_KEYS: u64 = 1 << 20;
 
 const NO_KEY: u32 = u32::MAX;
 
+/// What a buffer outside is taken to hold for each thing that it counts.
+const OUTSIDE_BYTES: u64 = 48;
+
+/// How many things come between two looks at the memory that is taken.
+const LOOK: u64 = 1 << 12;
+
 pub(super) struct Collector {
     builder: ObservedBuilder,
     small: Vec<u32>,
@@ -19,6 +25,10 @@ pub(super) struct Collector {
     left: u64,
     limit: u64,
     transactions: u64,
+    /// What buffers outside hold.
+    outside: u64,
+    since_look: u64,
+    memory_limit: u64,
 }
 
 impl Collector {
@@ -30,6 +40,9 @@ impl Collector {
             left: limits.operations,
             limit: limits.operations,
             transactions: 0,
+            outside: 0,
+            since_look: 0,
+            memory_limit: limits.memory_bytes,
         }
     }
 
@@ -110,27 +123,27 @@ impl Collector {
     }
 
     pub(super) fn write(&mut self, key: Key, value: Value) -> Result<(), FormatFault> {
-        self.spend(1)?;
+        self.count(1)?;
         Ok(self.builder.write(key, value)?)
     }
 
     pub(super) fn read(&mut self, key: Key, value: Option<Value>) -> Result<(), FormatFault> {
-        self.spend(1)?;
+        self.count(1)?;
         Ok(self.builder.read(key, value)?)
     }
 
     pub(super) fn append(&mut self, key: Key, value: Value) -> Result<(), FormatFault> {
-        self.spend(1)?;
+        self.count(1)?;
         Ok(self.builder.append(key, value)?)
     }
 
     pub(super) fn read_list(&mut self, key: Key, list: &[Value]) -> Result<(), FormatFault> {
-        self.spend(1 + list.len() as u64)?;
+        self.count(1 + list.len() as u64)?;
         Ok(self.builder.read_list(key, list)?)
     }
 
     pub(super) fn unseen(&mut self, key: Key) -> Result<(), FormatFault> {
-        self.spend(1)?;
+        self.count(1)?;
         Ok(self.builder.unseen(key)?)
     }
 
@@ -141,7 +154,7 @@ impl Collector {
         interval: Option<Interval>,
         line: u32,
     ) -> Result<(), FormatFault> {
-        self.spend(1)?;
+        self.count(1)?;
         self.builder.end(session, outcome, interval, line)?;
         self.transactions += 1;
         Ok(())
@@ -184,23 +197,53 @@ impl Collector {
     /// Refuses to hold so much outside.
     #[inline]
     pub(super) const fn afford(&self, held: usize) -> Result<(), FormatFault> {
-        if held as u64 <= self.left {
-            Ok(())
-        } else {
-            Err(FormatFault::TooManyOperations { limit: self.limit })
+        let held = held as u64;
+        if held > self.left {
+            return Err(FormatFault::TooManyOperations { limit: self.limit });
         }
+        if held.saturating_mul(OUTSIDE_BYTES) > self.memory_limit {
+            let limit = self.memory_limit;
+            return Err(FormatFault::TooMuchMemory { limit });
+        }
+        Ok(())
     }
 
     /// What a buffer outside held is not held any more.
     pub(super) const fn refund(&mut self, count: u64) {
         self.left += count;
+        self.outside = self.outside.saturating_sub(count);
     }
 
-    /// Counts what a buffer outside holds as well.
+    /// Counts what a buffer outside holds.
+    #[inline]
     pub(super) fn spend(&mut self, count: u64) -> Result<(), FormatFault> {
+        self.outside += count;
+        self.count(count)
+    }
+
+    #[inline]
+    fn count(&mut self, count: u64) -> Result<(), FormatFault> {
         let limit = self.limit;
         let left = self.left.checked_sub(count);
         self.left = left.ok_or(FormatFault::TooManyOperations { limit })?;
+        self.since_look += count;
+        if self.since_look >= LOOK {
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    /// Looks at how much memory is taken.
+    #[cold]
+    fn look(&mut self) -> Result<(), FormatFault> {
+        self.since_look = 0;
+        let tables = self.small.capacity() * size_of::<u32>() + self.large.capacity() * 32;
+        let outside = self.outside.saturating_mul(OUTSIDE_BYTES);
+        let taken = self.builder.memory_bytes() + tables as u64;
+        if taken.saturating_add(outside) > self.memory_limit {
+            let limit = self.memory_limit;
+            return Err(FormatFault::TooMuchMemory { limit });
+        }
         Ok(())
     }
 }

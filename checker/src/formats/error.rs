@@ -51,7 +51,7 @@ pub enum FormatFault {
     Empty,
     /// No format is known that begins like this.
     #[error(
-        "it begins like no format that is known (with {found:?}); name the format if you know it, or see the table of formats"
+        "it begins like no format that is known (with {found:?}); name the format, if it is one of those that are read"
     )]
     Unrecognised {
         /// How it begins.
@@ -59,7 +59,7 @@ pub enum FormatFault {
     },
     /// The history of one of this project's sites, which has versions and another reader.
     #[error(
-        "this is the history of a site (`co-history`), whose versions are known; read it with `parse::read_history`"
+        "this is the history of one of this project's sites (`co-history`), which has versions instead of values and a reader of its own"
     )]
     SitedHistory,
     /// A folder that is none of those that are read.
@@ -87,16 +87,26 @@ pub enum FormatFault {
         reason: String,
     },
     /// More bytes, after decompression, than [`Limits::bytes`](super::Limits::bytes).
-    #[error("the history has more than {limit} bytes; raise `Limits::bytes` if that is meant")]
+    #[error(
+        "the history has more than {limit} bytes after decompression; raise the limit if that is meant"
+    )]
     TooManyBytes {
         /// The limit.
         limit: u64,
     },
     /// More than [`Limits::operations`](super::Limits::operations).
     #[error(
-        "the history has more than {limit} transactions, operations and list elements; raise `Limits::operations` if there is memory for more"
+        "the history has more than {limit} transactions, operations and list elements; raise the limit if there is memory for more"
     )]
     TooManyOperations {
+        /// The limit.
+        limit: u64,
+    },
+    /// More than [`Limits::memory_bytes`](super::Limits::memory_bytes), by the estimate.
+    #[error(
+        "what was read of the history takes more than {limit} bytes of memory; raise the limit if there is more, or judge a part of it"
+    )]
+    TooMuchMemory {
         /// The limit.
         limit: u64,
     },
@@ -129,6 +139,11 @@ pub enum FormatFault {
         /// What should have come.
         expected: &'static str,
     },
+    /// A transaction that was committed, and nothing of what it did.
+    #[error(
+        "the entry says `ok` and has no value, so it does not say what the transaction read: write the operations of the completion as its value"
+    )]
+    NothingCommitted,
     /// Something follows the end.
     #[error("something follows the end of the history; give one history a file")]
     AfterEnd,

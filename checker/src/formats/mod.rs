@@ -39,7 +39,8 @@
 //! | `vbox` | Vbox's logs, a folder | transaction 0 | `A` | a log that ends in a transaction | intervals |
 //! | `viper` | ViperBench's JSON logs, a folder | 0, unless a transaction wrote 0 to the key | - | - | intervals, if they are there |
 //!
-//! All of them down to `cobra` are written as well; Cobra's logs by [`write_folder`].
+//! All of them down to `cobra` are written as well; Cobra's logs by [`write_folder`]. [`Format::conventions`] has the
+//! table for programs.
 //!
 //! What is written explicitly as the initial state (IsoVista's first transaction, AWDIT's, dbcop's) is a transaction
 //! like any other, and reads of what it wrote are reads of it. PolySI, AWDIT and Plume add such a transaction
@@ -134,7 +135,7 @@
 //! ```
 //!
 //! Keys and values are UTF-8. White space, control characters and each of `%` `=` `,` `[` `]` `~` are written
-//! `%HH`, and the empty name is `%`. Begin and end are whole numbers below 2^32 - 1. Sessions are whole numbers,
+//! `%HH`, and the empty name is `%`. Lines may end as Windows ends them. Begin and end are whole numbers below 2^32 - 1. Sessions are whole numbers,
 //! and the transactions of one are in session order. A transaction of unknown outcome may take effect at any time from
 //! its begin on: it has no end, whatever the interval says, and does not precede later ones of its session. The footer
 //! is not optional: without it the file was cut short, and reads of what was cut off would look like reads of nothing
@@ -145,9 +146,22 @@
 //! Whatever a file holds, the outcome is a history or a [`FormatError`] with the file, the line (of binary formats the
 //! byte) and what to do. Nothing recurses. Memory is that of the history, one buffer and one name; [`Limits`] bounds
 //! the history, the length of a name, and the number of bytes after decompression.
+//!
+//! A stream can be read once, so [`open`] looks at its beginning, and what it opened is what is read:
+//!
+//! ```
+//! use checker::formats::{self, Format, ReadOptions};
+//!
+//! let options = ReadOptions::default();
+//! let opened = formats::open("w(1,10,0,0)\n".as_bytes(), "a pipe", &options.limits)?;
+//! assert_eq!(opened.format(), Some(Format::Text));
+//! assert_eq!(opened.read(&options)?.txns().len(), 1);
+//! # Ok::<(), formats::FormatError>(())
+//! ```
 
 mod cobra;
 mod collector;
+mod conventions;
 mod dbcop;
 mod detect;
 mod edn;
@@ -156,6 +170,7 @@ mod error;
 mod folder;
 mod json;
 mod native;
+mod opened;
 mod pairing;
 mod scanner;
 mod sited;
@@ -177,12 +192,14 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::str::FromStr;
 
-use self::scanner::{Scanner, quote};
+use self::scanner::Scanner;
 use self::source::Source;
 use crate::observed::Observed;
 
+pub use conventions::Conventions;
 pub use detect::detect;
 pub use error::{FormatError, FormatFault, Place};
+pub use opened::{Opened, open};
 pub use sited::{SitedFault, observe_sites};
 pub use write::{Loss, WriteError, write};
 pub use write_cobra::write_folder;
@@ -333,8 +350,11 @@ pub struct Limits {
     pub operations: u64,
     /// The length of a key or value, in bytes. 64 KiB unless changed.
     pub token_bytes: usize,
-    /// How deep collections that are not needed may be nested. 64 unless changed.
+    /// How deep collections that are not needed may be nested. 65,536 unless changed.
     pub depth: usize,
+    /// Bytes of memory that the history takes while it is read, by an estimate: of what has been built, and of what
+    /// readers hold besides. Judging it comes on top, and takes about three times as much again. 8 GiB unless changed.
+    pub memory_bytes: u64,
 }
 
 impl Default for Limits {
@@ -343,7 +363,8 @@ impl Default for Limits {
             bytes: 16 << 30,
             operations: 1 << 28,
             token_bytes: 64 << 10,
-            depth: 64,
+            depth: 1 << 16,
+            memory_bytes: 8 << 30,
         }
     }
 }
@@ -382,10 +403,10 @@ pub fn read_path(path: &Path, options: &ReadOptions) -> Result<Observed, FormatE
         }
         return folder::read(path, options);
     }
-    read(open(path, &name)?, &name, options)
+    read(open_file(path, &name)?, &name, options)
 }
 
-fn open(path: &Path, name: &str) -> Result<BufReader<File>, FormatError> {
+fn open_file(path: &Path, name: &str) -> Result<BufReader<File>, FormatError> {
     let file = File::open(path).map_err(|error| FormatFault::Io(error).at(name, Place::File))?;
     Ok(BufReader::new(file))
 }
@@ -401,33 +422,7 @@ pub fn read(
     name: &str,
     options: &ReadOptions,
 ) -> Result<Observed, FormatError> {
-    let of_file = |fault: FormatFault| fault.at(name, Place::File);
-    let mut source = Source::open(reader, &options.limits).map_err(of_file)?;
-    if source.start.is_empty() {
-        return Err(of_file(FormatFault::Empty));
-    }
-    let found = || FormatFault::Unrecognised {
-        found: quote(&source.start),
-    };
-    let format = match options.format {
-        Some(format) => format,
-        None => detect(&source.start).ok_or_else(|| of_file(found()))?,
-    };
-    let mut scanner = Scanner::new(&mut source.reader, options.limits);
-    let scanner = &mut scanner;
-    let history = match format {
-        Format::ElleEdn => edn::read(scanner, name, options.kind),
-        Format::ElleJson => elle_json::read(scanner, name, options.kind),
-        Format::Text => text::read(scanner, name),
-        Format::Native => native::read(scanner, name),
-        Format::DbcopBincode => dbcop::read_bincode(scanner, name),
-        Format::DbcopJson => dbcop::read_json(scanner, name),
-        Format::DbcopHist => dbcop::read_hist(scanner, name),
-        Format::TimeKiller => timekiller::read(scanner, name),
-        Format::Cobra | Format::Vbox | Format::Viper => read_log(scanner, format, name, options),
-        Format::SitedHistory => Err(FormatFault::SitedHistory),
-    };
-    history.map_err(|fault| fault.at(name, format.place(scanner)))
+    open(reader, name, &options.limits)?.read(options)
 }
 
 /// Reads one log of a folder.

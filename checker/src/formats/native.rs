@@ -25,7 +25,9 @@ pub(super) fn read(scanner: &mut Scanner<'_>, name: &str) -> Result<Observed, Fo
     };
     reader.header()?;
     while reader.line()? {}
-    reader.scanner.skip_while(|byte| matches!(byte, b'\n'))?;
+    reader
+        .scanner
+        .skip_while(|byte| matches!(byte, b'\r' | b'\n'))?;
     if reader.scanner.peek()?.is_some() {
         return Err(FormatFault::AfterEnd);
     }
@@ -46,18 +48,20 @@ impl Reader<'_, '_> {
             self.scanner.expect(*byte, "the header `co-observed 1`")?;
         }
         self.scanner.start_token("");
-        self.scanner.extend_token(|byte| byte != b'\n')?;
+        self.scanner
+            .extend_token(|byte| !matches!(byte, b'\r' | b'\n'))?;
         if self.scanner.token() != b"1" {
             let found = self.scanner.token_text()?.to_owned();
             return Err(FormatFault::Version { found });
         }
+        self.scanner.take(b'\r')?;
         self.scanner.expect(b'\n', "the end of the header")
     }
 
     /// Reads a line; false if it was the footer.
     fn line(&mut self) -> Result<bool, FormatFault> {
         let outcome = match self.scanner.peek()? {
-            Some(b'\n') => {
+            Some(b'\r' | b'\n') => {
                 self.scanner.bump();
                 return Ok(true);
             }
@@ -83,6 +87,7 @@ impl Reader<'_, '_> {
             self.op()?;
         }
         let line = self.scanner.line_number();
+        self.scanner.take(b'\r')?;
         self.scanner
             .expect(b'\n', "an operation or the end of the line")?;
         self.collector.end(session, outcome, interval, line)?;
@@ -94,7 +99,7 @@ impl Reader<'_, '_> {
             self.scanner.expect(*byte, "the footer `end <count>`")?;
         }
         let stated = self.number("the number of transactions")?;
-        if !matches!(self.scanner.peek()?, None | Some(b'\n')) {
+        if !matches!(self.scanner.peek()?, None | Some(b'\r' | b'\n')) {
             return Err(self.scanner.unexpected("the end of the footer"));
         }
         let counted = self.collector.transactions();

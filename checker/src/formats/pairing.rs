@@ -249,10 +249,7 @@ impl Pairing {
         };
         let kind = entry.kind.ok_or(missing)?;
         if kind == Type::Ok && !entry.has_value {
-            return Err(FormatFault::Expected {
-                expected: "the transaction that was committed, with what it read",
-                found: "an entry without a value".to_owned(),
-            });
+            return Err(FormatFault::NothingCommitted);
         }
         self.check_kind(&entry.operations)?;
         let client = self.client(process)?;

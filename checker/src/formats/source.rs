@@ -27,15 +27,21 @@ impl<'r> Source<'r> {
         }
     }
 
+    /// A fault after the first bytes is left to whoever reads that far, and knows the line.
     fn look(mut reader: impl Read + 'r) -> Result<Self, FormatFault> {
         let mut start = vec![0; SHOWN];
         let mut filled = 0;
+        let mut fault = None;
         while filled < SHOWN {
             match reader.read(&mut start[filled..]) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(fault_of(error)),
+                Err(error) if filled == 0 => return Err(fault_of(error)),
+                Err(error) => {
+                    fault = Some(error);
+                    break;
+                }
             }
         }
         start.truncate(filled);
@@ -43,7 +49,11 @@ impl<'r> Source<'r> {
             start.drain(..BYTE_ORDER_MARK.len());
         }
         Ok(Self {
-            reader: Box::new(Cursor::new(start.clone()).chain(reader)),
+            reader: Box::new(
+                Cursor::new(start.clone())
+                    .chain(Failing(fault))
+                    .chain(reader),
+            ),
             start,
         })
     }
@@ -64,6 +74,15 @@ impl<'r> Source<'r> {
                 Self::look(Limited::new(Damaging::new(zstd, "zstd"), limits.bytes))
             }
         }
+    }
+}
+
+/// Fails once, if there is a reason to.
+struct Failing(Option<io::Error>);
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
     }
 }
 

@@ -43,7 +43,7 @@ impl fmt::Display for Loss {
 #[non_exhaustive]
 pub enum WriteError {
     /// The stream does not take more.
-    #[error("cannot write on: {0}")]
+    #[error("cannot write it: {0}")]
     Io(#[from] io::Error),
     /// Nothing here writes the format.
     #[error(

@@ -239,6 +239,26 @@ impl ObservedBuilder {
         self.history.ops.len() - self.open
     }
 
+    /// About how many bytes of memory the history takes so far.
+    ///
+    /// ```
+    /// use checker::observed::ObservedBuilder;
+    ///
+    /// let mut builder = ObservedBuilder::new("made here");
+    /// let before = builder.memory_bytes();
+    /// builder.key("a key with a rather long name")?;
+    /// assert!(builder.memory_bytes() > before);
+    /// # Ok::<(), checker::observed::ObservedFault>(())
+    /// ```
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let history = &self.history;
+        let lists = history.txns.capacity() * size_of::<Txn>()
+            + history.ops.capacity() * size_of::<Op>()
+            + history.elements.capacity() * size_of::<Value>();
+        (lists + history.keys.memory_bytes() + history.values.memory_bytes()) as u64
+    }
+
     /// Drops the operations of the open transaction.
     pub fn abandon(&mut self) {
         self.history.ops.truncate(self.open);

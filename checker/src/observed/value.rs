@@ -35,6 +35,9 @@ impl Value {
     }
 }
 
+/// What an allocator takes for a small block besides its content.
+const BLOCK_BYTES: usize = 24;
+
 /// Names, numbered densely in the order in which they first came.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
@@ -56,6 +59,14 @@ impl Names {
         self.ends.push(end);
         self.places.insert(name.into(), place);
         Some(place)
+    }
+
+    /// About how many bytes of memory they take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        // Each name is there twice, once in a block of its own; the table is at most seven eighths full.
+        let blocks = self.text.len() + self.ends.len() * BLOCK_BYTES;
+        let table = self.places.capacity() / 7 * 8 * (size_of::<(Box<str>, u32)>() + 1);
+        self.text.capacity() + self.ends.capacity() * size_of::<u32>() + blocks + table
     }
 
     /// How many there are.
