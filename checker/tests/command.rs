@@ -59,7 +59,7 @@ fn the_strongest_model_is_named_and_what_excludes_the_next() {
         "{text}"
     );
     assert!(
-        text.contains("The strongest that holds: strong-session-snapshot-isolation\n"),
+        text.contains("The strongest that is shown to hold: strong-session-snapshot-isolation\n"),
         "{text}"
     );
     assert!(

@@ -1,6 +1,7 @@
 //! `co-check follow`: judges histories while they are written.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,53 +18,77 @@ use crate::output::{Failure, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, worse
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// One history file for each site; a file need not exist yet.
+    /// One history file for each site; a file need not exist yet
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What to judge against; with `all`, both levels must hold.
+    /// What to judge against
     #[arg(long, value_enum, default_value_t = Choice::Co)]
     level: Choice,
-    /// Judge what the files hold now, and do not wait for more.
+    /// Judge what the files hold now, and do not wait for more
     #[arg(long)]
     no_wait: bool,
-    /// Print JSON, one object a line: the progress once a second, and the verdicts.
-    #[arg(long)]
-    json: bool,
-    /// Print nothing; the exit status tells the verdict.
+    /// Print JSON, one object a line
+    ///
+    /// The progress once a second, and the verdicts.
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) json: bool,
+    /// Print nothing; the exit status tells the verdict
     #[arg(long, short, conflicts_with = "json")]
     quiet: bool,
-    /// How many records a scan waits for; versions are kept twice as long.
-    #[arg(long, value_name = "RECORDS", default_value_t = Options::default().window)]
+    /// How many records a scan waits for
+    ///
+    /// Versions are kept twice as long.
+    #[arg(verbatim_doc_comment, long, value_name = "RECORDS", default_value_t = Options::default().window)]
     window: u64,
-    /// How many entries (keys, versions, transactions) are kept at most.
+    /// How many keys, versions and transactions are kept at most
     #[arg(long, value_name = "COUNT", default_value_t = Options::default().max_entries)]
     max_entries: usize,
-    /// How long to wait for more when every file has been read to its end, in milliseconds.
+    /// Milliseconds to wait for more at the end of every file
     #[arg(long, value_name = "MS", default_value_t = 100)]
     poll: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Choice {
-    /// Serializability.
+    /// Serializability
     Ser,
-    /// Commitment ordering.
+    /// Commitment ordering
     Co,
-    /// Both.
+    /// Both
     All,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   co-check follow a.hist b.hist
-      Judge two sites while they run; ends at their footers, at a violation, or at Ctrl-C.
+      Judge two sites while they run; ends at their footers, at a violation, or
+      at Ctrl-C.
   co-check follow --no-wait a.hist b.hist
       Judge large files that are complete, in bounded memory.
   co-check follow --json a.hist b.hist | jq .
       The same for a program.
 
-Exit status: 0 valid and every footer was read, 1 invalid, 2 anything else: stopped before the end, unknown or bad
-input.";
+Exit status: 0 valid and every footer was read, 1 invalid, 2 anything else:
+stopped before the end, unknown or bad input.";
+
+/// Says so if a file is compressed: it is then no text, whatever its first line looks like.
+fn refuse_compressed(files: &[PathBuf]) -> Result<(), Failure> {
+    for path in files.iter().filter(|path| path.is_file()) {
+        let mut start = Vec::new();
+        // What cannot be opened is reported by who reads it.
+        if let Ok(file) = File::open(path) {
+            file.take(4).read_to_end(&mut start).unwrap_or_default();
+        }
+        let with = match start.as_slice() {
+            [0x1f, 0x8b, ..] => "gzip",
+            [0x28, 0xb5, 0x2f, 0xfd] => "zstd",
+            _ => continue,
+        };
+        let path = path.clone();
+        return Err(Failure::Compressed { path, with });
+    }
+    Ok(())
+}
 
 /// Follows until the end; the exit status.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
@@ -71,6 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(Failure::Signal)?;
     }
+    refuse_compressed(&arguments.files)?;
     let options = Options {
         window: arguments.window,
         max_entries: arguments.max_entries,
@@ -84,7 +110,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     };
     let mut shown = Shown::new(arguments);
     loop {
-        let more = tail.step()?;
+        let more = match tail.step() {
+            Ok(more) => more,
+            Err(error) => {
+                // A file that came later.
+                refuse_compressed(&arguments.files)?;
+                return Err(error.into());
+            }
+        };
         let violated = levels.iter().any(|level| tail.follower.is_violated(*level));
         let over = violated || tail.follower.is_ended() || stop.load(Ordering::Relaxed);
         if over || (!more && arguments.no_wait) {

@@ -1,149 +1,129 @@
-//! `co-check history`: the histories of our own sites, in which versions are known.
+//! `co-check history`: the histories of sites, in which versions are known.
 
-use std::fs::File;
-use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use checker::formats::Format;
 use checker::models::Model;
-use checker::parse::read_compressed_history;
-use checker::recovery::{Answer, Gap, Recovery};
+use checker::recovery::{self, Gap, Recovery};
 use checker::replay::Replayed;
 use checker::svg::Drawing;
 use checker::{Anomaly, Case, Level, Named, Report, SiteHistory, Step, Verdict, judge_each};
 use clap::ValueEnum;
+use serde_json::Value as Json;
 
+use crate::answer::not_drawn;
+use crate::input::{Bounds, Input};
 use crate::output::{
-    Failure, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, worse, write_to,
+    Failure, JSON_FORMAT, Paint, STATUS_INVALID, STATUS_UNKNOWN, STATUS_VALID, push, show,
+    verdict_of, worse, write_to,
 };
 use crate::replay::{certify, replayed};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct HistoryArguments {
-    /// One history file for each site; `-` reads standard input.
+    /// One history file for each site; `-` reads standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// What to judge against; may be repeated, and then all must hold. Otherwise serializability with the strongest
-    /// order that the histories tell: real time, else sessions, else none.
-    #[arg(long, value_enum)]
+    /// What to judge against; may be repeated, and then all must hold
+    ///
+    /// Otherwise serializability with the strongest order that the histories
+    /// tell: real time, else sessions, else none.
+    #[arg(long, value_enum, verbatim_doc_comment)]
     level: Vec<LevelChoice>,
-    /// Also judge each site alone (the exit status stays that of all sites together).
-    #[arg(long)]
+    /// Also judge each site alone
+    ///
+    /// The exit status stays that of all sites together.
+    #[arg(long, verbatim_doc_comment)]
     per_site: bool,
-    /// Print the reports as JSON.
+    /// Print the reports as one JSON object
     #[arg(long)]
-    json: bool,
-    /// Write the cycle, or the whole graph if it is small, in the DOT language; `-` for standard
-    /// output.
-    #[arg(long, value_name = "FILE")]
+    pub(crate) json: bool,
+    /// Write the cycle in the DOT language; `-` for standard output
+    ///
+    /// Without a cycle the whole graph, if it is small.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     dot: Option<PathBuf>,
-    /// Draw the cycle; `-` for standard output.
+    /// Draw the cycle; `-` for standard output
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// If it is valid, write the order that shows it, which `co-check verify` re-checks.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) certificate: Option<PathBuf>,
-    /// Build the graph of all conflicts in any case. Otherwise the histories are replayed in the order of decisions
-    /// first, and the graph is built only if that does not show them valid.
-    #[arg(long)]
-    pub(crate) graph: bool,
-    /// Print nothing but what --json, --svg and --dot ask for; the exit status tells the verdict.
-    #[arg(long, short)]
+    /// If it is valid, write the order that shows it
+    ///
+    /// `co-check verify` re-checks it.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    certificate: Option<PathBuf>,
+    /// Build the graph of all conflicts in any case
+    ///
+    /// Otherwise the histories are replayed in the order of decisions first,
+    /// and the graph is built only if that does not show them valid.
+    #[arg(long, verbatim_doc_comment)]
+    graph: bool,
+    /// Print nothing but what --json, --svg and --dot ask for
+    ///
+    /// The exit status tells the verdict.
+    #[arg(long, short, verbatim_doc_comment)]
     quiet: bool,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LevelChoice {
-    /// Serializability.
+pub(crate) enum LevelChoice {
+    /// Serializability
     Ser,
-    /// Commitment ordering.
+    /// Commitment ordering
     Co,
-    /// Extended commitment ordering: transactions of one site alone are exempt.
+    /// Extended: transactions of one site alone are exempt
     Eco,
-    /// Strong session serializability: in the order of each session.
+    /// Strong session serializability: in the order of each session
     Session,
-    /// Strict serializability: in real time.
+    /// Strict serializability: in real time
     Strict,
-    /// Commitment ordering in which decisions keep the order of each session.
+    /// Commitment ordering that keeps the order of each session
     SessionCo,
-    /// Commitment ordering in which decisions keep real time.
+    /// Commitment ordering that keeps real time
     RealtimeCo,
-    /// What is asked for without any, and commitment ordering.
+    /// What is asked for without any, and commitment ordering
     All,
 }
 
-impl HistoryArguments {
-    /// As if they had been given to `co-check history`: both levels if none is named.
-    pub(crate) fn of(
-        files: Vec<PathBuf>,
-        levels: &[String],
-        json: bool,
-        dot: Option<PathBuf>,
-        svg: Option<PathBuf>,
-        quiet: bool,
-    ) -> Result<Self, Failure> {
-        let mut level = levels
-            .iter()
-            .map(|name| LevelChoice::named(name))
-            .collect::<Result<Vec<_>, _>>()?;
-        if level.is_empty() {
-            level.push(LevelChoice::All);
-        }
-        Ok(Self {
-            files,
-            level,
-            per_site: false,
-            json,
-            dot,
-            svg,
-            certificate: None,
-            graph: false,
-            quiet,
-        })
+/// The level of sites that is called so, and is none of clients.
+pub(crate) fn level_named(name: &str) -> Option<LevelChoice> {
+    match name.to_ascii_lowercase().replace('_', "-").as_str() {
+        "co" | "commitment-ordering" => Some(LevelChoice::Co),
+        "eco" | "extended-commitment-ordering" => Some(LevelChoice::Eco),
+        "session-co" | "session-commitment-ordering" => Some(LevelChoice::SessionCo),
+        "realtime-co" | "real-time-commitment-ordering" => Some(LevelChoice::RealtimeCo),
+        _ => None,
     }
 }
 
-impl HistoryArguments {
-    /// The histories replayed, and the reports, if that shows them valid and nothing is asked for that takes the graph.
-    fn replayed(&self) -> Option<(Replayed, Vec<Report>)> {
-        if self.graph || self.per_site || self.dot.is_some() || self.svg.is_some() {
-            return None;
-        }
-        let with_order = self.certificate.is_some() || self.json;
-        let levels = asked(&self.level, Level::Serializability);
-        if levels.iter().any(|level| !Replayed::answers(*level)) {
-            return None;
-        }
-        let replayed = replayed(&self.files, with_order, MAX_BYTES)?;
-        let reports = levels.iter().map(|level| replayed.report(*level));
-        let reports = reports.collect::<Option<Vec<_>>>()?;
-        Some((replayed, reports))
+/// The levels of sites that are called so; the strongest serializability and commitment ordering if none is named.
+pub(crate) fn levels_named(names: &[String]) -> Result<Vec<LevelChoice>, Failure> {
+    let named = |name: &String| {
+        let level = match Model::parse(name) {
+            Some(Model::Serializable) => Some(LevelChoice::Ser),
+            Some(Model::StrongSessionSerializable) => Some(LevelChoice::Session),
+            Some(Model::StrictSerializable) => Some(LevelChoice::Strict),
+            Some(_) | None => level_named(name),
+        };
+        level.ok_or_else(|| {
+            Failure::Usage(format!(
+                "the histories of sites are judged for `serializable`, `strong-session-serializable`, \
+                 `strict-serializable`, `commitment-ordering`, `extended-commitment-ordering`, \
+                 `session-commitment-ordering` and `real-time-commitment-ordering`, not for `{name}`"
+            ))
+        })
+    };
+    if names.is_empty() {
+        return Ok(vec![LevelChoice::All]);
     }
+    names.iter().map(named).collect()
 }
 
 impl LevelChoice {
-    /// The level of the name that a model has, or a level of sites.
-    fn named(name: &str) -> Result<Self, Failure> {
-        Ok(match (Model::parse(name), name) {
-            (Some(Model::Serializable), _) => Self::Ser,
-            (Some(Model::StrongSessionSerializable), _) => Self::Session,
-            (Some(Model::StrictSerializable), _) => Self::Strict,
-            (_, "co" | "commitment-ordering") => Self::Co,
-            (_, "eco" | "extended-commitment-ordering") => Self::Eco,
-            (_, "session-co" | "session-commitment-ordering") => Self::SessionCo,
-            (_, "realtime-co" | "real-time-commitment-ordering") => Self::RealtimeCo,
-            _ => {
-                return Err(Failure::Usage(format!(
-                    "the histories of sites are judged for `serializable`, `strong-session-serializable`, \
-                     `strict-serializable`, `commitment-ordering`, `extended-commitment-ordering`, \
-                     `session-commitment-ordering` and `real-time-commitment-ordering`, not for `{name}`"
-                )));
-            }
-        })
-    }
-
-    fn levels(self, strongest: Level) -> Vec<Level> {
+    pub(crate) fn levels(self, strongest: Level) -> Vec<Level> {
         match self {
             Self::Ser => vec![Level::Serializability],
             Self::Co => vec![Level::CommitmentOrdering],
@@ -190,16 +170,53 @@ Colours appear on a terminal only, and never when NO_COLOR is set.";
 /// A graph with more transactions than this is not drawn as a whole.
 const MAX_DRAWN_TXNS: usize = 200;
 
-const TOO_LARGE_TO_DRAW: &str = "nothing was drawn: there is no cycle, and the whole graph has too \
-     many transactions (over 200) to show anything; judge fewer records to see one";
+const TOO_LARGE_TO_DRAW: &str = "there is no cycle, and the whole graph has too many transactions (over 200) to show \
+     anything; judge fewer records to see one";
 
 /// Judges, and says the exit status.
 pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
-    let start = Instant::now();
-    if let Some((replayed, reports)) = arguments.replayed() {
-        return finish(
-            arguments,
-            &Output {
+    let bounds = &arguments.bounds;
+    let inputs = bounds.open_all(&arguments.files, Some(Format::SitedHistory))?;
+    let sited = Sited {
+        levels: arguments.level.clone(),
+        per_site: arguments.per_site,
+        graph: arguments.graph,
+        dot: arguments.dot.as_ref(),
+        svg: arguments.svg.as_ref(),
+        certificate: arguments.certificate.as_ref(),
+    };
+    let (status, text, json) = sited.judge(bounds, inputs, arguments.json)?;
+    if arguments.json {
+        write_to(Path::new("-"), &format!("{json:#}\n"))?;
+    } else if !arguments.quiet {
+        show(&text)?;
+    }
+    Ok(status)
+}
+
+/// What is asked of the histories of sites.
+pub(crate) struct Sited<'a> {
+    pub(crate) levels: Vec<LevelChoice>,
+    pub(crate) per_site: bool,
+    /// Not by a replay.
+    pub(crate) graph: bool,
+    pub(crate) dot: Option<&'a PathBuf>,
+    pub(crate) svg: Option<&'a PathBuf>,
+    pub(crate) certificate: Option<&'a PathBuf>,
+}
+
+impl Sited<'_> {
+    /// Judges: the exit status, and a text or JSON.
+    pub(crate) fn judge(
+        &self,
+        bounds: &Bounds,
+        inputs: Vec<Input>,
+        as_json: bool,
+    ) -> Result<(u8, String, Json), Failure> {
+        let start = Instant::now();
+        if let Some((replayed, reports)) = self.replayed(bounds, &inputs, as_json) {
+            let output = Output {
+                status: STATUS_VALID,
                 named: None,
                 recovery: replayed.recovery(),
                 sites: &[],
@@ -207,73 +224,84 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
                 alone: &[],
                 replayed: true,
                 time: start.elapsed(),
-            },
-        );
-    }
-    let sites = arguments
-        .files
-        .iter()
-        .map(|path| read_file(path))
-        .collect::<Result<Vec<_>, _>>()?;
-    let case = Case::new(&sites);
-    let levels = asked(&arguments.level, case.strongest_told());
-    let reports: Vec<Report> = levels.iter().map(|level| case.judge(*level)).collect();
-    let alone: Vec<Vec<Report>> = if arguments.per_site {
-        levels
-            .iter()
-            .map(|level| judge_each(&sites, *level))
-            .collect()
-    } else {
-        Vec::new()
-    };
-    let is_invalid = |report: &Report| matches!(report.verdict, Verdict::Invalid { .. });
-    let output = Output {
-        named: reports.iter().any(is_invalid).then(|| case.named()),
-        recovery: case.recovery(),
-        sites: &sites,
-        reports: &reports,
-        alone: &alone,
-        replayed: false,
-        time: start.elapsed(),
-    };
-    if let Some(path) = &arguments.dot {
-        match drawing(&case, &reports) {
-            Some(drawing) => write_to(path, &drawing)?,
-            // The verdict stands without the drawing, should standard error be closed.
-            None => writeln!(io::stderr(), "co-check: {TOO_LARGE_TO_DRAW}").unwrap_or_default(),
+            };
+            return self.finish(&output, as_json);
         }
+        let sites = bounds.read_sites(inputs)?;
+        let case = Case::new(&sites);
+        let levels = asked(&self.levels, case.strongest_told());
+        let reports: Vec<Report> = levels.iter().map(|level| case.judge(*level)).collect();
+        let alone: Vec<Vec<Report>> = if self.per_site {
+            let levels = levels.iter();
+            levels.map(|level| judge_each(&sites, *level)).collect()
+        } else {
+            Vec::new()
+        };
+        let is_invalid = |report: &Report| matches!(report.verdict, Verdict::Invalid { .. });
+        let status = reports.iter().map(|report| status(&report.verdict));
+        let status = status.fold(STATUS_VALID, worse);
+        let output = Output {
+            status,
+            named: reports.iter().any(is_invalid).then(|| case.named()),
+            recovery: case.recovery(),
+            sites: &sites,
+            reports: &reports,
+            alone: &alone,
+            replayed: false,
+            time: start.elapsed(),
+        };
+        self.draw(&case, &reports)?;
+        self.finish(&output, as_json)
     }
-    if let Some(path) = &arguments.svg {
-        match picture(&reports) {
-            Some(drawing) => write_to(path, &drawing.to_svg())?,
-            // As above.
-            None => writeln!(
-                io::stderr(),
-                "co-check: nothing was drawn: there is no cycle"
-            )
-            .unwrap_or_default(),
-        }
-    }
-    finish(arguments, &output)
-}
 
-fn finish(arguments: &HistoryArguments, output: &Output<'_>) -> Result<u8, Failure> {
-    if let Some(path) = &arguments.certificate {
-        certify(path, output.reports)?;
+    /// The histories replayed, and the reports, if that shows them valid and nothing is asked for that takes the graph.
+    fn replayed(
+        &self,
+        bounds: &Bounds,
+        inputs: &[Input],
+        as_json: bool,
+    ) -> Option<(Replayed, Vec<Report>)> {
+        if self.graph || self.per_site || self.dot.is_some() || self.svg.is_some() {
+            return None;
+        }
+        let levels = asked(&self.levels, Level::Serializability);
+        if levels.iter().any(|level| !Replayed::answers(*level)) {
+            return None;
+        }
+        let with_order = self.certificate.is_some() || as_json;
+        let replayed = replayed(inputs, with_order, bounds.bytes())?;
+        let reports = levels.iter().map(|level| replayed.report(*level));
+        let reports = reports.collect::<Option<Vec<_>>>()?;
+        Some((replayed, reports))
     }
-    let text = if arguments.json {
-        output.json()
-    } else if arguments.quiet {
-        String::new()
-    } else {
-        output.text(Paint::for_stdout())
-    };
-    write_to(Path::new("-"), &text)?;
-    Ok(output
-        .reports
-        .iter()
-        .map(|report| status(&report.verdict))
-        .fold(STATUS_VALID, worse))
+
+    fn finish(&self, output: &Output<'_>, as_json: bool) -> Result<(u8, String, Json), Failure> {
+        if let Some(path) = self.certificate {
+            certify(path, output.reports)?;
+        }
+        // Of a large history either takes its time.
+        Ok(if as_json {
+            (output.status, String::new(), output.json())
+        } else {
+            (output.status, output.text(Paint::for_stdout()), Json::Null)
+        })
+    }
+
+    fn draw(&self, case: &Case<'_>, reports: &[Report]) -> Result<(), Failure> {
+        if let Some(path) = self.dot {
+            match drawing(case, reports) {
+                Some(drawing) => write_to(path, &drawing)?,
+                None => not_drawn(TOO_LARGE_TO_DRAW, None, self.dot)?,
+            }
+        }
+        if let Some(path) = self.svg {
+            match picture(reports) {
+                Some(drawing) => write_to(path, &drawing.to_svg())?,
+                None => not_drawn("there is no cycle", self.svg, None)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 const fn status(verdict: &Verdict) -> u8 {
@@ -282,25 +310,6 @@ const fn status(verdict: &Verdict) -> u8 {
         Verdict::Invalid { .. } => STATUS_INVALID,
         Verdict::Unknown { .. } => STATUS_UNKNOWN,
     }
-}
-
-/// How many bytes of a history are read, after decompression.
-const MAX_BYTES: u64 = 64 << 30;
-
-pub(crate) fn read_file(path: &Path) -> Result<SiteHistory, Failure> {
-    if path == Path::new("-") {
-        let stdin = io::stdin().lock();
-        return Ok(read_compressed_history(stdin, "standard input", MAX_BYTES)?);
-    }
-    let file = File::open(path).map_err(|source| Failure::Open {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(read_compressed_history(
-        BufReader::with_capacity(1 << 16, file),
-        &path.display().to_string(),
-        MAX_BYTES,
-    )?)
 }
 
 /// The cycle; failing that, the conflict out of order; failing that, the whole graph if it is small.
@@ -354,6 +363,7 @@ const fn paint_of(paint: Paint, verdict: &Verdict) -> &'static str {
 
 /// Everything there is to say, and the two ways to say it.
 struct Output<'a> {
+    status: u8,
     /// What is wrong by its established names, if something is.
     named: Option<Named>,
     recovery: Recovery,
@@ -367,11 +377,11 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn json(&self) -> String {
+    fn json(&self) -> Json {
         let mut reports: Vec<_> = self.reports.iter().map(Report::to_json).collect();
         if self.replayed {
             let counts = reports.iter_mut().map(|report| &mut report["statistics"]);
-            counts.for_each(|counts| counts["edges"] = serde_json::Value::Null);
+            counts.for_each(|counts| counts["edges"] = Json::Null);
         }
         let sites = self
             .alone
@@ -383,16 +393,17 @@ impl Output<'_> {
             })
             .collect();
         let seconds = self.time.as_secs_f64();
-        let whole = serde_json::json!({
-            "format": 1,
+        serde_json::json!({
+            "format": JSON_FORMAT,
+            "kind": "sites",
+            "verdict": verdict_of(self.status),
             "seconds": seconds,
             "method": if self.replayed { "replay" } else { "graph" },
             "reports": reports,
             "named": self.named,
             "recovery": self.recovery,
             "per_site": alone,
-        });
-        format!("{whole:#}\n")
+        })
     }
 
     fn text(&self, paint: Paint) -> String {
@@ -527,26 +538,27 @@ fn recovery_line(recovery: &Recovery) -> String {
         ("strict", &recovery.strict),
         ("rigorous", &recovery.rigorous),
     ];
-    let of = |wanted: fn(&Answer) -> bool| -> Option<String> {
+    let of = |wanted: fn(&recovery::Answer) -> bool| -> Option<String> {
         let all = classes.iter().filter(|(_, answer)| wanted(answer));
         let names: Vec<&str> = all.map(|(name, _)| *name).collect();
         (!names.is_empty()).then(|| names.join(", "))
     };
     let mut parts: Vec<String> = Vec::new();
     parts.extend(
-        of(|answer| matches!(answer, Answer::Holds)).map(|names| format!("Schedules are {names}.")),
+        of(|answer| matches!(answer, recovery::Answer::Holds))
+            .map(|names| format!("Schedules are {names}.")),
     );
-    if let Some(names) = of(|answer| matches!(answer, Answer::Violated { .. })) {
+    if let Some(names) = of(|answer| matches!(answer, recovery::Answer::Violated { .. })) {
         let why = classes.iter().find_map(|(_, answer)| match answer {
-            Answer::Violated { by } => Some(summary(by)),
-            Answer::Holds | Answer::Unknown { .. } => None,
+            recovery::Answer::Violated { by } => Some(summary(by)),
+            recovery::Answer::Holds | recovery::Answer::Unknown { .. } => None,
         });
         parts.push(format!("Not {names}: {}.", why.unwrap_or_default()));
     }
-    if let Some(names) = of(|answer| matches!(answer, Answer::Unknown { .. })) {
+    if let Some(names) = of(|answer| matches!(answer, recovery::Answer::Unknown { .. })) {
         let why = classes.iter().find_map(|(_, answer)| match answer {
-            Answer::Unknown { because } => because.first(),
-            Answer::Holds | Answer::Violated { .. } => None,
+            recovery::Answer::Unknown { because } => because.first(),
+            recovery::Answer::Holds | recovery::Answer::Violated { .. } => None,
         });
         let why = match why {
             Some(Gap::Doubt { of }) => of.to_string(),

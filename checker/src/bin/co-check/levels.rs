@@ -3,75 +3,92 @@
 use std::path::Path;
 
 use checker::assess::level_name;
-use checker::models::{Anomaly, Model};
-use checker::weak;
+use checker::models::Model;
+use checker::{Level, weak};
 use serde_json::json;
 
-use crate::output::{Failure, STATUS_VALID, push, write_to};
+use crate::explain::{first_ruled_out_by, name_of_sites, weak_words, words_of_sites};
+use crate::output::{Failure, STATUS_VALID, push, show, write_to};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct LevelsArguments {
-    /// Print them as JSON.
+    /// Print them as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// The levels that histories of sites are judged for besides.
+const OF_SITES: [Level; 4] = [
+    Level::CommitmentOrdering,
+    Level::ExtendedCommitmentOrdering,
+    Level::SessionCommitmentOrdering,
+    Level::RealtimeCommitmentOrdering,
+];
+
 /// Lists the models, the strongest first.
 pub(crate) fn run(arguments: &LevelsArguments) -> Result<u8, Failure> {
-    let forbids = |model: Model| -> Vec<&'static str> {
-        // The weakest only: what rules out a weaker model rules out this one, too.
-        let all = Anomaly::ALL.iter().copied();
-        all.filter(|&it| checker::models::rules_out([it]).not.contains(model))
-            .map(Anomaly::name)
-            .collect()
-    };
-    let models = || Model::ALL.iter().rev().copied();
-    let text = if arguments.json {
-        let all: Vec<_> = models()
-            .map(|model| {
-                let implies: Vec<_> = model.weaker().iter().map(|it| it.name()).collect();
-                json!({
-                    "name": model.name(),
-                    "aliases": model.aliases(),
-                    "implies": implies,
-                    "first-ruled-out-by": forbids(model),
-                })
-            })
-            .collect();
-        let sessions: Vec<_> = weak::Level::ALL.map(level_name).to_vec();
-        format!("{:#}\n", json!({ "models": all, "sessions": sessions }))
+    if arguments.json {
+        write_to(Path::new("-"), &format!("{:#}\n", as_json()))?;
     } else {
-        let mut text = String::from("Models, the strongest first:\n");
-        for model in models() {
-            let implies: Vec<_> = model.weaker().iter().map(|it| it.name()).collect();
-            push(&mut text, format_args!("\n{}", model.name()));
-            if !model.aliases().is_empty() {
-                push(&mut text, format_args!(" ({})", model.aliases().join(", ")));
-            }
-            text.push('\n');
-            if !implies.is_empty() {
-                push(
-                    &mut text,
-                    format_args!("  implies      {}\n", implies.join(", ")),
-                );
-            }
-            let forbids = forbids(model);
-            if !forbids.is_empty() {
-                push(
-                    &mut text,
-                    format_args!("  ruled out by {}\n", forbids.join(", ")),
-                );
-            }
-        }
-        text.push_str(
-            "\nLevels with sessions, for registers (Biswas and Enea 2019; Terry et al. 1994):\n",
-        );
-        for level in weak::Level::ALL {
-            push(&mut text, format_args!("  {}\n", level_name(level)));
-        }
-        text.push_str("\nFor histories of our own sites also: commitment-ordering, extended-commitment-ordering,\nsession-commitment-ordering, real-time-commitment-ordering\n");
-        text
-    };
-    write_to(Path::new("-"), &text)?;
+        show(&as_text())?;
+    }
     Ok(STATUS_VALID)
+}
+
+fn as_json() -> serde_json::Value {
+    let models = Model::ALL.iter().rev().map(|model| {
+        let implies: Vec<_> = model.weaker().iter().map(|it| it.name()).collect();
+        json!({
+            "name": model.name(),
+            "aliases": model.aliases(),
+            "definition": model.definition(),
+            "source": model.source(),
+            "implies": implies,
+            "first-ruled-out-by": first_ruled_out_by(*model),
+        })
+    });
+    let sessions: Vec<_> = weak::Level::ALL.map(level_name).to_vec();
+    json!({
+        "models": models.collect::<Vec<_>>(),
+        "sessions": sessions,
+        "sites": OF_SITES.map(name_of_sites),
+    })
+}
+
+fn as_text() -> String {
+    let mut text =
+        String::from("Models, the strongest first (`co-check explain NAME` has their sources):\n");
+    for model in Model::ALL.iter().rev() {
+        push(&mut text, format_args!("\n{}", model.name()));
+        if !model.aliases().is_empty() {
+            push(&mut text, format_args!(" ({})", model.aliases().join(", ")));
+        }
+        push(&mut text, format_args!("\n  {}\n", model.definition()));
+        let implies: Vec<_> = model.weaker().iter().map(|it| it.name()).collect();
+        for (label, names) in [
+            ("implies      ", implies),
+            ("ruled out by ", first_ruled_out_by(*model)),
+        ] {
+            if !names.is_empty() {
+                push(&mut text, format_args!("  {label}{}\n", names.join(", ")));
+            }
+        }
+    }
+    text.push_str("\nLevels with sessions, for registers:\n\n");
+    for level in weak::Level::ALL {
+        let (words, _) = weak_words(level);
+        push(
+            &mut text,
+            format_args!("{}\n  {words}\n", level_name(level)),
+        );
+    }
+    text.push_str("\nFor the histories of sites also:\n\n");
+    for level in OF_SITES {
+        let (words, _) = words_of_sites(level);
+        push(
+            &mut text,
+            format_args!("{}\n  {words}\n", name_of_sites(level)),
+        );
+    }
+    text
 }

@@ -3,30 +3,43 @@
 //! Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod check;
 mod convert;
+mod explain;
 mod follow;
+mod formats;
 mod history;
+mod input;
 mod levels;
 mod output;
 mod replay;
 mod verify;
 
-use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::check::CheckArguments;
 use crate::convert::ConvertArguments;
+use crate::explain::ExplainArguments;
+use crate::formats::FormatsArguments;
 use crate::history::HistoryArguments;
 use crate::levels::LevelsArguments;
-use crate::output::{Failure, STATUS_UNKNOWN};
+use crate::output::{Failure, STATUS_UNKNOWN, failure_json, note, write_to};
 use crate::verify::VerifyArguments;
 
-/// Judges transaction histories: which consistency models hold, and what excludes the next, in words and pictures.
+/// What the command is told.
 #[derive(Debug, Parser)]
-#[command(name = "co-check", version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "co-check",
+    version,
+    about = ABOUT,
+    long_about = ABOUT,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -36,40 +49,95 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Judge the histories of one or more of our own sites together.
+    /// Judge the histories of one or more sites together
+    ///
+    /// A site is a database under the coordinator of this project; its
+    /// history (`co-history`) has versions and the order of decisions.
+    /// Histories of other databases are not of this kind.
+    #[command(verbatim_doc_comment)]
     History(HistoryArguments),
-    /// Judge the histories of our own sites while they are written.
+    /// Judge the histories of sites while they are written
     Follow(follow::Arguments),
-    /// Write a history in another format.
+    /// Write a history in another format
     Convert(ConvertArguments),
-    /// Re-check the order that shows a history valid.
+    /// Re-check the order that shows a history valid
     Verify(VerifyArguments),
-    /// List the models, what they imply, and what rules them out.
+    /// List the models: what they say and imply, what rules them out
     Levels(LevelsArguments),
+    /// Explain a model, an anomaly or a level in a few sentences
+    Explain(ExplainArguments),
+    /// List the formats that are read, and what they take for what
+    Formats(FormatsArguments),
 }
+
+impl Arguments {
+    /// Whether a program reads the answer.
+    fn wants_json(&self) -> bool {
+        match &self.command {
+            Some(Command::History(arguments)) => arguments.json,
+            Some(Command::Follow(arguments)) => arguments.json,
+            Some(
+                Command::Convert(_)
+                | Command::Verify(_)
+                | Command::Levels(_)
+                | Command::Explain(_)
+                | Command::Formats(_),
+            ) => false,
+            None => self.check.json,
+        }
+    }
+}
+
+const ABOUT: &str = "\
+Judges transaction histories: which consistency models hold, and what excludes
+the next, in words and pictures.";
 
 const EXAMPLES: &str = "\
 Examples:
-  co-check history.edn                          the strongest model that holds, and what excludes the next
-  co-check history.edn --level serializable     does it hold?
-  co-check history.edn --svg cycle.svg          a picture of the gravest cycle
-  co-check run.txt.gz --json                    for programs
-  co-check a.hist b.hist                        the histories of two of our own sites, together
-  co-check follow a.hist b.hist                 the same while they are written
-  co-check convert history.edn --into text      into another format
-  co-check run.txt --certificate order.json && co-check verify order.json run.txt
+  co-check history.edn           the strongest model that holds, and what
+                                 excludes the next
+  co-check history.edn --level serializable
+                                 does it hold?
+  co-check history.edn --svg cycle.svg
+                                 a picture of the gravest cycle
+  co-check run.txt.gz --json     for programs
+  co-check a.hist b.hist         the histories of two sites, together
+  co-check follow a.hist b.hist  the same while they are written
+  co-check explain G-single      what it is, what it rules out, its source
+  co-check formats               what is read
+  co-check convert history.edn --into text
+                                 into another format
 
 Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
 Colours appear on a terminal only, and never when NO_COLOR is set.";
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return ExitCode::from(usage(&error)),
+    };
+    match run(&arguments) {
         Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            // The status below tells the same, should standard error be closed.
-            writeln!(io::stderr(), "co-check: {error}").ok();
+        Err(failure) => {
+            if arguments.wants_json() {
+                // The status below tells the same, should standard output be closed.
+                write_to(Path::new("-"), &format!("{}\n", failure_json(&failure))).ok();
+            }
+            note(&failure.to_string());
             ExitCode::from(STATUS_UNKNOWN)
         }
+    }
+}
+
+/// Help that was asked for, or why the arguments cannot be taken.
+fn usage(error: &clap::Error) -> u8 {
+    let status = u8::try_from(error.exit_code()).unwrap_or(STATUS_UNKNOWN);
+    match error.print() {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            note(&output::not_written(Path::new("-"), source).to_string());
+            STATUS_UNKNOWN
+        }
+        Ok(()) | Err(_) => status,
     }
 }
 
@@ -80,6 +148,8 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(Command::Convert(arguments)) => convert::run(arguments),
         Some(Command::Verify(arguments)) => verify::run(arguments),
         Some(Command::Levels(arguments)) => levels::run(arguments),
+        Some(Command::Explain(arguments)) => explain::run(arguments),
+        Some(Command::Formats(arguments)) => formats::run(arguments),
         None if arguments.check.files.is_empty() => {
             let help = Arguments::command().render_help();
             Err(Failure::Usage(format!("which history?\n\n{help}")))

@@ -1,30 +1,27 @@
 //! Histories of our own sites are replayed before anything else is done with them, since nearly all are commitment
 //! ordered; and the order that shows it is written down.
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use checker::replay::{Options, Replayed, replay_files};
 use checker::{Report, Token, TxnId, TxnRef, Verdict};
 use serde_json::{Value as Json, json};
 
-use crate::output::{Failure, write_to};
+use crate::input::Input;
+use crate::output::{Failure, note, write_to};
 
 /// Replays the files, if they can be read twice: what is not decided here is read again.
-pub(crate) fn replayed(files: &[PathBuf], with_order: bool, max_bytes: u64) -> Option<Replayed> {
+pub(crate) fn replayed(inputs: &[Input], with_order: bool, max_bytes: u64) -> Option<Replayed> {
     let options = Options {
         with_order,
         max_bytes,
         ..Options::default()
     };
-    if files
-        .iter()
-        .all(|file| file.is_file() && file != Path::new("-"))
-    {
-        replay_files(files, &options).ok()
-    } else {
-        None
+    if !inputs.iter().all(Input::is_file) {
+        return None;
     }
+    let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
+    replay_files(&paths, &options).ok()
 }
 
 /// The order that shows the histories valid, if they are.
@@ -48,12 +45,7 @@ pub(crate) fn certify(path: &Path, reports: &[Report]) -> Result<(), Failure> {
     if let Some(text) = certificate(reports) {
         return write_to(path, &text);
     }
-    // The verdict stands without it, should standard error be closed.
-    writeln!(
-        io::stderr(),
-        "co-check: no order was written: the histories are not shown to be valid"
-    )
-    .ok();
+    note("no order was written: the histories are not shown to be valid");
     Ok(())
 }
 
