@@ -26,6 +26,29 @@ fn the_lattice_has_no_cycle_and_one_bottom() {
     }
 }
 
+/// What is documented is what is explained.
+#[test]
+fn each_has_a_definition_and_a_source() {
+    let models = Model::ALL
+        .iter()
+        .map(|it| (it.name(), it.definition(), it.source()));
+    let anomalies = Anomaly::ALL
+        .iter()
+        .map(|it| (it.name(), it.definition(), it.source()));
+    for (name, definition, source) in models.chain(anomalies) {
+        assert!(definition.len() > 15, "{name}: {definition}");
+        assert!(definition.ends_with('.'), "{name}: {definition}");
+        assert!(!definition.contains("Source:"), "{name}: {definition}");
+        assert!(source.len() > 10, "{name}: {source}");
+        assert!(!source.ends_with('.'), "{name}: {source}");
+    }
+    assert_eq!(
+        Model::Serializable.definition(),
+        "As if the transactions had run one after another, in some order (no G1, no G2)."
+    );
+    assert_eq!(Anomaly::G1a.source(), "Adya, Weak Consistency, 1999");
+}
+
 #[test]
 fn names_and_aliases_are_unique_and_parse() {
     let mut seen = std::collections::HashSet::new();
