@@ -457,9 +457,12 @@ impl Assessment {
         }
         for (model, level) in SEARCHED.into_iter().rev() {
             let tried = self.searched.iter().any(|(other, _)| *other == model);
-            let plain = level.precedence == search::Precedence::Free
-                || !keeps_assumed(options, search::Precedence::Free);
-            if plain && !tried && traits.can_search(level) && is_open(self, model) {
+            // Of the others, one that keeps an order is needed only if none does that keeps none.
+            let mut asked = self.asked.iter();
+            let needed = level.precedence == search::Precedence::Free
+                || !keeps_assumed(options, search::Precedence::Free)
+                || asked.any(|it| !Model::Serializable.implied().contains(it));
+            if needed && !tried && traits.can_search(level) && is_open(self, model) {
                 progress("searching for an order of the versions");
                 self.search_one(history, model, level, options);
             }

@@ -8,6 +8,7 @@
 
 mod agreement;
 mod beginnings;
+mod brute;
 mod duplicates;
 mod untold;
 
