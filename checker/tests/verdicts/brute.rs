@@ -12,19 +12,20 @@ use crate::{asked, history};
 struct Draws(u64);
 
 impl Draws {
-    fn draw(&mut self, below: u64) -> u64 {
+    fn draw(&mut self, below: u32) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
+        let drawn = (self.0 >> 33) % u64::from(below);
+        usize::try_from(drawn).expect("less than a number of 32 bits")
     }
 
     fn records(&mut self, lists: bool, timed: bool) -> String {
         let count = 2 + self.draw(3);
         let txn = |_| {
-            let outcome = ["c", "c", "c", "u", "a"][self.draw(5) as usize];
-            let session = ["0", "0", "1", "-"][self.draw(4) as usize];
+            let outcome = ["c", "c", "c", "u", "a"][self.draw(5)];
+            let session = ["0", "0", "1", "-"][self.draw(4)];
             let begin = self.draw(9);
             let interval = match (timed, self.draw(4)) {
                 (false, _) => "-".to_owned(),
@@ -33,7 +34,7 @@ impl Draws {
             };
             let mut text = format!("{outcome} {session} {interval}");
             for _ in 0..=self.draw(3) {
-                let key = ["x", "y"][self.draw(2) as usize];
+                let key = ["x", "y"][self.draw(2)];
                 let (one, other) = (self.draw(3) + 1, self.draw(3) + 1);
                 text += &match (lists, self.draw(5)) {
                     (true, 0 | 1) => format!(" a:{key}={one}"),
