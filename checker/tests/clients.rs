@@ -575,9 +575,14 @@ fn decisions_against_a_session_are_told() {
         "{said}"
     );
     assert!(
-        said.contains("so L1@A precedes L2@A. But L1@A was decided at 2 and L2@A at 1."),
+        flat(&said).contains("so L1@A precedes L2@A. But L1@A was decided at 2 and L2@A at 1."),
         "{said}"
     );
+}
+
+/// A text without its line breaks.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What can be known of recoverability is told in words, too.
@@ -586,7 +591,7 @@ fn the_command_tells_which_classes_of_schedules_hold() {
     let folder = tempfile::tempdir().unwrap();
     let said = |lines: &[&str]| {
         std::fs::write(folder.path().join("a.hist"), file("A", lines).to_string()).unwrap();
-        co_check(&folder, &["history", "a.hist"]).0
+        flat(&co_check(&folder, &["history", "a.hist"]).0)
     };
     let plain = said(&["c L1 1 1 w:x", "c L2 2 - r:x@1"]);
     assert!(

@@ -226,8 +226,12 @@ fn nothing_that_was_tested_is_unknown_and_bad_input_says_where() {
     let blind = folder.file("blind.txt", "w(1,1,0,0)\nw(2,2,1,1)\n");
     let output = co_check(&[&blind]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let words: Vec<String> = said(&output)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     assert!(
-        said(&output).contains("nothing was tested"),
+        words.join(" ").contains("nothing was tested"),
         "{}",
         said(&output)
     );

@@ -39,8 +39,8 @@ fn a_history_in_which_nothing_was_read_is_unknown_whatever_its_times_and_session
         "{:type :invoke, :process 0, :value []}\n{:type :ok, :process 0, :value []}\n".repeat(9);
     let alone = "{:type :invoke, :process 0, :value [[:append 1 1] [:r 1 nil]]}\n\
                  {:type :ok, :process 0, :value [[:append 1 1] [:r 1 [1]]]}\n";
-    for history in [&appends, &writes, &text, &empty, alone].map(|it| history(it)) {
-        let judged = judged(&history);
+    for history_of in [&appends, &writes, &text, &empty, alone] {
+        let judged = judged(&history(history_of));
         assert_eq!(judged.verdict(), Verdict::Unknown);
         assert!(judged.holds.is_empty(), "{:?}", judged.holds);
         assert!(judged.reasons()[0].contains("nothing was tested"));

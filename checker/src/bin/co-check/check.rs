@@ -88,8 +88,8 @@ pub(crate) struct CheckArguments {
     certificate: Option<PathBuf>,
     /// Of sites, build the graph of all conflicts in any case
     ///
-    /// Otherwise their histories are replayed in the order of decisions first,
-    /// and the graph is built only if that does not show them valid.
+    /// Otherwise they are replayed in the order of decisions first, and the
+    /// graph is built only if that does not show them valid.
     #[arg(long, verbatim_doc_comment)]
     graph: bool,
     /// Print nothing but what --json, --svg and --dot ask for

@@ -184,7 +184,9 @@ pub(crate) const fn words_of_sites(level: Level) -> (&'static str, &'static str)
             "commitment ordering, and what was over before another began is decided before it.",
             "Raz, VLDB 1992; Papadimitriou, JACM 1979",
         ),
-        _ => (
+        Level::Serializability
+        | Level::StrongSessionSerializability
+        | Level::StrictSerializability => (
             "as if the transactions had run one after another.",
             "Adya, Weak Consistency, 1999",
         ),
@@ -206,6 +208,8 @@ pub(crate) const fn name_of_sites(level: Level) -> &'static str {
         Level::ExtendedCommitmentOrdering => "extended-commitment-ordering",
         Level::SessionCommitmentOrdering => "session-commitment-ordering",
         Level::RealtimeCommitmentOrdering => "real-time-commitment-ordering",
-        _ => "serializable",
+        Level::Serializability
+        | Level::StrongSessionSerializability
+        | Level::StrictSerializability => "serializable",
     }
 }

@@ -55,8 +55,8 @@ pub(crate) struct HistoryArguments {
     certificate: Option<PathBuf>,
     /// Build the graph of all conflicts in any case
     ///
-    /// Otherwise the histories are replayed in the order of decisions first,
-    /// and the graph is built only if that does not show them valid.
+    /// Otherwise they are replayed in the order of decisions first, and the
+    /// graph is built only if that does not show them valid.
     #[arg(long, verbatim_doc_comment)]
     graph: bool,
     /// Print nothing but what --json, --svg and --dot ask for
@@ -76,11 +76,11 @@ pub(crate) enum LevelChoice {
     Co,
     /// Extended: transactions of one site alone are exempt
     Eco,
-    /// Strong session serializability: in the order of each session
+    /// Strong session serializability
     Session,
-    /// Strict serializability: in real time
+    /// Strict serializability
     Strict,
-    /// Commitment ordering that keeps the order of each session
+    /// Commitment ordering that keeps sessions
     SessionCo,
     /// Commitment ordering that keeps real time
     RealtimeCo,
