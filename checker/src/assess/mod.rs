@@ -63,8 +63,10 @@ impl Default for Options {
 /// The answer.
 #[derive(Debug, Clone)]
 pub struct Assessment {
-    /// What was asked for.
+    /// The models that were asked for.
     pub asked: ModelSet,
+    /// The levels with sessions that were asked for.
+    pub asked_levels: Vec<weak::Level>,
     /// What anomalies say.
     pub judgement: Judgement,
     /// What searches over version orders say, in the order in which they were made.
@@ -166,6 +168,7 @@ pub fn assess(
     let judgement = anomaly::judge(history, &judge_by);
     let mut assessment = Assessment {
         asked,
+        asked_levels: options.levels.clone(),
         holds: judgement.proven,
         fails: judgement.ruled_out.all(),
         judgement,
@@ -251,15 +254,27 @@ impl Assessment {
     /// Whether what was asked for holds.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
+        let levels = || self.asked_levels.iter().map(|level| self.level(*level));
+        let fails =
+            |level: Option<&weak::Verdict>| matches!(level, Some(weak::Verdict::Invalid(_)));
+        let holds = |level: Option<&weak::Verdict>| matches!(level, Some(weak::Verdict::Valid(_)));
         if !self.troubles.is_empty() {
             Verdict::Unknown
-        } else if !self.asked.intersection(self.fails).is_empty() {
+        } else if !self.asked.intersection(self.fails).is_empty() || levels().any(fails) {
             Verdict::Invalid
-        } else if self.asked.is_subset(self.holds) {
+        } else if self.asked.is_subset(self.holds) && levels().all(holds) {
             Verdict::Valid
         } else {
             Verdict::Unknown
         }
+    }
+
+    /// What is said of a level with sessions, if it was judged.
+    #[must_use]
+    pub fn level(&self, level: weak::Level) -> Option<&weak::Verdict> {
+        let mut all = self.weak.iter();
+        all.find(|(other, _)| *other == level)
+            .map(|(_, verdict)| verdict)
     }
 
     /// The strongest models that hold.

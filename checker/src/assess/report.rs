@@ -83,7 +83,7 @@ impl Assessment {
 /// Never: writing to a string does not fail.
 #[must_use]
 pub fn report(history: &Observed, assessment: &Assessment) -> String {
-    let verdict = verdict(assessment);
+    let verdict = assessment.verdict();
     let mut text = String::new();
     let mut line = |line: fmt::Arguments<'_>| {
         text.write_fmt(line)
@@ -129,32 +129,12 @@ pub fn report(history: &Observed, assessment: &Assessment) -> String {
     text
 }
 
-fn verdict(assessment: &Assessment) -> Verdict {
-    if !assessment.asked.is_empty() {
-        return assessment.verdict();
-    }
-    let levels = || assessment.weak.iter().map(|(_, verdict)| verdict);
-    if !assessment.troubles.is_empty() {
-        Verdict::Unknown
-    } else if levels().any(|it| matches!(it, weak::Verdict::Invalid(_))) {
-        Verdict::Invalid
-    } else if levels().all(|it| matches!(it, weak::Verdict::Valid(_))) && levels().count() > 0 {
-        Verdict::Valid
-    } else {
-        Verdict::Unknown
-    }
-}
-
 type Line<'a> = dyn FnMut(fmt::Arguments<'_>) + 'a;
 
 fn asked(assessment: &Assessment) -> String {
-    let models = assessment.asked.names().join(", ");
-    if models.is_empty() {
-        let levels = assessment.weak.iter();
-        let levels: Vec<&str> = levels.map(|(level, _)| level_name(*level)).collect();
-        return levels.join(", ");
-    }
-    models
+    let models = assessment.asked.iter().map(Model::name);
+    let levels = assessment.asked_levels.iter().map(|it| level_name(*it));
+    levels.chain(models).collect::<Vec<_>>().join(", ")
 }
 
 fn counts(history: &Observed) -> String {
@@ -260,6 +240,12 @@ mod tests {
                 ..Options::default()
             };
             let assessment = assess(&history, &options, &mut |_| {});
+            let expected = if has_sessions {
+                Verdict::Invalid
+            } else {
+                Verdict::Unknown
+            };
+            assert_eq!(assessment.verdict(), expected);
             report(&history, &assessment)
                 .lines()
                 .next()

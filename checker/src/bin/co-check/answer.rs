@@ -22,10 +22,6 @@ use crate::output::{
 pub(crate) struct Answer<'a> {
     pub(crate) history: &'a Observed,
     pub(crate) assessment: &'a Assessment,
-    /// Levels with sessions that are asked for.
-    pub(crate) levels: &'a [weak::Level],
-    /// Nothing else is.
-    pub(crate) only_levels: bool,
     /// Values that nobody wrote are taken for initial ones.
     pub(crate) as_elle: bool,
     pub(crate) prefix: Option<Prefix>,
@@ -36,31 +32,8 @@ pub(crate) struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    fn level(&self, level: weak::Level) -> Option<&weak::Verdict> {
-        let mut all = self.assessment.weak.iter();
-        all.find(|(other, _)| *other == level)
-            .map(|(_, verdict)| verdict)
-    }
-
-    fn verdict(&self) -> Verdict {
-        let of_level = |level: &weak::Level| match self.level(*level) {
-            Some(weak::Verdict::Valid(_)) => Verdict::Valid,
-            Some(weak::Verdict::Invalid(_)) => Verdict::Invalid,
-            Some(weak::Verdict::Unknown(_)) | None => Verdict::Unknown,
-        };
-        let models = (!self.only_levels).then(|| self.assessment.verdict());
-        let all: Vec<Verdict> = self.levels.iter().map(of_level).chain(models).collect();
-        if all.contains(&Verdict::Invalid) {
-            Verdict::Invalid
-        } else if all.contains(&Verdict::Unknown) {
-            Verdict::Unknown
-        } else {
-            Verdict::Valid
-        }
-    }
-
     pub(crate) fn status(&self) -> u8 {
-        match self.verdict() {
+        match self.assessment.verdict() {
             Verdict::Valid => STATUS_VALID,
             Verdict::Invalid => STATUS_INVALID,
             Verdict::Unknown => STATUS_UNKNOWN,
@@ -68,9 +41,12 @@ impl Answer<'_> {
     }
 
     fn asked(&self) -> String {
-        let levels = self.levels.iter().map(|level| assess::level_name(*level));
+        let levels = self
+            .assessment
+            .asked_levels
+            .iter()
+            .map(|level| assess::level_name(*level));
         let models = self.assessment.asked.iter().map(Model::name);
-        let models = models.filter(|_| !self.only_levels);
         levels.chain(models).collect::<Vec<_>>().join(", ")
     }
 
@@ -101,7 +77,7 @@ impl Answer<'_> {
             "format": JSON_FORMAT,
             "kind": "observed",
             "source": self.history.source(),
-            "verdict": self.verdict().name(),
+            "verdict": self.assessment.verdict().name(),
             "asked": self.asked(),
             "transactions": txns.len(),
             "operations": self.history.op_count(),
@@ -117,7 +93,7 @@ impl Answer<'_> {
     }
 
     pub(crate) fn text(&self, paint: Paint) -> String {
-        let verdict = match self.verdict() {
+        let verdict = match self.assessment.verdict() {
             Verdict::Valid => paint.valid(),
             Verdict::Invalid => paint.invalid(),
             Verdict::Unknown => paint.unknown(),
@@ -144,7 +120,7 @@ impl Answer<'_> {
         }
         self.grounds(&mut text);
         let reasons = self.reasons();
-        if !reasons.is_empty() && self.verdict() != Verdict::Valid {
+        if !reasons.is_empty() && self.assessment.verdict() != Verdict::Valid {
             push(&mut text, format_args!("\nWhat is not known, and why:\n"));
             for reason in reasons {
                 push(&mut text, format_args!("- {reason}\n"));
@@ -210,14 +186,14 @@ impl Answer<'_> {
     /// Why the answer is not complete.
     fn reasons(&self) -> Vec<String> {
         let mut reasons = self.assessment.reasons();
-        if self.verdict() == Verdict::Invalid {
+        if self.assessment.verdict() == Verdict::Invalid {
             // A violation was tested for, and found.
             let nothing = Reason::EmptyGraph.to_string();
             reasons.retain(|reason| *reason != nothing);
         }
-        for level in self.levels {
+        for level in &self.assessment.asked_levels {
             let name = assess::level_name(*level);
-            match self.level(*level) {
+            match self.assessment.level(*level) {
                 Some(weak::Verdict::Unknown(doubt)) => reasons.push(format!("{name}: {doubt}.")),
                 Some(weak::Verdict::Valid(_) | weak::Verdict::Invalid(_)) => {}
                 None => reasons.extend(self.why_not_judged(*level)),
@@ -298,7 +274,8 @@ impl Answer<'_> {
         }
         for (level, verdict) in &self.assessment.weak {
             if matches!(verdict, weak::Verdict::Invalid(_))
-                && (self.levels.contains(level) || self.only_levels)
+                && (self.assessment.asked_levels.contains(level)
+                    || self.assessment.asked.is_empty())
             {
                 push(
                     text,

@@ -292,8 +292,6 @@ fn one(
     let mut answer = Answer {
         history: &history,
         assessment: &assessment,
-        levels: &options.levels,
-        only_levels: !options.levels.is_empty() && options.models.is_empty(),
         as_elle: arguments.as_elle,
         prefix: None,
         place_word,
