@@ -220,7 +220,7 @@ impl Work {
             Self::WriteSkew => "write-skew",
             Self::Causal => "causal",
             Self::OwnFormat => "own-format",
-            Self::OwnGraph => "own-format-graph",
+            Self::OwnGraph => "own-graph",
             Self::Locks => "locks",
             Self::Snapshots => "snapshots",
             Self::LongCycle => "long-cycle",
