@@ -115,7 +115,7 @@ pub(crate) const LINES: [Line; 13] = [
         name: "the same, by the graph",
         work: Work::OwnGraph,
         txns: 10_000_000 / OPS,
-        aim: Aim::new(20.0, Some(2000)),
+        aim: Aim::new(30.0, Some(2000)),
         peer: "",
     },
     Line {
