@@ -6,6 +6,7 @@
     reason = "a command talks to its user"
 )]
 
+mod databases;
 mod fuzz;
 mod mutants;
 mod steps;
@@ -24,6 +25,8 @@ Commands:
   mutants          seed each known bug into co-core and demand that a loom model finds it
   fuzz [--seconds N] [TARGET...]
                    the fuzz targets under libFuzzer, a minute each (needs cargo-fuzz)
+  databases up|down|status
+                   private PostgreSQL and MariaDB servers, two of each, for tests and demonstrations
   tidy             the checks on text and dependencies alone
 
 Examples:
@@ -32,6 +35,7 @@ Examples:
   cargo xtask test loom          the loom models alone
   cargo xtask test power-loss    a million power losses over the log alone
   cargo xtask test shuttle       random schedules of many threads alone
+  cargo xtask databases up       start the servers, and say how to reach them
 ";
 
 fn main() -> ExitCode {
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         }
         "mutants" => mutants::run(),
         "fuzz" => fuzz::run(rest),
+        "databases" => databases::run(rest),
         "tidy" => tidy::run(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

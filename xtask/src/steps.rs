@@ -235,6 +235,7 @@ const STEPS: &[Step] = &[
 struct Counts {
     passed: u64,
     failed: u64,
+    /// Not run: ignored, or because something is not installed that they say.
     skipped: u64,
 }
 
@@ -343,6 +344,9 @@ fn cargo(
 
 /// Adds the figures of a line `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
 fn count(line: &str, counts: &mut Counts) {
+    if line.starts_with("SKIPPED: ") {
+        counts.skipped += 1;
+    }
     let Some(rest) = line.strip_prefix("test result: ") else {
         return;
     };

@@ -1,0 +1,96 @@
+//! `cargo xtask databases`: servers to try things on.
+
+use databases::{Fleet, Member, MemberState, Product};
+
+const HELP: &str = "\
+Private PostgreSQL and MariaDB servers on loopback, two of each, for tests and demonstrations.
+
+Usage: cargo xtask databases <COMMAND>
+
+Commands:
+  up               start those that do not run, and say how to reach them; installs them with apt-get if this is root
+  down [--remove]  stop them; with --remove, delete their data as well
+  status           say which run
+
+Environment:
+  CO_DATABASES_PORT    port of the first, the others follow (15431)
+  CO_DATABASES_FOLDER  where their data is (co-databases in the folder for temporary files)
+  CO_POSTGRES_BIN      folder with `postgres` and `initdb`, if they are not where packages put them
+  CO_MARIADB_BIN       the same for `mariadbd` and `mariadb-install-db`
+
+Nobody but this machine can reach them, and they have no passwords: do not keep anything in them.
+";
+
+/// Does what the arguments say.
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["up"] => up(),
+        ["down"] => down(false),
+        ["down", "--remove"] => down(true),
+        ["status"] => {
+            show(&Fleet::of_machine()?.status());
+            Ok(())
+        }
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => Err(format!("what about the databases?\n\n{HELP}")),
+    }
+}
+
+/// Installs the servers where that is possible, and says loudly what is not there: tests that need it will skip.
+pub(crate) fn prepare() {
+    for (product, found) in databases::install() {
+        if let Err(error) = found {
+            println!("SKIPPED: all that needs {product}: {error}");
+        }
+    }
+}
+
+fn up() -> Result<(), String> {
+    prepare();
+    let fleet = Fleet::of_machine()?;
+    let progress = |name: &str| println!("starting {name}");
+    let members = fleet.up(progress).map_err(|error| error.to_string())?;
+    show(&members);
+    println!("data in {}", fleet.folder().display());
+    let none = members
+        .iter()
+        .all(|member| matches!(member.state, MemberState::NotInstalled(_)));
+    if none {
+        return Err("no server is installed".to_owned());
+    }
+    Ok(())
+}
+
+fn down(remove: bool) -> Result<(), String> {
+    let fleet = Fleet::of_machine()?;
+    let stopped = fleet.down(remove).map_err(|error| error.to_string())?;
+    if stopped.is_empty() {
+        println!("none was running");
+    } else {
+        println!("stopped {}", stopped.join(", "));
+    }
+    if remove {
+        println!("removed {}", fleet.folder().display());
+    }
+    Ok(())
+}
+
+fn show(members: &[Member]) {
+    for member in members {
+        let product = match member.product {
+            Product::Postgres => "PostgreSQL",
+            Product::MariaDb => "MariaDB",
+        };
+        match &member.state {
+            MemberState::Up(url) => println!("{:4} {product:10} up    {url}", member.name),
+            MemberState::Down => {
+                println!("{:4} {product:10} down  port {}", member.name, member.port)
+            }
+            MemberState::NotInstalled(why) => println!("{:4} {product:10} {why}", member.name),
+        }
+    }
+}
