@@ -252,7 +252,7 @@ impl Answer<'_> {
         for same in all.chunk_by(|one, other| one.name == other.name) {
             self.anomaly_lines(same, &mut told, text);
         }
-        for (model, refutation) in self.refuted() {
+        for (model, refutation) in self.assessment.refuted() {
             let cycle = match refutation {
                 Refutation::Cycles { cycles, .. } if cycles.len() == 1 => {
                     let known_as = assess::common_name(&cycles[0]);
@@ -289,38 +289,8 @@ impl Answer<'_> {
         }
     }
 
-    /// What searches have refuted, without what a weaker model's refutation says already.
-    fn refuted(&self) -> impl Iterator<Item = (Model, &Refutation)> {
-        let all = || {
-            let searched = self.assessment.searched.iter();
-            searched.filter_map(|(model, verdict)| match verdict {
-                search::Verdict::Invalid(refutation) => Some((*model, refutation)),
-                search::Verdict::Valid(_) | search::Verdict::Unknown(_) => None,
-            })
-        };
-        let is_weakest = move |model: Model| !all().any(|(other, _)| model.is_stronger(other));
-        all().filter(move |(model, _)| is_weakest(*model))
-    }
-
-    /// The gravest cycle, with a title, and sentences if it has some.
-    fn cycle(&self) -> Option<(String, Vec<Edge>, Vec<String>)> {
-        let mut all = self.assessment.judgement.anomalies.iter();
-        if let Some(found) = all.find(|found| !found.cycle.is_empty()) {
-            let name = found.name.name().to_owned();
-            return Some((name, found.cycle.clone(), found.sentences.clone()));
-        }
-        self.refuted()
-            .find_map(|(model, refutation)| match refutation {
-                Refutation::Cycles { cycles, .. } => {
-                    let cycle = cycles.first()?.clone();
-                    Some((format!("Not {}", model.name()), cycle, Vec::new()))
-                }
-                Refutation::Reads(_) | Refutation::Exhausted { .. } => None,
-            })
-    }
-
     pub(crate) fn draw(&self, svg: Option<&PathBuf>, dot: Option<&PathBuf>) -> Result<(), Failure> {
-        let Some((name, cycle, sentences)) = self.cycle() else {
+        let Some((name, cycle, sentences)) = self.assessment.gravest_cycle() else {
             return not_drawn("there is no cycle", svg, dot);
         };
         let source = Path::new(self.history.source());
