@@ -22,7 +22,7 @@ use checker::{Case, Level, Op, Record, SiteHistory, Statistics, Verdict};
 use plan::{bends, plan};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use random::{History, Numbers};
+use random::{History, Numbers, shuffled};
 
 const LEVELS: [Level; 3] = [
     Level::CommitmentOrdering,
@@ -95,19 +95,6 @@ fn check(texts: &[String], numbers: &mut Numbers) -> bool {
         texts.concat()
     );
     is_valid
-}
-
-/// The lines of each text between the header and the footer in another order.
-fn shuffled(texts: &[String], numbers: &mut Numbers) -> Vec<String> {
-    let shuffle = |text: &String| {
-        let mut lines: Vec<&str> = text.lines().collect();
-        let end = lines.len() - usize::from(text.contains("\nend "));
-        for last in (2..end).rev() {
-            lines.swap(last, 1 + numbers.below(last as u64) as usize);
-        }
-        lines.join("\n") + "\n"
-    };
-    texts.iter().map(shuffle).collect()
 }
 
 proptest! {

@@ -23,7 +23,7 @@ use checker::{Case, Level, SiteHistory};
 use plan::{bends, plan};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use random::{History, Numbers};
+use random::{History, Numbers, shuffled};
 
 const LEVELS: [Level; 3] = [
     Level::Serializability,
@@ -85,19 +85,6 @@ fn follow(texts: &[String], numbers: &mut Numbers, options: Options) -> [Verdict
         assert!(!invalid || word(verdict) == Word::Invalid, "{verdict:?}");
     }
     verdicts
-}
-
-/// The lines of each text between the header and the footer in another order.
-fn shuffled(texts: &[String], numbers: &mut Numbers) -> Vec<String> {
-    let shuffle = |text: &String| {
-        let mut lines: Vec<&str> = text.lines().collect();
-        let end = lines.len() - usize::from(text.contains("\nend "));
-        for last in (2..end).rev() {
-            lines.swap(last, 1 + numbers.below(last as u64) as usize);
-        }
-        lines.join("\n") + "\n"
-    };
-    texts.iter().map(shuffle).collect()
 }
 
 fn parsed(texts: &[String]) -> Vec<SiteHistory> {

@@ -212,3 +212,16 @@ impl History {
         texts
     }
 }
+
+/// The lines of each text between the header and the footer in another order.
+pub(crate) fn shuffled(texts: &[String], numbers: &mut Numbers) -> Vec<String> {
+    let shuffle = |text: &String| {
+        let mut lines: Vec<&str> = text.lines().collect();
+        let end = lines.len() - usize::from(text.contains("\nend "));
+        for last in (2..end).rev() {
+            lines.swap(last, 1 + numbers.below(last as u64) as usize);
+        }
+        lines.join("\n") + "\n"
+    };
+    texts.iter().map(shuffle).collect()
+}
