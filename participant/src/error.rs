@@ -69,6 +69,11 @@ pub enum OperationError {
     /// The site's storage has failed: it answers nothing that depends on committed data.
     #[error("the site's storage has failed; mend its disk and start the site again")]
     StorageFailed,
+    /// The database behind the site cannot be reached, or refuses; the transaction is as it was.
+    #[error(
+        "the site's database does not answer; abort the transaction and begin again when it does"
+    )]
+    DatabaseAway,
     /// The engine has no such operation.
     #[error("the {engine} engine cannot {what}; use a site whose engine can")]
     Unsupported {

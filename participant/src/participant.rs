@@ -107,7 +107,8 @@ pub enum Operation {
     /// Reads all present keys of a range, in order; phantoms are prevented.
     Scan(KeyRange),
     /// Adds to a number stored as eight little-endian bytes; an absent key counts as zero. Increments of
-    /// one key commute: they do not wait for each other and do not order their transactions.
+    /// one key commute: they do not wait for each other and do not order their transactions
+    /// (but see [`Participant::increments_commute`]).
     Increment(Key, i64),
 }
 
@@ -241,6 +242,12 @@ pub trait Participant: Send + Sync + 'static {
         false
     }
 
+    /// Whether increments of one key neither wait for each other nor order their transactions. Where they do not
+    /// ([`Operation::Increment`]), each is a read and a write.
+    fn increments_commute(&self) -> bool {
+        true
+    }
+
     /// What to write to the log before a YES leaves the site; `None` unless the transaction has voted, and is not
     /// undone since because it depended on one that was aborted.
     fn prepared(&self, name: TxnName) -> Option<Prepared>;
@@ -295,11 +302,21 @@ pub trait Participant: Send + Sync + 'static {
     /// that fails, [`Stored::failure`] says so.
     fn restore(&self, stamp: Stamp, changes: Vec<Change>);
 
+    /// All that the log holds has been told by [`Participant::restore`] and [`Participant::recover`]; transactions may
+    /// begin after this. What fails here is said by [`Stored::failure`].
+    fn recovered(&self) {}
+
     /// The committed data.
     fn stored(&self) -> &dyn Stored;
 
     /// How many transactions have begun and are not decided (P5).
     fn in_flight(&self) -> usize;
+
+    /// Waits until nothing that an earlier call has begun is on its way to a database. Says whether anything was. What
+    /// waits after that waits for another transaction; sites that have their data themselves always are that far.
+    fn quiesce(&self) -> bool {
+        false
+    }
 
     /// What the scheduler of this site has done.
     fn statistics(&self) -> Statistics;

@@ -36,7 +36,7 @@ use co_core::{AbortReason, Stamp, Txn, TxnId};
 
 use crate::engine::Workspace;
 use crate::error::OperationError;
-use crate::participant::{Dependencies, OnBallot, TxnName};
+use crate::participant::{Change, Dependencies, OnBallot, TxnName};
 use crate::sync::{Condvar, Mutex};
 
 /// What everybody may know about a transaction.
@@ -200,6 +200,14 @@ impl<P: Default> Entry<P> {
                 Err(OperationError::AlreadyEnded)
             }
         }
+    }
+
+    /// The changes of a transaction whose vote is asked for; `None` if it ends, or was asked before.
+    #[must_use]
+    pub fn changes(&self) -> Option<Vec<Change>> {
+        let inner = self.inner.lock();
+        let preparing = matches!(inner.phase, Phase::Preparing(_));
+        preparing.then(|| inner.work.changes())
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner<P>> {

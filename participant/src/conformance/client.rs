@@ -36,6 +36,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Something that may wait.
 pub struct Running<T> {
     future: Pin<Box<dyn Future<Output = T> + Send>>,
+    site: Option<Arc<dyn Participant>>,
 }
 
 impl<T> Running<T> {
@@ -43,15 +44,32 @@ impl<T> Running<T> {
     pub fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self {
             future: Box::pin(future),
+            site: None,
+        }
+    }
+
+    /// Something that a site does, which may have to ask a database.
+    pub fn at(
+        site: &Arc<dyn Participant>,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
+        Self {
+            site: Some(Arc::clone(site)),
+            ..Self::new(future)
         }
     }
 
     /// Goes as far as it can; `None` if it waits. Not to be called again after it has ended.
     pub fn poll(&mut self) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
-        match self.future.as_mut().poll(&mut context) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
+        loop {
+            if let Poll::Ready(value) = self.future.as_mut().poll(&mut context) {
+                return Some(value);
+            }
+            // It may have waited for the database alone.
+            if !self.site.as_ref().is_some_and(|site| site.quiesce()) {
+                return None;
+            }
         }
     }
 
@@ -72,17 +90,28 @@ impl<T> std::fmt::Debug for Running<T> {
 }
 
 /// The ballots that answered one request for a vote.
-#[derive(Clone, Debug, Default)]
-pub struct Ballots(Arc<Mutex<Vec<Ballot>>>);
+#[derive(Clone)]
+pub struct Ballots {
+    cast: Arc<Mutex<Vec<Ballot>>>,
+    site: Arc<dyn Participant>,
+}
 
 impl Ballots {
+    fn none(site: &Arc<dyn Participant>) -> Self {
+        Self {
+            cast: Arc::default(),
+            site: Arc::clone(site),
+        }
+    }
+
     /// The ballot, if it is cast.
     ///
     /// # Panics
     /// If there is more than one.
     #[must_use]
     pub fn cast(&self) -> Option<Ballot> {
-        let ballots = self.0.lock();
+        self.site.quiesce();
+        let ballots = self.cast.lock();
         assert!(ballots.len() <= 1, "one request, two ballots: {ballots:?}");
         ballots.first().cloned()
     }
@@ -139,7 +168,8 @@ impl Client {
     #[must_use]
     pub fn start(&self, operation: Operation) -> Running<Result<Reply, OperationError>> {
         let (site, name) = (Arc::clone(&self.site), self.name);
-        Running::new(async move { site.execute(name, &operation).await })
+        let execute = async move { site.execute(name, &operation).await };
+        Running::at(&self.site, execute)
     }
 
     /// Runs an operation that must not wait.
@@ -153,9 +183,9 @@ impl Client {
     /// Asks for the vote.
     #[must_use]
     pub fn prepare(&self) -> Ballots {
-        let ballots = Ballots::default();
-        let sink = ballots.clone();
-        let on_ballot = Box::new(move |ballot| sink.0.lock().push(ballot));
+        let ballots = Ballots::none(&self.site);
+        let sink = Arc::clone(&ballots.cast);
+        let on_ballot = Box::new(move |ballot| sink.lock().push(ballot));
         self.site.prepare(self.name, on_ballot);
         ballots
     }
@@ -163,9 +193,9 @@ impl Client {
     /// Asks for a vote that may depend on others.
     #[must_use]
     pub fn prepare_dependent(&self) -> Ballots {
-        let ballots = Ballots::default();
-        let sink = ballots.clone();
-        let on_ballot = Box::new(move |ballot| sink.0.lock().push(ballot));
+        let ballots = Ballots::none(&self.site);
+        let sink = Arc::clone(&ballots.cast);
+        let on_ballot = Box::new(move |ballot| sink.lock().push(ballot));
         self.site.prepare_dependent(self.name, on_ballot);
         ballots
     }
@@ -227,6 +257,12 @@ impl Client {
                 Err(reason)
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Ballots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ballots").field(&self.cast).finish()
     }
 }
 

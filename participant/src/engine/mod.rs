@@ -33,12 +33,12 @@ use crate::participant::Participant;
 pub use crate::registry::{Active, Entry, Handle};
 pub use backing::Stored;
 pub(crate) use backing::each as each_row;
-pub use host::{Engine, Host, Options, SiteParts};
+pub use host::{Engine, Host, OnFortified, Options, SiteParts};
 pub use mvcc::Mvcc;
 pub use optimistic::Optimistic;
 pub use shared::Shared;
 pub use ss2pl::Ss2pl;
-pub use workspace::{Pending, Row, Scanned, Workspace};
+pub use workspace::{Committed, Pending, Row, Scanned, Workspace};
 
 /// Which engine a site runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

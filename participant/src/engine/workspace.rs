@@ -51,7 +51,7 @@ struct Sight {
 pub type Row = (Key, u64, Value);
 
 /// The newest committed state of a store.
-pub(crate) trait Committed {
+pub trait Committed {
     /// The site's newest version.
     fn position(&self) -> u64;
     /// The newest version of a key, zero if there never was one.
@@ -84,11 +84,10 @@ impl<P: Default> Workspace<P> {
 
     /// The workspace of a transaction in doubt, re-created from the log. What it read is the newest
     /// `committed` state: nothing that it read could change while it was in doubt.
-    pub(crate) fn recovered(
-        prepared: Prepared,
-        recording: bool,
-        committed: &impl Committed,
-    ) -> Self {
+    ///
+    /// # Panics
+    /// If it holds changes that cannot be made one after another.
+    pub fn recovered(prepared: Prepared, recording: bool, committed: &impl Committed) -> Self {
         let mut work = Self::new(recording);
         for key in prepared.reads {
             work.note_read(&key, committed.version(&key));

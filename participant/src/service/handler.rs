@@ -211,6 +211,7 @@ impl Handler {
                 _,
             ) => RefusedCode::InvalidOperation,
             (OperationError::Unsupported { .. }, _) => RefusedCode::Unsupported,
+            (OperationError::DatabaseAway, _) => RefusedCode::Busy,
             (OperationError::StorageFailed, _) => RefusedCode::LogFailed,
         };
         refuse(code, &error.to_string())

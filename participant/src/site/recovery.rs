@@ -252,6 +252,7 @@ fn recover(
             return Err(RecoverError::DependentVote { gtid, engine });
         }
     }
+    participant.recovered();
     check_storage(participant)?;
     Ok(priorities)
 }

@@ -44,6 +44,9 @@ use crate::storage::{Memory, Storage, StorageError};
 /// of restarts of one of them, and too little for one client to use up the stamps there are.
 const MAX_AHEAD: u64 = 1 << 44;
 
+/// Called once when a transaction's changes are safe, or with the reason why they cannot be.
+pub type OnFortified = Box<dyn FnOnce(Result<(), AbortReason>) + Send>;
+
 /// What an engine does for its [`Host`].
 ///
 /// Wakers and callbacks of other transactions may run inside the calls an engine makes to its scheduler,
@@ -95,6 +98,14 @@ pub trait Engine: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Asked after [`Engine::admit`], before the vote: makes sure that the changes can be applied whatever happens, and
+    /// calls `done` once, now or later, on any thread. Engines whose changes are safe with the site's log have nothing
+    /// to do. If the transaction is undone meanwhile, `done` is called all the same, and means nothing.
+    fn fortify(&self, entry: &Arc<Entry<Self::Private>>, done: OnFortified) {
+        let _ = entry;
+        done(Ok(()));
+    }
+
     /// Makes the changes visible, all at once, as the site's next version; `None` if there are none.
     ///
     /// # Errors
@@ -129,6 +140,19 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`StorageError`] if they cannot be stored.
     fn restore(&self, stamp: Stamp, changes: &[Change]) -> Result<Option<u64>, StorageError>;
+
+    /// As [`Participant::increments_commute`].
+    fn increments_commute(&self) -> bool {
+        true
+    }
+
+    /// As [`Participant::recovered`].
+    fn recovered(&self) {}
+
+    /// As [`Participant::quiesce`].
+    fn quiesce(&self) -> bool {
+        false
+    }
 
     /// Its committed data.
     fn stored(&self) -> &dyn Stored;
@@ -377,6 +401,18 @@ impl<E: Engine> Participant for Host<E> {
         if let Ok(Some(version)) = self.shared.engine.restore(stamp, &changes) {
             self.shared.recorder.restored(stamp, version, &changes);
         }
+    }
+
+    fn increments_commute(&self) -> bool {
+        self.shared.engine.increments_commute()
+    }
+
+    fn recovered(&self) {
+        self.shared.engine.recovered();
+    }
+
+    fn quiesce(&self) -> bool {
+        self.shared.engine.quiesce()
     }
 
     fn stored(&self) -> &dyn Stored {

@@ -30,24 +30,24 @@ impl<E: Engine> Shared<E> {
         };
         match self.begin_preparing(&entry, dependent, on_ballot) {
             Found::Working => {
-                // Kept by the scheduler, which this host owns: whoever is dropped with votes that are withheld must
-                // let go of its storage all the same.
+                // Kept by the engine and the scheduler, which this host owns: whoever is dropped with votes that are
+                // withheld must let go of its storage all the same.
                 let shared = Arc::downgrade(self);
-                let txn = entry.handle().txn().clone();
-                let waiting = Arc::clone(&entry);
-                self.scheduler
-                    .request_vote_with(&txn, move |vote| match vote {
-                        Vote::Yes => {
-                            if let Some(shared) = shared.upgrade() {
-                                shared.voted(&entry);
-                            }
+                let fortified = Arc::clone(&entry);
+                let done = move |done| {
+                    let Some(shared) = shared.upgrade() else {
+                        return;
+                    };
+                    match done {
+                        Ok(()) => shared.request_vote(fortified, dependent),
+                        Err(reason) => {
+                            shared.scheduler.doom(fortified.handle().txn(), reason);
+                            shared.abort(&fortified);
                         }
-                        // Whoever doomed it undoes it and answers (H4).
-                        Vote::No(_) => {}
-                    });
-                if dependent {
-                    self.try_dependent(waiting);
-                }
+                    }
+                    shared.reap();
+                };
+                self.engine.fortify(&entry, Box::new(done));
             }
             Found::Refused(reason) => {
                 self.scheduler.doom(entry.handle().txn(), reason);
@@ -60,6 +60,26 @@ impl<E: Engine> Shared<E> {
                 Fate::Committed => AbortReason::Requested,
             })),
             Found::Asked => {}
+        }
+    }
+
+    /// Asks the scheduler for the vote. One that was undone meanwhile gets none.
+    fn request_vote(self: &Arc<Self>, entry: Arc<Entry<E::Private>>, dependent: bool) {
+        let shared = Arc::downgrade(self);
+        let txn = entry.handle().txn().clone();
+        let waiting = Arc::clone(&entry);
+        self.scheduler
+            .request_vote_with(&txn, move |vote| match vote {
+                Vote::Yes => {
+                    if let Some(shared) = shared.upgrade() {
+                        shared.voted(&entry);
+                    }
+                }
+                // Whoever doomed it undoes it and answers (H4).
+                Vote::No(_) => {}
+            });
+        if dependent {
+            self.try_dependent(waiting);
         }
     }
 

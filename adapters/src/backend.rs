@@ -1,0 +1,115 @@
+//! What a database has to be able to do to be put under a commit order: read rows, and prepare, commit and roll back
+//! branches that survive its own crash.
+//!
+//! Invariants every backend keeps:
+//! - B1 [`Backend::prepare`] says `Ok` only if the branch is prepared, with all its changes, and durable. After an error
+//!   the branch is not there, or becomes so by [`Backend::roll_back`].
+//! - B2 When [`Backend::commit`] has said `Ok`, every read that begins later sees the changes.
+//! - B3 A branch that is not there was finished before: that is no error.
+
+use std::future::Future;
+
+use participant::{Change, Key, KeyRange, Value};
+
+use crate::branch::BranchName;
+
+/// Why a database did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// It cannot be reached now, or the connection broke: what was asked may have been done or not.
+    #[error("{database} cannot be reached: {why}; it is tried again")]
+    Away {
+        /// Which.
+        database: String,
+        /// Why.
+        why: String,
+    },
+    /// It refused the statement.
+    #[error("{database} refused: {why} ({code})")]
+    Refused {
+        /// Which.
+        database: String,
+        /// Its code for the error.
+        code: String,
+        /// What it said.
+        why: String,
+    },
+    /// More rows than asked for.
+    #[error("the scan finds too many rows; scan smaller ranges")]
+    TooManyRows,
+}
+
+impl BackendError {
+    /// The database's own code for the error, if it answered.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::Away { .. } | Self::TooManyRows => None,
+        }
+    }
+
+    /// Whether it may be asked again.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
+}
+
+/// Why a branch was not prepared: the transaction aborts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotPrepared {
+    /// Somebody who does not come through the adapter was in its way, or it is forbidden by a constraint.
+    Refused(String),
+    /// Nobody knows whether it is there: it has to be rolled back when the database can be reached.
+    Unknown(String),
+}
+
+/// A database with prepared branches.
+pub trait Backend: Send + Sync + 'static {
+    /// The engine's name, such as `postgres`.
+    fn name(&self) -> &'static str;
+
+    /// The newest committed value of a key.
+    fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Value>, BackendError>> + Send;
+
+    /// The newest committed rows of a range, as of one moment, in the order of their keys.
+    fn scan(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(Key, Value)>, BackendError>> + Send;
+
+    /// Makes the changes in a branch and prepares it (B1). There is no increment among them.
+    fn prepare(
+        &self,
+        branch: BranchName,
+        changes: &[Change],
+    ) -> impl Future<Output = Result<(), NotPrepared>> + Send;
+
+    /// Commits a prepared branch (B2, B3).
+    fn commit(&self, branch: BranchName) -> impl Future<Output = Result<(), BackendError>> + Send;
+
+    /// Rolls a branch back (B3), also one whose preparation is still on its way.
+    fn roll_back(
+        &self,
+        branch: BranchName,
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
+
+    /// The branches of this site that are prepared.
+    fn branches(&self) -> impl Future<Output = Result<Vec<BranchName>, BackendError>> + Send;
+
+    /// Makes changes that had committed before a crash, all at once; that they are there already changes nothing.
+    fn redo(&self, changes: &[Change]) -> impl Future<Output = Result<(), BackendError>> + Send;
+
+    /// How many commits of the site are known to be there, and the largest stamp among them.
+    fn mark(&self) -> impl Future<Output = Result<(u64, u64), BackendError>> + Send;
+
+    /// Remembers that, durably.
+    fn set_mark(
+        &self,
+        ordinal: u64,
+        stamp: u64,
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
+}

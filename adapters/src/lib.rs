@@ -1,0 +1,10 @@
+//! PostgreSQL and MariaDB as participants.
+#![forbid(unsafe_code)]
+
+mod backend;
+mod branch;
+pub mod ordered;
+pub mod postgres;
+
+pub use backend::{Backend, BackendError, NotPrepared};
+pub use branch::{BranchName, InvalidSite, Site};
