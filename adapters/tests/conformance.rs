@@ -34,7 +34,7 @@ fn assert_ordered(case: &str, history: &str) {
 
 #[test]
 fn postgres_keeps_every_promise_of_a_participant() {
-    let server = match Server::private(Product::Postgres, &[]) {
+    let server = match Server::private(Product::Postgres, &[("fsync", "off")]) {
         Ok(server) => server,
         Err(error) if error.is_missing() => {
             eprintln!("SKIPPED: {error}");

@@ -48,6 +48,11 @@ impl Branches {
         wanted
     }
 
+    /// Whether the transaction still wants it.
+    pub(super) fn is_wanted(&self, name: TxnName) -> bool {
+        self.lock().get(&name) == Some(&Branch::Preparing)
+    }
+
     /// Takes it out: the transaction is decided, or was not prepared.
     pub(super) fn take(&self, name: TxnName) -> Option<Branch> {
         self.lock().remove(&name)

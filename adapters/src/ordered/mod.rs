@@ -443,8 +443,14 @@ impl<B: Backend> Engine for CommitOrdered<B> {
         self.link.branches.begin(name);
         let link = Arc::clone(&self.link);
         self.link.spawn(async move {
-            link.rows.clear(&changes).await;
             let keys = keys_of(&changes);
+            let wanted = || link.branches.is_wanted(name);
+            if !link.rows.clear(&changes, wanted).await {
+                link.branches.take(name);
+                link.rows.left(&keys);
+                done(Err(AbortReason::Requested));
+                return;
+            }
             match link.backend.prepare(link.branch(name), &changes).await {
                 Ok(()) => {
                     if !link.branches.prepared(name) {
@@ -508,15 +514,16 @@ impl<B: Backend> Engine for CommitOrdered<B> {
         if conflict {
             self.hot.heat(work.reads().map(|(key, _)| key));
         }
-        let keys = || keys_of(&work.changes());
+        if work.is_read_only() {
+            return;
+        }
+        let keys = keys_of(&work.changes());
+        // Before anybody can find the branch dropped, so that who rolls it back takes these out again.
+        self.link.rows.leave(&keys);
         match self.link.branches.abort(handle.name()) {
-            None => {}
-            // Whoever prepares it finds out.
-            Some(Branch::Preparing | Branch::Dropped) => self.link.rows.leave(&keys()),
-            Some(Branch::Prepared) => {
-                self.link.rows.leave(&keys());
-                self.link.roll_back(handle.name(), keys());
-            }
+            None => self.link.rows.left(&keys),
+            Some(Branch::Preparing | Branch::Dropped) => {}
+            Some(Branch::Prepared) => self.link.roll_back(handle.name(), keys),
         }
     }
 

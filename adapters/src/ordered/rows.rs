@@ -170,6 +170,9 @@ impl Rows {
         for key in keys {
             *state.leaving.entry(Key::clone(key)).or_insert(0) += 1;
         }
+        drop(state);
+        // Who waits to prepare one of its own may have been aborted.
+        self.moved.notify_waiters();
     }
 
     /// It is gone.
@@ -188,18 +191,21 @@ impl Rows {
     }
 
     /// Waits until no branch with one of these keys is left in the database (R4). New ones cannot come: the keys are
-    /// locked.
-    pub(super) async fn clear(&self, changes: &[Change]) {
+    /// locked. Says whether to go on, which is asked of `wanted`.
+    pub(super) async fn clear(&self, changes: &[Change], wanted: impl Fn() -> bool) -> bool {
         loop {
             let mut moved = std::pin::pin!(self.moved.notified());
             moved.as_mut().enable();
+            if !wanted() {
+                return false;
+            }
             let taken = {
                 let state = self.lock();
                 let taken = |key| state.recent.contains_key(key) || state.leaving.contains_key(key);
                 changes.iter().any(|change| taken(change.key()))
             };
             if !taken {
-                return;
+                return true;
             }
             moved.await;
         }

@@ -3,8 +3,8 @@
 use co_core::{AbortReason, Gtid, Priority, Stamp};
 
 use super::{
-    Ballots, Case, Client, Suite, absent, add, assert_reads, commit_alone, delete, found, get, key,
-    put, rows, scan, value,
+    Ballots, Case, Client, Suite, absent, add, assert_reads, blocked, commit_alone, delete, found,
+    get, key, put, rows, scan, value,
 };
 use crate::error::OperationError;
 use crate::participant::{
@@ -76,7 +76,7 @@ fn named_dependencies(suite: &Suite<'_>) {
             };
             assert_eq!(depends(ballots), expected);
         }
-        assert!(site.blocked().is_empty(), "who has voted does not wait");
+        assert!(blocked(site).is_empty(), "who has voted does not wait");
         let prepared = site.prepared(four.name()).unwrap_or_default();
         assert_eq!(prepared.changes.len(), 1);
         for (number, client) in (10..).zip([&two, &three, &four]) {
@@ -432,7 +432,7 @@ fn blocked_reports(suite: &Suite<'_>) {
         assert!(earlier.run(get("x")).is_ok());
         let first = earlier.prepare();
         assert!(first.yes().is_some());
-        assert!(site.blocked().is_empty());
+        assert!(blocked(site).is_empty());
         let later = Client::begin(site, 2);
         let mut running = later.start(put("x", "later"));
         let withheld = running.poll().map(|_| later.prepare());
@@ -441,9 +441,9 @@ fn blocked_reports(suite: &Suite<'_>) {
             priority: Priority(2),
             by: vec![(Gtid(1), Priority(1))],
         };
-        assert_eq!(site.blocked(), [expected]);
+        assert_eq!(blocked(site), [expected]);
         assert!(earlier.conclude(&first).is_ok());
-        assert!(site.blocked().is_empty());
+        assert!(blocked(site).is_empty());
         let ballots = withheld.unwrap_or_else(|| {
             assert_eq!(running.poll(), Some(Ok(Reply::Done)));
             later.prepare()
