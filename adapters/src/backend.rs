@@ -5,9 +5,10 @@
 //! - B1 [`Backend::prepare`] says `Ok` only if the branch is prepared, with all its changes, and durable. After an error
 //!   the branch is not there, or becomes so by [`Backend::roll_back`].
 //! - B2 When [`Backend::commit`] has said `Ok`, every read that begins later sees the changes.
-//! - B3 A branch that is not there was finished before: that is no error.
+//! - B3 A branch that is not there was finished before: that is no error, but [`Ending::Before`].
 
 use std::future::Future;
+use std::sync::Arc;
 
 use participant::{Change, Key, KeyRange, Value};
 
@@ -66,6 +67,15 @@ pub enum NotPrepared {
     Unknown(String),
 }
 
+/// What became of a branch that was to be ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It has ended so now.
+    Now,
+    /// It was not there: it had ended before, and the database does not say how.
+    Before,
+}
+
 /// A database with prepared branches.
 pub trait Backend: Send + Sync + 'static {
     /// The engine's name, such as `postgres`.
@@ -89,13 +99,16 @@ pub trait Backend: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), NotPrepared>> + Send;
 
     /// Commits a prepared branch (B2, B3).
-    fn commit(&self, branch: BranchName) -> impl Future<Output = Result<(), BackendError>> + Send;
+    fn commit(
+        &self,
+        branch: BranchName,
+    ) -> impl Future<Output = Result<Ending, BackendError>> + Send;
 
     /// Rolls a branch back (B3), also one whose preparation is still on its way.
     fn roll_back(
         &self,
         branch: BranchName,
-    ) -> impl Future<Output = Result<(), BackendError>> + Send;
+    ) -> impl Future<Output = Result<Ending, BackendError>> + Send;
 
     /// The branches of this site that are prepared.
     fn branches(&self) -> impl Future<Output = Result<Vec<BranchName>, BackendError>> + Send;
@@ -112,4 +125,51 @@ pub trait Backend: Send + Sync + 'static {
         ordinal: u64,
         stamp: u64,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
+}
+
+/// One database behind several engines, one after the other.
+impl<B: Backend> Backend for Arc<B> {
+    fn name(&self) -> &'static str {
+        B::name(self)
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Value>, BackendError> {
+        B::get(self, key).await
+    }
+
+    async fn scan(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+    ) -> Result<Vec<(Key, Value)>, BackendError> {
+        B::scan(self, range, limit).await
+    }
+
+    async fn prepare(&self, branch: BranchName, changes: &[Change]) -> Result<(), NotPrepared> {
+        B::prepare(self, branch, changes).await
+    }
+
+    async fn commit(&self, branch: BranchName) -> Result<Ending, BackendError> {
+        B::commit(self, branch).await
+    }
+
+    async fn roll_back(&self, branch: BranchName) -> Result<Ending, BackendError> {
+        B::roll_back(self, branch).await
+    }
+
+    async fn branches(&self) -> Result<Vec<BranchName>, BackendError> {
+        B::branches(self).await
+    }
+
+    async fn redo(&self, changes: &[Change]) -> Result<(), BackendError> {
+        B::redo(self, changes).await
+    }
+
+    async fn mark(&self) -> Result<(u64, u64), BackendError> {
+        B::mark(self).await
+    }
+
+    async fn set_mark(&self, ordinal: u64, stamp: u64) -> Result<(), BackendError> {
+        B::set_mark(self, ordinal, stamp).await
+    }
 }

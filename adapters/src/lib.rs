@@ -6,5 +6,5 @@ mod branch;
 pub mod ordered;
 pub mod postgres;
 
-pub use backend::{Backend, BackendError, NotPrepared};
+pub use backend::{Backend, BackendError, Ending, NotPrepared};
 pub use branch::{BranchName, InvalidSite, Site};

@@ -47,7 +47,7 @@ use tokio::sync::oneshot;
 use self::branches::{Branch, Branches};
 use self::hot::HotKeys;
 use self::rows::{Known, Rows, failed};
-use crate::backend::{Backend, BackendError, NotPrepared};
+use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::BranchName;
 
 /// How long is waited before a database that cannot be reached is asked again, at first and at most.
@@ -219,14 +219,27 @@ fn storage_error(error: &BackendError) -> StorageError {
 
 impl<B: Backend> Link<B> {
     /// Repeats something until the database has done it.
-    async fn until_done<F>(&self, mut work: impl FnMut() -> F)
+    async fn until_done<T, F>(&self, mut work: impl FnMut() -> F) -> T
     where
-        F: Future<Output = Result<(), BackendError>>,
+        F: Future<Output = Result<T, BackendError>>,
     {
         let (mut pause, most) = PATIENCE;
-        while work().await.is_err() {
+        loop {
+            if let Ok(done) = work().await {
+                return done;
+            }
             tokio::time::sleep(pause).await;
             pause = most.min(2 * pause);
+        }
+    }
+
+    /// Commits a branch. One that is not there was committed by a request whose answer was lost, or was ended by hand:
+    /// what was decided is made so in any case. Nobody else of the site can have written these keys since (R4).
+    async fn commit(&self, branch: BranchName, changes: &[Change]) {
+        let ending = self.until_done(|| self.backend.commit(branch)).await;
+        match ending {
+            Ending::Now => {}
+            Ending::Before => self.until_done(|| self.backend.redo(changes)).await,
         }
     }
 
@@ -273,7 +286,9 @@ impl<B: Backend> Link<B> {
         self.spawn(async move {
             let branch = link.branch(name);
             link.until_done(|| link.backend.roll_back(branch)).await;
-            link.rows.left(&keys);
+            let beneath = link.rows.beneath(&keys);
+            link.until_done(|| link.backend.redo(&beneath)).await;
+            link.rows.left(&keys, &beneath);
         });
     }
 
@@ -447,7 +462,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
             let wanted = || link.branches.is_wanted(name);
             if !link.rows.clear(&changes, wanted).await {
                 link.branches.take(name);
-                link.rows.left(&keys);
+                link.rows.left(&keys, &[]);
                 done(Err(AbortReason::Requested));
                 return;
             }
@@ -465,7 +480,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
                     }
                     match why {
                         NotPrepared::Unknown(_) => link.roll_back(name, keys),
-                        NotPrepared::Refused(_) => link.rows.left(&keys),
+                        NotPrepared::Refused(_) => link.rows.left(&keys, &[]),
                     }
                     done(Err(AbortReason::Conflict));
                 }
@@ -493,14 +508,10 @@ impl<B: Backend> Engine for CommitOrdered<B> {
         let name = handle.name();
         let was = self.link.branches.take(name);
         assert_eq!(was, Some(Branch::Prepared), "A1: {name:?} has voted");
-        let keys: Vec<Key> = changes
-            .iter()
-            .map(|change| Key::clone(change.key()))
-            .collect();
+        let keys = keys_of(&changes);
         let link = Arc::clone(&self.link);
         self.link.spawn(async move {
-            let branch = link.branch(name);
-            link.until_done(|| link.backend.commit(branch)).await;
+            link.commit(link.branch(name), &changes).await;
             link.rows.arrive(ordinal, &keys);
         });
         Ok(Some(ordinal))
@@ -521,7 +532,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
         // Before anybody can find the branch dropped, so that who rolls it back takes these out again.
         self.link.rows.leave(&keys);
         match self.link.branches.abort(handle.name()) {
-            None => self.link.rows.left(&keys),
+            None => self.link.rows.left(&keys, &[]),
             Some(Branch::Preparing | Branch::Dropped) => {}
             Some(Branch::Prepared) => self.link.roll_back(handle.name(), keys),
         }
@@ -570,28 +581,15 @@ impl<B: Backend> Engine for CommitOrdered<B> {
     }
 
     fn recovered(&self) {
-        let (ordinals, mut rows) = self.link.rows.unfinished();
-        let keys: Vec<Key> = rows.keys().cloned().collect();
-        // Who is in doubt has prepared its branch after all earlier writers of its keys had ended.
         let in_doubt = self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.retain(|key, _| !in_doubt.contains(key));
-        drop(in_doubt);
-        let redo: Vec<Change> = rows
-            .into_iter()
-            .map(|(key, value)| match value {
-                Some(value) => Change::Put(key, value),
-                None => Change::Delete(key),
-            })
-            .collect();
+        let redo = self.link.rows.restored(&in_doubt);
         let link = Arc::clone(&self.link);
         let done = wait_for(&self.link.runtime, async move {
             link.settle().await?;
             link.backend.redo(&redo).await
         });
         match done {
-            Ok(()) => ordinals
-                .into_iter()
-                .for_each(|ordinal| self.link.rows.arrive(ordinal, &keys)),
+            Ok(()) => self.link.rows.settled(&in_doubt),
             Err(error) => self.link.rows.fail(storage_error(&error)),
         }
     }

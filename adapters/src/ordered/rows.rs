@@ -37,6 +37,13 @@ struct State {
     versions: BTreeMap<Key, u64>,
 }
 
+fn change(key: &Key, row: &Recent) -> Change {
+    match &row.value {
+        Some(value) => Change::Put(Key::clone(key), Value::clone(value)),
+        None => Change::Delete(Key::clone(key)),
+    }
+}
+
 /// What is known of a key without asking the database.
 pub(super) enum Known {
     /// Its value.
@@ -175,9 +182,12 @@ impl Rows {
         self.moved.notify_waiters();
     }
 
-    /// It is gone.
-    pub(super) fn left(&self, keys: &[Key]) {
+    /// It is gone, and the database has what was beneath it.
+    pub(super) fn left(&self, keys: &[Key], beneath: &[Change]) {
         let mut state = self.lock();
+        for change in beneath {
+            state.recent.remove(change.key());
+        }
         for key in keys {
             if let Some(times) = state.leaving.get_mut(key) {
                 *times -= 1;
@@ -211,15 +221,32 @@ impl Rows {
         }
     }
 
-    /// All that is on its way, as changes: after a crash.
-    pub(super) fn unfinished(&self) -> (Vec<u64>, BTreeMap<Key, Option<Value>>) {
+    /// All that the log holds, as changes: after a crash. What the keys of those in doubt had before is left out: their
+    /// branches, which hold these rows, were prepared only when it was there (R4).
+    pub(super) fn restored(&self, in_doubt: &BTreeSet<Key>) -> Vec<Change> {
         let state = self.lock();
         let rows = state.recent.iter();
-        (
-            state.on_the_way.iter().copied().collect(),
-            rows.map(|(key, row)| (Key::clone(key), row.value.clone()))
-                .collect(),
-        )
+        rows.filter(|(key, _)| !in_doubt.contains(*key))
+            .map(|(key, row)| change(key, row))
+            .collect()
+    }
+
+    /// The database has all of that. What the log says of the keys in doubt is still shown from here.
+    pub(super) fn settled(&self, in_doubt: &BTreeSet<Key>) {
+        let mut state = self.lock();
+        state.on_the_way.clear();
+        state.recent.retain(|key, _| in_doubt.contains(key));
+        drop(state);
+        self.arrived.notify_all();
+        self.moved.notify_waiters();
+    }
+
+    /// What the log says of keys that were in doubt until now.
+    pub(super) fn beneath(&self, keys: &[Key]) -> Vec<Change> {
+        let state = self.lock();
+        let rows = keys.iter();
+        rows.filter_map(|key| Some(change(key, state.recent.get(key)?)))
+            .collect()
     }
 
     /// Something went wrong that a restart has to mend (R3).

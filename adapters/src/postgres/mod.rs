@@ -9,6 +9,8 @@
 //!   is refused instead.
 //! - A connection may break while `PREPARE TRANSACTION` is on its way. Its process may prepare the branch later, so the
 //!   branch is rolled back only when that process is gone.
+//! - The server goes on with what a killed adapter has sent, and may prepare a branch after the next life has looked for
+//!   its own: who opens ends the sessions of the former life first.
 //! - `COMMIT PREPARED` says that there is no such branch when it was finished before: for who asks again that is success.
 
 mod pool;
@@ -23,7 +25,7 @@ use tokio_postgres::Config;
 
 use self::pool::{Pool, Process, Texts};
 use self::sql::Table;
-use crate::backend::{Backend, BackendError, NotPrepared};
+use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::{BranchName, InvalidSite, Site};
 
 /// How long a branch waits for a row that somebody outside the adapter has locked.
@@ -126,7 +128,7 @@ impl Postgres {
                 url: options.url.clone(),
                 why: error.to_string(),
             })?;
-        config.application_name(format!("commitment ordering: {}", site.name()));
+        config.application_name(application(&site));
         let database = format!(
             "database `{}` of PostgreSQL at {:?}:{:?}",
             config.get_dbname().unwrap_or("(default)"),
@@ -148,7 +150,24 @@ impl Postgres {
             unsure: Mutex::default(),
         };
         backend.check(database).await?;
+        backend.end_former_sessions().await?;
         Ok(backend)
+    }
+
+    /// Ends what a former life has left at the server, and waits until it is gone.
+    async fn end_former_sessions(&self) -> Result<(), BackendError> {
+        let session = self.pool.session().await?;
+        let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                         WHERE application_name = $1 AND pid <> pg_backend_pid() \
+                         AND datname = current_database()";
+        let application = application(&self.site);
+        loop {
+            let rows = session.client.query(statement, &[&application]).await;
+            if rows.map_err(|error| self.pool.error(&error))?.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn check(&self, database: String) -> Result<(), OpenError> {
@@ -188,17 +207,17 @@ impl Postgres {
     }
 
     /// `COMMIT PREPARED` or `ROLLBACK PREPARED`, until the branch is gone.
-    async fn finish(&self, command: &str, branch: BranchName) -> Result<(), BackendError> {
+    async fn finish(&self, command: &str, branch: BranchName) -> Result<Ending, BackendError> {
         let statement = format!("{command} PREPARED {}", self.quoted(branch));
         loop {
             let session = self.pool.session().await?;
             let Err(error) = session.client.batch_execute(&statement).await else {
-                return Ok(());
+                return Ok(Ending::Now);
             };
             let error = self.pool.error(&error);
             match error.code() {
-                // No such branch: finished before.
-                Some("42704") => return Ok(()),
+                // No such branch.
+                Some("42704") => return Ok(Ending::Before),
                 // Another session is finishing it.
                 Some("55000") => {
                     drop(session);
@@ -235,6 +254,11 @@ impl Postgres {
     fn unsure(&self) -> std::sync::MutexGuard<'_, BTreeMap<BranchName, Process>> {
         self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How the server knows the sessions of a site.
+fn application(site: &Site) -> String {
+    format!("commitment ordering: {}", site.name())
 }
 
 /// The table has to be there before a session can prepare its statements.
@@ -328,11 +352,11 @@ impl Backend for Postgres {
         Err(NotPrepared::Refused(error.to_string()))
     }
 
-    async fn commit(&self, branch: BranchName) -> Result<(), BackendError> {
+    async fn commit(&self, branch: BranchName) -> Result<Ending, BackendError> {
         self.finish("COMMIT", branch).await
     }
 
-    async fn roll_back(&self, branch: BranchName) -> Result<(), BackendError> {
+    async fn roll_back(&self, branch: BranchName) -> Result<Ending, BackendError> {
         self.settle(branch).await?;
         self.finish("ROLLBACK", branch).await
     }

@@ -1,7 +1,10 @@
 //! Sessions with one server, each used by one caller at a time.
+//!
+//! Their connections live on the runtime on which the pool was made, whoever uses them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
@@ -38,6 +41,7 @@ pub(super) struct Pool {
     texts: Texts,
     idle: Mutex<Vec<Session>>,
     permits: Arc<Semaphore>,
+    home: Handle,
 }
 
 /// A session that goes back when it is dropped, unless it is broken.
@@ -48,6 +52,8 @@ pub(super) struct Held<'a> {
 }
 
 impl Pool {
+    /// # Panics
+    /// Outside a runtime.
     pub(super) fn new(config: Config, database: String, texts: Texts, size: usize) -> Self {
         Self {
             config,
@@ -55,6 +61,7 @@ impl Pool {
             texts,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(size)),
+            home: Handle::current(),
         }
     }
 
@@ -86,11 +93,24 @@ impl Pool {
 
     async fn connect(&self) -> Result<Session, BackendError> {
         let error = |error| self.error(&error);
-        let (client, connection) = self.config.connect(NoTls).await.map_err(error)?;
-        tokio::spawn(async move {
-            // Whoever uses the client hears of it.
-            let _broken = connection.await;
+        let config = self.config.clone();
+        let connected = self.home.spawn(async move {
+            let (client, connection) = config.connect(NoTls).await?;
+            tokio::spawn(async move {
+                // Whoever uses the client hears of it.
+                let _broken = connection.await;
+            });
+            Ok(client)
         });
+        let client = match connected.await {
+            Ok(client) => client.map_err(error)?,
+            Err(gone) => {
+                return Err(BackendError::Away {
+                    database: self.database.clone(),
+                    why: gone.to_string(),
+                });
+            }
+        };
         let row = client
             .query_one(
                 "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()",
