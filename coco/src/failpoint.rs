@@ -1,8 +1,9 @@
 //! Named points at which a test has a process fail: with an error, a panic, an abort, or by standing still.
 //!
 //! Without the feature `failpoints` asking at a point is a constant and leaves no code. With it, the environment
-//! of a process says `COCO_FAILPOINT=<name>=<error|panic|kill|sleep>[@n]`, and the process fails so when it
-//! comes to that point for the n-th time, once. What an error means is the point's business: a connection that
+//! of a process says `COCO_FAILPOINT=<name>=<error|panic|kill|sleep|run>[@n]`, and the process fails so when it
+//! comes to that point for the n-th time, once. `run` waits for the shell command in `COCO_FAILPOINT_COMMAND`, so that
+//! anything else can fail while the process stands there. What an error means is the point's business: a connection that
 //! breaks, a write or sync that fails, a log that counts as failed, a call that is refused.
 
 use std::io;
@@ -27,13 +28,23 @@ pub enum Process {
     Coordinator,
     /// In a site.
     Site,
+    /// In a site over a database.
+    Adapter,
 }
 
-use Process::{Coordinator as C, Site as S};
+use Process::{Adapter as A, Coordinator as C, Site as S};
 use When::{Fills, Lonely, Starts, Works};
 
 /// All points. One that is not listed fails a debug build when it is come to.
 pub const POINTS: &[(&str, Process, When)] = &[
+    ("adapter: commit", A, Works),
+    ("adapter: committed", A, Works),
+    ("adapter: prepare", A, Works),
+    ("adapter: prepared", A, Works),
+    ("adapter: roll back", A, Works),
+    ("adapter: rolled back", A, Works),
+    ("adapter: settle", A, Starts),
+    ("adapter: settled", A, Starts),
     ("coordinator: append commit", C, Works),
     ("coordinator: append end", C, Works),
     ("coordinator: append epoch", C, Starts),
@@ -147,6 +158,7 @@ pub fn io(name: &'static str) -> io::Result<()> {
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::io::Write as _;
+    use std::process::Command;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
@@ -194,6 +206,15 @@ mod armed {
             "kill" => std::process::abort(),
             "sleep" => {
                 std::thread::sleep(Duration::from_secs(1));
+                false
+            }
+            "run" => {
+                let command = std::env::var("COCO_FAILPOINT_COMMAND").unwrap_or_default();
+                let ended = Command::new("sh").args(["-c", &command]).status();
+                assert!(
+                    ended.is_ok_and(|status| status.success()),
+                    "failpoint {name}: `{command}` did not end well"
+                );
                 false
             }
             _ => true,

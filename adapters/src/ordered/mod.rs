@@ -36,6 +36,7 @@ use co_core::{
     AbortReason, Footprint, Grant, LockMode, LockPolicy, LockTable, Reading, Scheduler, Stamp,
     VersionOrder, WriteKind,
 };
+use coco::failpoint;
 use participant::engine::{
     Committed, Engine, Entry, Handle, Host, OnFortified, Options, Row, Stored, Workspace,
 };
@@ -213,6 +214,15 @@ fn wait_for<T: Send + 'static>(
         .expect("the adapter's thread runs until it is dropped")
 }
 
+/// As if the database could not be reached, where a test says so.
+fn failing(point: &'static str) -> Result<(), BackendError> {
+    let away = |error: std::io::Error| BackendError::Away {
+        database: "the database".to_owned(),
+        why: error.to_string(),
+    };
+    failpoint::io(point).map_err(away)
+}
+
 fn storage_error(error: &BackendError) -> StorageError {
     failed(error.to_string())
 }
@@ -236,11 +246,23 @@ impl<B: Backend> Link<B> {
     /// Commits a branch. One that is not there was committed by a request whose answer was lost, or was ended by hand:
     /// what was decided is made so in any case. Nobody else of the site can have written these keys since (R4).
     async fn commit(&self, branch: BranchName, changes: &[Change]) {
-        let ending = self.until_done(|| self.backend.commit(branch)).await;
-        match ending {
+        let attempt = || async {
+            failing("adapter: commit")?;
+            let ending = self.backend.commit(branch).await?;
+            failing("adapter: committed")?;
+            Ok(ending)
+        };
+        match self.until_done(attempt).await {
             Ending::Now => {}
             Ending::Before => self.until_done(|| self.backend.redo(changes)).await,
         }
+    }
+
+    async fn prepare(&self, branch: BranchName, changes: &[Change]) -> Result<(), NotPrepared> {
+        let unknown = |error: BackendError| NotPrepared::Unknown(error.to_string());
+        failing("adapter: prepare").map_err(unknown)?;
+        self.backend.prepare(branch, changes).await?;
+        failing("adapter: prepared").map_err(unknown)
     }
 
     fn keep_mark(self: &Arc<Self>, mark: Mark) -> Result<(), StorageError> {
@@ -285,7 +307,13 @@ impl<B: Backend> Link<B> {
         let link = Arc::clone(self);
         self.spawn(async move {
             let branch = link.branch(name);
-            link.until_done(|| link.backend.roll_back(branch)).await;
+            let attempt = || async {
+                failing("adapter: roll back")?;
+                let ending = link.backend.roll_back(branch).await?;
+                failing("adapter: rolled back")?;
+                Ok(ending)
+            };
+            link.until_done(attempt).await;
             let beneath = link.rows.beneath(&keys);
             link.until_done(|| link.backend.redo(&beneath)).await;
             link.rows.left(&keys, &beneath);
@@ -294,6 +322,7 @@ impl<B: Backend> Link<B> {
 
     /// After a crash: what the log has no YES of is rolled back, and what it says is committed is made so.
     async fn settle(&self) -> Result<(), BackendError> {
+        failing("adapter: settle")?;
         let in_doubt: Vec<BranchName> = self
             .branches
             .names()
@@ -305,7 +334,7 @@ impl<B: Backend> Link<B> {
                 self.backend.roll_back(branch).await?;
             }
         }
-        Ok(())
+        failing("adapter: settled")
     }
 }
 
@@ -466,7 +495,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
                 done(Err(AbortReason::Requested));
                 return;
             }
-            match link.backend.prepare(link.branch(name), &changes).await {
+            match link.prepare(link.branch(name), &changes).await {
                 Ok(()) => {
                     if !link.branches.prepared(name) {
                         link.roll_back(name, keys);

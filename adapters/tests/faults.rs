@@ -1,0 +1,539 @@
+//! Every step of a commit over two servers, and everybody who can die there: a table whose cells are all green.
+//!
+//! The coordinator and each adapter is a process; a failpoint holds one of them at the step while the victim is killed,
+//! which may be itself. Then the victim comes back, and: transfers go through again, no branch stays prepared, no money
+//! is lost, every answer *committed* was true, and what all lives have recorded is in commit order.
+//!
+//! `STEP` and `VICTIM` choose cells: `STEP="adapter: prepared" VICTIM="server a"`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test; its processes tell it that they are ready on their standard output"
+)]
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener as Probe;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use adapters::ordered;
+use adapters::postgres::{OpenError, Postgres, PostgresOptions};
+use checker::{Level, Verdict, judge};
+use co_core::VoteRule;
+use coco::client::{Client, ClientError, ClientOptions, Commit};
+use coco::log::{FileLog, Options as LogOptions, Owner};
+use coco::protocol::{CoordinatorConfig, VoterConfig};
+use coco::service::coordinator::{CoordinatorOptions, CoordinatorServer};
+use databases::{Product, Server};
+use participant::Recorder;
+use participant::service::{ParticipantOptions, ParticipantServer, Storage};
+use tokio::net::TcpListener;
+use tokio_postgres::NoTls;
+
+const NAMES: [&str; 2] = ["a", "b"];
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often something is looked at that tells nobody when it changes.
+const LOOK: Duration = Duration::from_millis(10);
+/// What each account has at first.
+const MONEY: i64 = 1000;
+
+/// The steps of a commit, in their order: in the coordinator, and in the process of site `a`. Those that a process comes to
+/// when it starts as well are held at the second time.
+const STEPS: &[(&str, u32)] = &[
+    ("coordinator: begin", 1),
+    ("site: execute", 1),
+    ("site: executed", 1),
+    ("coordinator: commit", 1),
+    ("coordinator: send prepare", 1),
+    ("site: prepare", 1),
+    ("adapter: prepare", 1),
+    ("adapter: prepared", 1),
+    ("site: append prepared", 1),
+    ("log: before sync", 2),
+    ("log: synced", 2),
+    ("site: durable", 2),
+    ("coordinator: append commit", 1),
+    ("coordinator: durable", 2),
+    ("coordinator: send decision", 1),
+    ("coordinator: answer", 1),
+    ("site: decide", 1),
+    ("site: apply commit", 1),
+    ("adapter: commit", 1),
+    ("adapter: committed", 1),
+    ("site: append decision", 1),
+    ("coordinator: append end", 1),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Victim {
+    Server(usize),
+    Adapter(usize),
+    Coordinator,
+}
+
+const VICTIMS: [Victim; 5] = [
+    Victim::Server(0),
+    Victim::Server(1),
+    Victim::Adapter(0),
+    Victim::Adapter(1),
+    Victim::Coordinator,
+];
+
+impl fmt::Display for Victim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Server(0) => "server a",
+            Self::Server(_) => "server b",
+            Self::Adapter(0) => "adapter a",
+            Self::Adapter(_) => "adapter b",
+            Self::Coordinator => "coordinator",
+        })
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap()
+}
+
+async fn bind(port: &str) -> TcpListener {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match TcpListener::bind(format!("127.0.0.1:{port}")).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(Instant::now() < end, "port {port}: {error}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn run_coordinator() -> CoordinatorServer {
+    let folder = PathBuf::from(variable("FOLDER")).join("coordinator");
+    let owner = Owner::coordinator("0");
+    let (log, records) = FileLog::open(&folder, &owner, LogOptions::default()).unwrap();
+    let options = CoordinatorOptions {
+        config: CoordinatorConfig {
+            vote_timeout: Duration::from_secs(4),
+            idle_timeout: Duration::from_secs(4),
+            resend_after: Duration::from_millis(100),
+            resend_limit: Duration::from_millis(400),
+            ..CoordinatorConfig::default()
+        },
+        ..CoordinatorOptions::default()
+    };
+    let listener = bind(&variable("PORT")).await;
+    CoordinatorServer::start(options, listener, Arc::new(log), &records)
+        .await
+        .unwrap()
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum Failed {
+    Open(#[from] OpenError),
+    Adapter(#[from] ordered::OpenError),
+}
+
+async fn run_adapter() -> ParticipantServer {
+    let (folder, name) = (PathBuf::from(variable("FOLDER")), variable("NAME"));
+    let life: u64 = variable("LIFE").parse().unwrap();
+    let file = std::fs::File::create(chaos::lives::file(&folder, &name, life)).unwrap();
+    let engine = participant::engine::Options {
+        rule: VoteRule::Withhold,
+        recorder: Recorder::to_writer(&name, Box::new(file)),
+        ..participant::engine::Options::default()
+    };
+    let options = PostgresOptions {
+        schema: variable("SCHEMA"),
+        sessions: 4,
+        ..PostgresOptions::new(&variable("URL"))
+    };
+    let site = name.clone();
+    let open = tokio::task::spawn_blocking(move || {
+        let connect = async move { Ok::<_, Failed>(Postgres::open(&site, options).await?) };
+        ordered::open(engine, life, connect)
+    });
+    let engine = open.await.unwrap().unwrap();
+    let owner = Owner::participant(&name);
+    let (log, records) = FileLog::open(&folder.join(&name), &owner, LogOptions::default()).unwrap();
+    let options = ParticipantOptions {
+        idle_timeout: Duration::from_secs(3),
+        operation_timeout: Duration::from_secs(3),
+        voter: VoterConfig {
+            inquire_after: Duration::from_millis(100),
+            inquire_limit: Duration::from_millis(400),
+            ..VoterConfig::default()
+        },
+        ..ParticipantOptions::new(&name, &variable("COORDINATOR"))
+    };
+    let storage = Storage::Durable {
+        log: Arc::new(log),
+        records,
+    };
+    let listener = bind(&variable("PORT")).await;
+    ParticipantServer::start(options, Arc::new(engine), storage, listener).unwrap()
+}
+
+/// A process of a cell: it serves until its standard input says `end` or is closed.
+#[test]
+#[ignore = "a process of the other test"]
+fn process() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        if read.is_ok_and(|bytes| bytes > 0) {
+            tell.send(()).ok();
+        } else {
+            // It does not outlive the test.
+            std::process::exit(0);
+        }
+    });
+    runtime.block_on(async {
+        if variable("ROLE") == "coordinator" {
+            let server = run_coordinator().await;
+            println!("ready");
+            told.await.ok();
+            server.shutdown().await.unwrap();
+        } else {
+            let server = run_adapter().await;
+            println!("ready");
+            told.await.ok();
+            server.drain(PATIENCE).await.unwrap();
+        }
+    });
+}
+
+struct Running {
+    child: Child,
+}
+
+impl Running {
+    fn start(
+        variables: &[(&str, String)],
+        errors: &Path,
+        failpoint: Option<(String, &str)>,
+    ) -> Self {
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(errors)
+            .unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["process", "--exact", "--ignored", "--nocapture"])
+            .envs(variables.iter().map(|(name, value)| (*name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors);
+        if let Some((point, script)) = failpoint {
+            command.env("COCO_FAILPOINT", point);
+            command.env("COCO_FAILPOINT_COMMAND", script);
+        }
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            // It is read to its end, so that nobody has to wait to say something.
+            stdout.lines().map_while(Result::ok).for_each(drop);
+        });
+        Self { child }
+    }
+
+    fn kill(&mut self) {
+        // Errors mean that it has ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    fn end(mut self) -> bool {
+        let told = self.child.stdin.take().unwrap().write_all(b"end\n");
+        told.is_ok() && self.child.wait().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// One cell of the table.
+struct Cell<'a> {
+    step: &'static str,
+    times: u32,
+    victim: Victim,
+    servers: &'a mut [Server; 2],
+    schema: String,
+    folder: tempfile::TempDir,
+    ports: [u16; 3],
+    lives: [u64; 2],
+    /// A client has asked for a transaction.
+    asked: AtomicBool,
+    committed: i64,
+    unknown: i64,
+}
+
+fn free_port() -> u16 {
+    let probe = Probe::bind("127.0.0.1:0").unwrap();
+    probe.local_addr().unwrap().port()
+}
+
+impl Cell<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn uri(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[2])
+    }
+
+    /// The failpoint stands until the victim is dead.
+    fn script(&self) -> String {
+        let (at, go) = (self.path("at"), self.path("go"));
+        format!(
+            "touch {}; while [ ! -e {} ]; do sleep 0.01; done",
+            at.display(),
+            go.display()
+        )
+    }
+
+    fn failpoint(&self) -> String {
+        format!("{}=run@{}", self.step, self.times)
+    }
+
+    fn coordinator(&self, armed: bool) -> Running {
+        let armed = armed && self.step.starts_with("coordinator");
+        let script = self.script();
+        let variables = [
+            ("ROLE", "coordinator".to_owned()),
+            ("FOLDER", self.folder.path().display().to_string()),
+            ("PORT", self.ports[2].to_string()),
+        ];
+        let failpoint = armed.then(|| (self.failpoint(), script.as_str()));
+        Running::start(&variables, &self.path("errors"), failpoint)
+    }
+
+    fn adapter(&mut self, which: usize, armed: bool) -> Running {
+        self.lives[which] += 1;
+        let armed = armed && which == 0 && !self.step.starts_with("coordinator");
+        let script = self.script();
+        let variables = [
+            ("ROLE", "adapter".to_owned()),
+            ("NAME", NAMES[which].to_owned()),
+            ("FOLDER", self.folder.path().display().to_string()),
+            ("SCHEMA", self.schema.clone()),
+            ("URL", self.servers[which].url()),
+            ("COORDINATOR", self.uri()),
+            ("PORT", self.ports[which].to_string()),
+            ("LIFE", self.lives[which].to_string()),
+        ];
+        let failpoint = armed.then(|| (self.failpoint(), script.as_str()));
+        Running::start(&variables, &self.path("errors"), failpoint)
+    }
+
+    async fn run(mut self) -> Result<(), String> {
+        let mut coordinator = self.coordinator(true);
+        let mut adapters = [self.adapter(0, true), self.adapter(1, true)];
+        let working = self.work_until(|cell| cell.path("at").exists());
+        let mut result = working.await;
+        if !self.asked.load(Ordering::Relaxed) {
+            result = Err("the step came before there was a transaction".to_owned());
+        }
+        if result.is_ok() {
+            match self.victim {
+                Victim::Server(which) => self.servers[which].kill(),
+                Victim::Adapter(which) => adapters[which].kill(),
+                Victim::Coordinator => coordinator.kill(),
+            }
+            std::fs::write(self.path("go"), "").unwrap();
+            match self.victim {
+                Victim::Server(which) => self.servers[which].start().unwrap(),
+                Victim::Adapter(which) => adapters[which] = self.adapter(which, false),
+                Victim::Coordinator => coordinator = self.coordinator(false),
+            }
+            let enough = self.committed + 3;
+            result = self.work_until(|cell| cell.committed >= enough).await;
+        }
+        if result.is_ok() {
+            result = self.judge(adapters).await;
+        }
+        drop(coordinator);
+        result.map_err(|problem| {
+            let said = std::fs::read_to_string(self.path("errors")).unwrap_or_default();
+            format!("{problem}; {said}")
+        })
+    }
+
+    /// Transfers money until that is so. A transaction takes longer than the patience of a commit while somebody stands
+    /// at a failpoint, so the caller looks at the end of each.
+    async fn work_until(&mut self, so: impl Fn(&Self) -> bool) -> Result<(), String> {
+        let end = Instant::now() + PATIENCE;
+        while !so(self) {
+            if Instant::now() > end {
+                return Err(format!("not reached: {} committed", self.committed));
+            }
+            let at = self.path("at");
+            let free = self.path("go").exists();
+            let come = async move {
+                while free || !at.exists() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+            tokio::select! {
+                told = self.transfer() => match told {
+                    Ok(true) => self.committed += 1,
+                    Ok(false) => tokio::time::sleep(LOOK).await,
+                    Err(()) => self.unknown += 1,
+                },
+                // Nobody waits for the answer to what may be committed yet.
+                () = come => self.unknown += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves 1 from `a` to `b`. Whether it has committed; an error if nobody knows.
+    async fn transfer(&self) -> Result<bool, ()> {
+        let options = ClientOptions {
+            operation_timeout: Duration::from_secs(4),
+            commit_timeout: Duration::from_secs(5),
+            ..ClientOptions::default()
+        };
+        let attempt = async {
+            let client = Client::connect_with(&self.uri(), options).await?;
+            client
+                .wait_for_sites(&NAMES, Duration::from_secs(5))
+                .await?;
+            self.asked.store(true, Ordering::Relaxed);
+            let mut txn = client.begin().await?;
+            for (site, by) in NAMES.into_iter().zip([-1, 1]) {
+                let held = txn.get(site, "account").await?;
+                let held = held.map_or(MONEY, |held| {
+                    String::from_utf8(held).unwrap().parse().unwrap()
+                });
+                let now: i64 = held + by;
+                txn.put(site, "account", now.to_string()).await?;
+            }
+            txn.commit().await
+        };
+        match attempt.await {
+            Ok(Commit::Committed(_)) => Ok(true),
+            Ok(Commit::Aborted(_)) => Ok(false),
+            Err(ClientError::OutcomeUnknown { .. }) => Err(()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn judge(&mut self, adapters: [Running; 2]) -> Result<(), String> {
+        for (name, adapter) in NAMES.into_iter().zip(adapters) {
+            if !adapter.end() {
+                return Err(format!("adapter {name} did not end in order"));
+            }
+        }
+        let mut balances = [0_i64; 2];
+        for (server, balance) in self.servers.iter().zip(&mut balances) {
+            let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let left = client.query("SELECT gid FROM pg_prepared_xacts", &[]);
+            let left = left.await.unwrap();
+            if let Some(row) = left.first() {
+                let gid: &str = row.get(0);
+                return Err(format!("branch {gid} is still prepared"));
+            }
+            let statement = format!("SELECT value FROM {}.rows", self.schema);
+            let row = client.query_one(&statement, &[]).await.unwrap();
+            let value = String::from_utf8(row.get(0)).unwrap();
+            *balance = value.parse().unwrap();
+            drop(client);
+            connection.await.unwrap().ok();
+        }
+        let moved = balances[1] - MONEY;
+        if balances[0] + balances[1] != 2 * MONEY {
+            return Err(format!("money is lost: {balances:?}"));
+        }
+        let (least, most) = (self.committed, self.committed + self.unknown);
+        if !(least..=most).contains(&moved) {
+            return Err(format!("{least} to {most} have committed, and {moved} did"));
+        }
+        let histories: Vec<_> = NAMES
+            .into_iter()
+            .zip(self.lives)
+            .map(|(name, lives)| {
+                let lives: Vec<_> = (1..=lives)
+                    .map(|life| chaos::lives::read(self.folder.path(), name, life).unwrap())
+                    .collect();
+                chaos::lives::merge(name, &lives).map_err(|error| format!("{error:#}"))
+            })
+            .collect::<Result<_, _>>()?;
+        match judge(&histories, Level::CommitmentOrdering).verdict {
+            Verdict::Valid { .. } => Ok(()),
+            verdict => Err(format!("{verdict:?}")),
+        }
+    }
+}
+
+#[test]
+fn whoever_dies_at_any_step_nothing_is_lost_and_nothing_stays() {
+    let durable = [("fsync", "on")];
+    let durable: databases::Settings<'static> = Box::leak(Box::new(durable));
+    let mut servers = Vec::new();
+    for _ in NAMES {
+        match Server::private(Product::Postgres, durable) {
+            Ok(server) => servers.push(server),
+            Err(error) if error.is_missing() => return eprintln!("SKIPPED: {error}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let mut servers: [Server; 2] = servers.try_into().unwrap();
+    let chosen = |name: &str, value: &str| {
+        let only = std::env::var(name).unwrap_or_default();
+        only.is_empty() || only == value
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (mut table, mut failed) = (String::new(), Vec::new());
+    let mut number = 0;
+    for (step, times) in STEPS.iter().filter(|(step, _)| chosen("STEP", step)) {
+        table.push_str(&format!("{step:28}"));
+        for victim in VICTIMS {
+            if !chosen("VICTIM", &victim.to_string()) {
+                continue;
+            }
+            number += 1;
+            let cell = Cell {
+                step,
+                times: *times,
+                victim,
+                servers: &mut servers,
+                schema: format!("cell_{number}"),
+                folder: tempfile::tempdir().unwrap(),
+                ports: [free_port(), free_port(), free_port()],
+                lives: [0; 2],
+                asked: AtomicBool::new(false),
+                committed: 0,
+                unknown: 0,
+            };
+            let began = Instant::now();
+            let result = runtime.block_on(cell.run());
+            let word = if result.is_ok() { "green" } else { "RED" };
+            println!("{step:28} {victim:12} {word} {:?}", began.elapsed());
+            table.push_str(&format!(" {victim}: {word:6}"));
+            if let Err(problem) = result {
+                eprintln!("{step}, {victim}: {problem}");
+                failed.push((step, victim));
+            }
+        }
+        table.push('\n');
+    }
+    println!("{table}");
+    assert!(number > 0, "STEP or VICTIM names none");
+    assert!(failed.is_empty(), "{failed:?}");
+}
