@@ -81,6 +81,24 @@ pub trait Backend: Send + Sync + 'static {
     /// The engine's name, such as `postgres`.
     fn name(&self) -> &'static str;
 
+    /// Whether the table can have such a key; if not, what it is that cannot be done. Asked before all else.
+    ///
+    /// # Errors
+    /// The words after "the engine cannot".
+    fn check_key(&self, key: &Key) -> Result<(), &'static str>;
+
+    /// The same for a range.
+    ///
+    /// # Errors
+    /// As [`Backend::check_key`].
+    fn check_range(&self, range: &KeyRange) -> Result<(), &'static str>;
+
+    /// The same for a change.
+    ///
+    /// # Errors
+    /// As [`Backend::check_key`].
+    fn check_change(&self, change: &Change) -> Result<(), &'static str>;
+
     /// The newest committed value of a key.
     fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Value>, BackendError>> + Send;
 
@@ -131,6 +149,18 @@ pub trait Backend: Send + Sync + 'static {
 impl<B: Backend> Backend for Arc<B> {
     fn name(&self) -> &'static str {
         B::name(self)
+    }
+
+    fn check_key(&self, key: &Key) -> Result<(), &'static str> {
+        B::check_key(self, key)
+    }
+
+    fn check_range(&self, range: &KeyRange) -> Result<(), &'static str> {
+        B::check_range(self, range)
+    }
+
+    fn check_change(&self, change: &Change) -> Result<(), &'static str> {
+        B::check_change(self, change)
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Value>, BackendError> {

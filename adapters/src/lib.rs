@@ -3,6 +3,7 @@
 
 mod backend;
 mod branch;
+pub mod columns;
 pub mod ordered;
 pub mod postgres;
 

@@ -476,7 +476,9 @@ impl Cell<'_> {
             .collect::<Result<_, _>>()?;
         match judge(&histories, Level::CommitmentOrdering).verdict {
             Verdict::Valid { .. } => Ok(()),
-            verdict => Err(format!("{verdict:?}")),
+            verdict @ (Verdict::Invalid { .. } | Verdict::Unknown { .. }) => {
+                Err(format!("{verdict:?}"))
+            }
         }
     }
 }

@@ -354,6 +354,14 @@ impl<B: Backend> CommitOrdered<B> {
         }
     }
 
+    /// What the table cannot have is refused before anything waits for it.
+    fn checked(&self, fits: Result<(), &'static str>) -> Result<(), OperationError> {
+        fits.map_err(|what| OperationError::Unsupported {
+            engine: self.link.backend.name(),
+            what,
+        })
+    }
+
     async fn read_row(&self, key: &Key) -> Result<Option<Value>, OperationError> {
         let (link, key) = (Arc::clone(&self.link), Key::clone(key));
         self.link
@@ -376,6 +384,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
     }
 
     async fn get(&self, entry: &Entry<()>, key: &Key) -> Result<Option<Value>, OperationError> {
+        self.checked(self.link.backend.check_key(key))?;
         let (own, fresh) = {
             let work = entry.active()?;
             (work.own_value(key), !work.covers(key))
@@ -414,6 +423,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
         entry: &Entry<()>,
         range: &KeyRange,
     ) -> Result<Vec<(Key, Value)>, OperationError> {
+        self.checked(self.link.backend.check_range(range))?;
         loop {
             let turn = {
                 let _active = entry.active()?;
@@ -450,6 +460,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
 
     /// An increment reads the number and writes the sum: two of them do not commute in the database.
     async fn change(&self, entry: &Entry<()>, change: Change) -> Result<(), OperationError> {
+        self.checked(self.link.backend.check_change(&change))?;
         let key = Key::clone(change.key());
         self.lock(entry, &key).await?;
         let before = match change {

@@ -13,6 +13,8 @@
 //!   its own: who opens ends the sessions of the former life first.
 //! - `COMMIT PREPARED` says that there is no such branch when it was finished before: for who asks again that is success.
 
+mod inspect;
+mod layout;
 mod pool;
 mod sql;
 
@@ -22,9 +24,10 @@ use std::time::Duration;
 
 use participant::{Change, Key, KeyRange, Value};
 use tokio_postgres::Config;
+use tokio_postgres::types::ToSql;
 
+use self::layout::{Layout, Parameter};
 use self::pool::{Pool, Process, Texts};
-use self::sql::Table;
 use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::{BranchName, InvalidSite, Site};
 
@@ -33,6 +36,15 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the end of a process of the server is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// What of a table makes a site's rows: `crate::columns` says how they are spelled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableColumns {
+    /// The columns of the key, which have a unique index of their own.
+    pub key: Vec<String>,
+    /// The columns of the value.
+    pub value: Vec<String>,
+}
+
 /// Which server, and which table.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
@@ -40,20 +52,26 @@ pub struct PostgresOptions {
     pub url: String,
     /// The schema of the table. The adapter keeps a table of its own, `sites`, there as well.
     pub schema: String,
-    /// The table; it is made if it is not there.
+    /// The table; the adapter's own is made if it is not there.
     pub table: String,
+    /// The columns of somebody else's table that make key and value; without them the table is the adapter's own.
+    pub columns: Option<TableColumns>,
+    /// Whether writers that do not come through the site are refused, by a trigger on the table.
+    pub guard: bool,
     /// How many sessions there are at most.
     pub sessions: usize,
 }
 
 impl PostgresOptions {
-    /// The table `rows` in the schema `co`, and 16 sessions.
+    /// The adapter's own table `rows` in the schema `co`, guarded, and 16 sessions.
     #[must_use]
     pub fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
             schema: "co".to_owned(),
             table: "rows".to_owned(),
+            columns: None,
+            guard: true,
             sessions: 16,
         }
     }
@@ -98,6 +116,27 @@ pub enum OpenError {
         /// Where this is.
         database: String,
     },
+    /// Branches of this site were prepared by another role, and this one may not finish them.
+    #[error(
+        "branches of site `{site}` were prepared by role `{owner}`, and this is role `{role}`: connect as that role or as \
+         a superuser, or finish them there"
+    )]
+    OtherRole {
+        /// Which site.
+        site: String,
+        /// Whose they are.
+        owner: String,
+        /// Who this is.
+        role: String,
+    },
+    /// The table cannot be put under a commit order as it is.
+    #[error("table {table} cannot be a site's: {why}")]
+    UnfitTable {
+        /// Which.
+        table: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The database did not do what it was asked.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -107,7 +146,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Postgres {
     site: Site,
-    table: Table,
+    layout: Layout,
     schema: String,
     pool: Pool,
     /// Branches whose preparation may still be on its way, and who is at it.
@@ -129,22 +168,31 @@ impl Postgres {
                 why: error.to_string(),
             })?;
         config.application_name(application(&site));
+        // The guard lets sessions of the site through, and literals are read as they are written here.
+        let settings = format!(
+            "-c co.site={} -c standard_conforming_strings=on",
+            site.name()
+        );
+        let settings = match config.get_options() {
+            Some(given) => format!("{given} {settings}"),
+            None => settings,
+        };
+        config.options(settings);
         let database = format!(
             "database `{}` of PostgreSQL at {:?}:{:?}",
             config.get_dbname().unwrap_or("(default)"),
             config.get_hosts(),
             config.get_ports()
         );
-        let table = Table::new(&options.schema, &options.table, "key", "value");
+        let layout = inspect::table(&config, &database, &site, &options).await?;
         let texts = Texts {
-            get: table.get(),
-            scan: table.scan(true),
-            scan_on: table.scan(false),
+            get: layout.get(),
+            scan: layout.scan(true),
+            scan_on: layout.scan(false),
         };
-        make_table(&config, &database, &table, &options.schema).await?;
         let backend = Self {
             pool: Pool::new(config, database.clone(), texts, options.sessions.max(1)),
-            table,
+            layout,
             schema: options.schema,
             site,
             unsure: Mutex::default(),
@@ -183,23 +231,28 @@ impl Postgres {
         if row.get::<_, i32>(0) == 0 {
             return Err(OpenError::PreparedTransactionsOff { database });
         }
-        let others = session
-            .client
-            .query(
-                "SELECT gid, database FROM pg_prepared_xacts WHERE database <> current_database()",
-                &[],
-            )
-            .await
-            .map_err(|error| self.pool.error(&error))?;
-        let own = |identifier: &str| self.site.parse(identifier).is_some();
-        match others.iter().find(|row| own(row.get::<_, &str>(0))) {
-            None => Ok(()),
-            Some(row) => Err(OpenError::OtherDatabase {
-                site: self.site.name().to_owned(),
-                elsewhere: row.get(1),
-                database,
-            }),
+        let own = "SELECT gid, database, owner, current_user::text, database = current_database(), \
+                   owner = current_user OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \
+                   FROM pg_prepared_xacts";
+        let rows = session.client.query(own, &[]).await;
+        let rows = rows.map_err(|error| self.pool.error(&error))?;
+        let own = |row: &&tokio_postgres::Row| self.site.parse(row.get(0)).is_some();
+        for row in rows.iter().filter(own) {
+            let site = self.site.name().to_owned();
+            if !row.get::<_, bool>(4) {
+                let elsewhere = row.get(1);
+                return Err(OpenError::OtherDatabase {
+                    site,
+                    elsewhere,
+                    database,
+                });
+            }
+            if !row.get::<_, bool>(5) {
+                let (owner, role) = (row.get(2), row.get(3));
+                return Err(OpenError::OtherRole { site, owner, role });
+            }
         }
+        Ok(())
     }
 
     fn quoted(&self, branch: BranchName) -> String {
@@ -261,27 +314,12 @@ fn application(site: &Site) -> String {
     format!("commitment ordering: {}", site.name())
 }
 
-/// The table has to be there before a session can prepare its statements.
-async fn make_table(
-    config: &Config,
-    database: &str,
-    table: &Table,
-    schema: &str,
-) -> Result<(), BackendError> {
-    let none = Texts {
-        get: "SELECT 1".to_owned(),
-        scan: "SELECT 1".to_owned(),
-        scan_on: "SELECT 1".to_owned(),
-    };
-    let pool = Pool::new(config.clone(), database.to_owned(), none, 1);
-    let session = pool.session().await?;
-    // Two sites that make the same schema at once would see each other's half of it.
-    let statement = format!(
-        "BEGIN; SELECT pg_advisory_xact_lock(hashtext('commitment ordering')); {} COMMIT;",
-        table.create(schema)
-    );
-    let made = session.client.batch_execute(&statement).await;
-    made.map_err(|error| pool.error(&error))
+/// Parameters as the client takes them.
+fn of(parameters: &[Parameter]) -> Vec<&(dyn ToSql + Sync)> {
+    let parameters = parameters.iter();
+    parameters
+        .map(|it| -> &(dyn ToSql + Sync) { it.as_ref() })
+        .collect()
 }
 
 impl Backend for Postgres {
@@ -289,11 +327,26 @@ impl Backend for Postgres {
         "postgres"
     }
 
+    fn check_key(&self, key: &Key) -> Result<(), &'static str> {
+        self.layout.check_key(key)
+    }
+
+    fn check_range(&self, range: &KeyRange) -> Result<(), &'static str> {
+        self.layout.check_range(range)
+    }
+
+    fn check_change(&self, change: &Change) -> Result<(), &'static str> {
+        self.layout.check_change(change)
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Value>, BackendError> {
+        let Some(cells) = self.layout.parameters(key) else {
+            return Ok(None);
+        };
         let session = self.pool.session().await?;
-        let rows = session.client.query(&session.get, &[&&**key]).await;
-        let rows = rows.map_err(|error| self.pool.error(&error))?;
-        Ok(rows.first().map(|row| row.get::<_, &[u8]>(0).into()))
+        let row = session.client.query_opt(&session.get, &of(&cells)).await;
+        let row = row.map_err(|error| self.pool.error(&error))?;
+        Ok(row.map(|row| self.layout.value(&row, 0)))
     }
 
     async fn scan(
@@ -303,26 +356,29 @@ impl Backend for Postgres {
     ) -> Result<Vec<(Key, Value)>, BackendError> {
         let session = self.pool.session().await?;
         let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-        let rows = match &range.high {
-            Some(high) => {
-                let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-                    [&&*range.low, &most, &&**high];
-                session.client.query(&session.scan, &parameters).await
-            }
-            None => {
-                let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
-                    [&&*range.low, &most];
-                session.client.query(&session.scan_on, &parameters).await
-            }
+        let rows = if self.layout.scans_by_parameters() && !range.low.is_empty() {
+            let mut parameters = self.layout.parameters(&range.low).unwrap_or_default();
+            parameters.push(Box::new(most));
+            let high = range.high.as_ref();
+            let statement = match high.and_then(|high| self.layout.parameters(high)) {
+                Some(high) => {
+                    parameters.extend(high);
+                    &session.scan
+                }
+                None => &session.scan_on,
+            };
+            session.client.query(statement, &of(&parameters)).await
+        } else {
+            let Some(statement) = self.layout.scan_range(range, most) else {
+                return Ok(Vec::new());
+            };
+            session.client.query(&statement, &[]).await
         };
         let rows = rows.map_err(|error| self.pool.error(&error))?;
         if rows.len() > limit {
             return Err(BackendError::TooManyRows);
         }
-        let pair = |row: &tokio_postgres::Row| {
-            (row.get::<_, &[u8]>(0).into(), row.get::<_, &[u8]>(1).into())
-        };
-        Ok(rows.iter().map(pair).collect())
+        Ok(rows.iter().map(|row| self.layout.pair(row)).collect())
     }
 
     async fn prepare(&self, branch: BranchName, changes: &[Change]) -> Result<(), NotPrepared> {
@@ -331,7 +387,7 @@ impl Backend for Postgres {
         let statement = format!(
             "BEGIN; SET LOCAL lock_timeout = {}; {} SAVEPOINT co_guard; PREPARE TRANSACTION {}",
             LOCK_TIMEOUT.as_millis(),
-            self.table.changes(changes),
+            self.layout.changes(changes),
             self.quoted(branch)
         );
         self.unsure().insert(branch, session.process.clone());
@@ -375,7 +431,7 @@ impl Backend for Postgres {
             return Ok(());
         }
         let session = self.pool.session().await?;
-        let statement = format!("BEGIN; {} COMMIT", self.table.changes(changes));
+        let statement = format!("BEGIN; {} COMMIT", self.layout.changes(changes));
         let done = session.client.batch_execute(&statement).await;
         let Err(error) = done else {
             return Ok(());
