@@ -107,15 +107,12 @@ fn count(runtime: &Runtime, client: &Client) -> i64 {
     runtime.block_on(row).unwrap().get(0)
 }
 
-#[test]
-fn a_table_of_others_is_read_and_written_by_its_columns() {
-    let Some(server) = server(QUICK) else { return };
-    let runtime = Runtime::new().unwrap();
+/// A table with a key of two columns, a value of two, and a column that the site does not know.
+fn bank(runtime: &Runtime, server: &Server) -> (Client, PostgresOptions) {
     let client = runtime.block_on(session(&server.url()));
     let make = "CREATE TABLE accounts (branch int, name text, balance numeric(12,2) NOT NULL, note text, \
                 opened timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (branch, name)); \
-                INSERT INTO accounts VALUES (-1, 'eve', 5, NULL), (2, 'adam', 7.5, 'it''s'), (10, 'adam', 1, ''); \
-                CREATE TABLE plain (id uuid PRIMARY KEY, n bigint NOT NULL)";
+                INSERT INTO accounts VALUES (-1, 'eve', 5, NULL), (2, 'adam', 7.5, 'it''s'), (10, 'adam', 1, '')";
     runtime.block_on(client.batch_execute(make)).unwrap();
     let options = PostgresOptions {
         schema: "public".to_owned(),
@@ -127,17 +124,31 @@ fn a_table_of_others_is_read_and_written_by_its_columns() {
         guard: false,
         ..PostgresOptions::new(&server.url())
     };
-    let site = open("bank", options, 1).unwrap();
+    (client, options)
+}
+
+fn account(branch: i64, name: &str) -> Key {
     let kinds = Kinds::new(vec![Kind::Integer, Kind::Text]);
-    let account = |branch: i64, name: &str| -> Key {
-        let cells = [Cell::Integer(branch), Cell::Text(name.to_owned())];
-        kinds.encode(&cells).unwrap().into()
-    };
-    let branch = |branch: i64| -> Key {
-        let kinds = Kinds::new(vec![Kind::Integer]);
-        kinds.encode(&[Cell::Integer(branch)]).unwrap().into()
-    };
-    let row = |text: &str| Reply::Value(Some(value(text)));
+    let cells = [Cell::Integer(branch), Cell::Text(name.to_owned())];
+    kinds.encode(&cells).unwrap().into()
+}
+
+/// All accounts of the branches from here on begin so.
+fn branch_start(branch: i64) -> Key {
+    let kinds = Kinds::new(vec![Kind::Integer]);
+    kinds.encode(&[Cell::Integer(branch)]).unwrap().into()
+}
+
+fn row(text: &str) -> Reply {
+    Reply::Value(Some(value(text)))
+}
+
+#[test]
+fn a_table_of_others_is_read_and_written_by_its_columns() {
+    let Some(server) = server(QUICK) else { return };
+    let runtime = Runtime::new().unwrap();
+    let (client, options) = bank(&runtime, &server);
+    let site = open("bank", options, 1).unwrap();
     let replies = commit(
         &site,
         1,
@@ -151,8 +162,8 @@ fn a_table_of_others_is_read_and_written_by_its_columns() {
             ),
             Operation::Delete(account(10, "adam")),
             Operation::Scan(KeyRange {
-                low: branch(-1),
-                high: Some(branch(11)),
+                low: branch_start(-1),
+                high: Some(branch_start(11)),
             }),
         ],
     );
@@ -165,8 +176,20 @@ fn a_table_of_others_is_read_and_written_by_its_columns() {
     let keys: Vec<&Key> = rows.iter().map(|(key, _)| key).collect();
     let expected = [account(-1, "eve"), account(2, "adam"), account(2, "eve")];
     assert_eq!(keys, expected.iter().collect::<Vec<_>>());
+    site.quiesce();
+    let left = "SELECT branch::text || name || balance::text FROM accounts ORDER BY branch, name";
+    let left = runtime.block_on(client.query(left, &[])).unwrap();
+    let left: Vec<&str> = left.iter().map(|row| row.get(0)).collect();
+    assert_eq!(left, ["-1eve5.00", "2adam7.50", "2eve3.25"]);
+}
 
-    // Half a column, a value of other columns, and increments are refused, and nothing has happened.
+/// Half a column, a value of other columns, increments; and what the table itself forbids.
+#[test]
+fn what_a_table_of_others_cannot_hold_is_refused_and_leaves_nothing_behind() {
+    let Some(server) = server(QUICK) else { return };
+    let runtime = Runtime::new().unwrap();
+    let (client, options) = bank(&runtime, &server);
+    let site = open("bank", options, 1).unwrap();
     let wrong = [
         Operation::Get(key("half")),
         Operation::Put(account(1, "x"), value(r#"{"balance": "1"}"#)),
@@ -183,20 +206,21 @@ fn a_table_of_others_is_read_and_written_by_its_columns() {
         site.decide(TxnName::Global(Gtid(2)), Decision::Abort)
             .unwrap();
     }
-    // What the table itself forbids is a NO, and leaves nothing behind.
     let forbidden = Operation::Put(account(3, "x"), value(r#"{"balance":"much","note":null}"#));
     work(&site, 3, &[forbidden]).unwrap();
-    assert!(matches!(
-        vote(&site, TxnName::Global(Gtid(3))),
-        Ballot::No(_)
-    ));
+    let ballot = vote(&site, TxnName::Global(Gtid(3)));
+    assert!(matches!(ballot, Ballot::No(_)), "{ballot:?}");
     site.quiesce();
-    let left = "SELECT branch::text || name || balance::text FROM accounts ORDER BY branch, name";
-    let left = runtime.block_on(client.query(left, &[])).unwrap();
-    let left: Vec<&str> = left.iter().map(|row| row.get(0)).collect();
-    assert_eq!(left, ["-1eve5.00", "2adam7.50", "2eve3.25"]);
     assert_eq!(count(&runtime, &client), 0);
+}
 
+#[test]
+fn a_key_of_one_column_is_read_and_scanned_by_parameters() {
+    let Some(server) = server(QUICK) else { return };
+    let runtime = Runtime::new().unwrap();
+    let client = runtime.block_on(session(&server.url()));
+    let make = "CREATE TABLE plain (id uuid PRIMARY KEY, n bigint NOT NULL)";
+    runtime.block_on(client.batch_execute(make)).unwrap();
     let options = PostgresOptions {
         schema: "public".to_owned(),
         table: "plain".to_owned(),
@@ -208,17 +232,15 @@ fn a_table_of_others_is_read_and_written_by_its_columns() {
     };
     let site = open("plain", options, 1).unwrap();
     let id: Key = [7; 16].into();
-    commit(&site, 1, &[Operation::Put(Key::clone(&id), value("41"))]);
-    commit(&site, 2, &[Operation::Put(Key::clone(&id), value("42"))]);
+    let put = |text: &str| Operation::Put(Key::clone(&id), value(text));
+    commit(&site, 1, &[put("41")]);
+    commit(&site, 2, &[put("42")]);
     let range = KeyRange {
         low: [0; 16].into(),
         high: Some([255; 16].into()),
     };
-    let replies = commit(
-        &site,
-        3,
-        &[Operation::Get(Key::clone(&id)), Operation::Scan(range)],
-    );
+    let operations = [Operation::Get(Key::clone(&id)), Operation::Scan(range)];
+    let replies = commit(&site, 3, &operations);
     assert_eq!(replies[0], row("42"));
     assert_eq!(replies[1], Reply::Rows(vec![(id, value("42"))]));
 }
