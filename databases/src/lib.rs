@@ -7,9 +7,10 @@
 //! Invariants:
 //! - D1 Nothing outside a server's own folder is read or written, and it listens on loopback only.
 //! - D2 [`Server::start`] returns when the server takes connections, or says why it does not, with the end of its log.
-//! - D3 A [`Server`] that is dropped is gone, with its folder if that was made for it; the fleet stays until it is taken down.
-//! - D4 What is not installed is an error of its own ([`Error::Missing`]) that says what to install: whoever can do
-//!   without may skip, loudly.
+//! - D3 A [`Server`] that is dropped is gone, with its folder if that was made for it, and so is a private one whose process
+//!   is killed; the fleet stays until it is taken down.
+//! - D4 What is not installed is an error of its own ([`Error::Missing`]) that says what to install. A test that can do
+//!   without skips, and is counted ([`SKIPPED_TESTS`]); in CI it fails.
 //!
 //! There are no dependencies in here, so that `cargo xtask` stays quick to build.
 #![forbid(unsafe_code)]
@@ -20,9 +21,12 @@ mod fleet;
 mod process;
 mod product;
 mod server;
+mod skips;
+mod watchdog;
 
 pub use binaries::{Binaries, install};
 pub use error::Error;
 pub use fleet::{Fleet, Member, MemberState};
 pub use product::Product;
 pub use server::{Server, Settings};
+pub use skips::{SKIPPED_TESTS, in_ci};

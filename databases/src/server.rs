@@ -14,11 +14,15 @@ use crate::binaries::Binaries;
 use crate::error::Error;
 use crate::process::{self, LOOK};
 use crate::product::Product;
+use crate::skips;
+use crate::watchdog::Watchdog;
 
 /// How long a server may take to start; recovery after a kill is part of that.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an orderly stop may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long an end at once may take that only leaves shared memory tidy.
+const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How much of a log is shown when a server does not start, in bytes.
 const LOG_SHOWN: usize = 2_000;
 
@@ -38,10 +42,13 @@ pub struct Server {
     temporary: bool,
     /// It stays when this value is dropped.
     detached: bool,
+    /// Ends it when this process is killed.
+    watchdog: Option<Watchdog>,
 }
 
 impl Server {
-    /// A new server on a port that is free, in a folder of its own that goes when the server is dropped.
+    /// A new server on a port that is free, in a folder of its own that goes when the server is dropped, or this process is
+    /// killed.
     ///
     /// # Errors
     /// [`Error::Missing`] where the product is not installed, and all that may go wrong with a server.
@@ -53,6 +60,7 @@ impl Server {
         let port = free_port()?;
         let mut server = Self::describe(product, &name, folder, port, settings)?;
         server.temporary = true;
+        server.watchdog = Some(Watchdog::over(&server.folder)?);
         server.create()?;
         server.start()?;
         Ok(server)
@@ -71,15 +79,17 @@ impl Server {
             all.retain(|(known, _)| *known != name);
             all.push((name, value.to_owned()));
         }
+        let binaries = Binaries::find(product).inspect_err(skips::note)?;
         Ok(Self {
             name: name.to_owned(),
-            binaries: Binaries::find(product)?,
+            binaries,
             folder,
             port,
             settings: all,
             pid: None,
             temporary: false,
             detached: false,
+            watchdog: None,
         })
     }
 
@@ -135,6 +145,34 @@ impl Server {
     pub fn thaw(&self) {
         if let Some(pid) = self.pid {
             process::signal_all("CONT", pid);
+        }
+    }
+
+    /// Ends it at once, but so that it tidies up what a kill would leave in the system. A frozen one hears nothing until it
+    /// is thawed.
+    fn quit(&mut self) {
+        let Some(pid) = self.pid else {
+            return;
+        };
+        if self.product() == Product::Postgres {
+            self.thaw();
+            process::signal("QUIT", &[pid]);
+            process::wait_for_end(pid, QUIT_PATIENCE);
+        }
+        self.kill();
+    }
+
+    /// A `PostgreSQL` server that was killed leaves a piece of shared memory, whose number is in its file; the next life of the
+    /// same data would take it away.
+    fn free_shared_memory(&self) {
+        let file = self.folder.join("data").join("postmaster.pid");
+        let content = fs::read_to_string(file).unwrap_or_default();
+        let numbers = content.lines().nth(6).unwrap_or_default();
+        if let Some(id) = numbers.split_whitespace().nth(1) {
+            let mut command = Command::new("ipcrm");
+            command.args(["-m", id]).stdin(Stdio::null());
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let _nothing_more_to_do = command.status();
         }
     }
 
@@ -356,8 +394,9 @@ impl Drop for Server {
         if self.detached {
             return;
         }
-        self.kill();
+        self.quit();
         if self.temporary {
+            self.free_shared_memory();
             let _left_behind = self.remove();
         }
     }
