@@ -4,8 +4,12 @@
 mod backend;
 mod branch;
 pub mod columns;
+#[cfg(feature = "command")]
+pub mod command;
 pub mod ordered;
 pub mod postgres;
+mod site;
 
 pub use backend::{Backend, BackendError, Ending, NotPrepared};
 pub use branch::{BranchName, InvalidSite, Site};
+pub use site::{Mode, Product, SiteError, SiteOptions, UnknownMode, open_site};

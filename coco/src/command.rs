@@ -7,7 +7,7 @@ pub mod options;
 mod resolve;
 mod serve;
 mod status;
-mod table;
+pub mod table;
 
 use std::process::ExitCode;
 

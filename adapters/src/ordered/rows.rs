@@ -76,6 +76,7 @@ impl Rows {
         let marks = Arc::new(Marks {
             mark: Mutex::new(mark),
             keep,
+            recording,
         });
         let state = State {
             newest: mark.ordinal,
@@ -310,6 +311,7 @@ pub(super) type KeepMark = dyn Fn(Mark) -> Result<(), StorageError> + Send + Syn
 struct Marks {
     mark: Mutex<Mark>,
     keep: Box<KeepMark>,
+    recording: bool,
 }
 
 impl Marks {
@@ -334,8 +336,9 @@ pub(super) fn failed(why: impl Into<String>) -> StorageError {
 }
 
 impl Storage for Marks {
+    /// A site that writes a history keeps its log whole, as one whose data is nowhere else: it makes no checkpoints.
     fn is_durable(&self) -> bool {
-        true
+        !self.recording
     }
 
     fn mark(&self) -> Mark {

@@ -9,10 +9,10 @@ use crate::service::process::{self, Fatal};
 const WIDTH: usize = 100;
 
 /// Prints rows under their headings, columns as wide as need be; the last one is cut to fit.
-pub(super) fn print<const N: usize>(
-    headings: [&str; N],
-    rows: &[[String; N]],
-) -> Result<(), Fatal> {
+///
+/// # Errors
+/// If standard output is closed.
+pub fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Fatal> {
     let bold = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = lines(headings, rows);
@@ -50,7 +50,8 @@ fn lines<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Vec<Strin
 }
 
 /// A span as people say it.
-pub(super) fn span(span: Duration) -> String {
+#[must_use]
+pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0 => format!("{} ms", span.as_millis()),

@@ -210,7 +210,10 @@ fn read(path: &Path) -> Result<Vec<u8>, SecurityError> {
 }
 
 /// Reads a file that only its owner may be able to read.
-fn read_secret(path: &Path) -> Result<Vec<u8>, SecurityError> {
+///
+/// # Errors
+/// [`SecurityError::TooOpen`] if others may, [`SecurityError::Unreadable`] if nobody can.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, SecurityError> {
     use std::os::unix::fs::PermissionsExt as _;
     let unreadable = |source| SecurityError::Unreadable {
         path: path.to_owned(),
