@@ -11,7 +11,7 @@ use adapters::ordered;
 use adapters::postgres::{Postgres, PostgresOptions};
 use checker::parse::read_history;
 use checker::{Level, Verdict, judge};
-use databases::{Product, Server, Settings};
+use databases::{Product, Server};
 use participant::conformance::{Subject, Suite};
 use participant::engine::Options;
 use tokio::runtime::Runtime;
@@ -24,18 +24,6 @@ fn assert_ordered(case: &str, history: &str) {
     let empty = report.statistics.committed == 0;
     let valid = matches!(report.verdict, Verdict::Valid { .. });
     assert!(valid || empty, "{case}: {:?}\n{history}", report.verdict);
-}
-
-/// A server, unless there is none on this machine.
-fn server(product: Product, settings: Settings<'static>) -> Option<Server> {
-    match Server::private(product, settings) {
-        Ok(server) => Some(server),
-        Err(error) if error.is_missing() => {
-            eprintln!("SKIPPED: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
 }
 
 /// Runs every case, each with a site of its own from `open`. `CASES_FROM=name` begins with that case.
@@ -82,7 +70,7 @@ async fn empty(client: &Client) {
 
 #[test]
 fn postgres_keeps_every_promise_of_a_participant() {
-    let Some(server) = server(Product::Postgres, &[("fsync", "off")]) else {
+    let Some(server) = Server::for_test(Product::Postgres, &[("fsync", "off")]) else {
         return;
     };
     let runtime = Runtime::new().unwrap();

@@ -158,11 +158,11 @@ mod tests {
         let words = |identifier: &str| Whose::of(identifier).words(&own);
         assert_eq!(
             words(&own.identifier(name)),
-            "this site, transaction 7 of coordinator 0"
+            "this site, transaction 7 of coordinator C0"
         );
         assert_eq!(
             words(&other.identifier(name)),
-            "site pg-b, transaction 7 of coordinator 0"
+            "site pg-b, transaction 7 of coordinator C0"
         );
         assert_eq!(
             words(&own.identifier(local)),

@@ -32,6 +32,13 @@ async fn fill(client: &Client, accounts: u64) {
         }
     }
     assert!(matches!(txn.commit().await, Ok(Commit::Committed(_))));
+    // Its client hears of a commit before all sites do, and who reads before that may have to begin again.
+    for site in SITES {
+        until("the sites have heard of it", || async {
+            client.site_statistics(site).await.unwrap().in_flight == 0
+        })
+        .await;
+    }
 }
 
 /// The sum of all accounts, as the server itself holds them: not through the adapters.

@@ -23,15 +23,15 @@ async fn every_finding_comes_with_the_statement_that_mends_it() {
     let url = server.url();
     let root = session(&url).await;
     let run = async |sql: &str| root.batch_execute(sql).await.unwrap();
-    run("CREATE ROLE shop LOGIN; CREATE DATABASE shop; \
+    run("CREATE DATABASE shop").await;
+    run("CREATE ROLE shop LOGIN; \
          CREATE ROLE other; ALTER ROLE shop IN DATABASE shop SET statement_timeout = '5s'; \
          ALTER ROLE shop IN DATABASE shop SET standard_conforming_strings = off; \
          ALTER ROLE shop IN DATABASE shop SET default_transaction_read_only = on;")
     .await;
-    let shop = url
-        .replace("postgres@", "shop@")
-        .replace("/postgres", "/shop");
-    let inside = session(&url.replace("/postgres", "/shop")).await;
+    let (server_alone, _) = url.rsplit_once('/').unwrap();
+    let inside = session(&format!("{server_alone}/shop")).await;
+    let shop = format!("{server_alone}/shop").replace("postgres@", "shop@");
     inside
         .batch_execute(
             "CREATE SCHEMA co AUTHORIZATION other; \
@@ -137,7 +137,7 @@ async fn branches_are_listed_with_whose_they_are() {
     }
     let text = String::from_utf8(adapter(&arguments).stdout).unwrap();
     for words in [
-        "this site, transaction 16777217 of coordinator 0",
+        "this site, transaction 16777217 of coordinator C0",
         "site b, local transaction 6 of life 5",
         "not an adapter's",
     ] {

@@ -172,6 +172,8 @@ impl Site {
             .args(["-TERM", &process.id().to_string()])
             .status();
         assert!(signal.unwrap().success());
+        // Waiting closes it, and its end tells the process once more.
+        let _input = process.stdin.take();
         let status = process.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.said());
         assert!(!self.said().contains("ERROR"), "{}", self.said());
