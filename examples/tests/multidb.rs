@@ -1,7 +1,6 @@
 //! The demonstration as its user meets it: real processes, real signals, exit statuses.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
@@ -9,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use databases::{Binaries, Product};
 use serde_json::Value;
 
 /// A demonstration that is running, and the processes it has announced.
@@ -38,7 +38,13 @@ fn finished(args: &[&str]) -> (Output, String) {
 
 /// Starts a long run and waits until it has announced its four processes.
 fn running(temporary: &Path) -> Running {
-    let mut process = multidb(&["--json", "--seconds", "600"])
+    running_with(&["ss2pl", "optimistic", "mvcc"], 4, temporary)
+}
+
+/// Starts a long run with these sites and waits until it has announced so many processes.
+fn running_with(sites: &[&str], processes: usize, temporary: &Path) -> Running {
+    let sites = sites.join(",");
+    let mut process = multidb(&["--json", "--seconds", "600", "--sites", &sites])
         .env("TMPDIR", temporary)
         .spawn()
         .unwrap();
@@ -49,7 +55,7 @@ fn running(temporary: &Path) -> Running {
         said: String::new(),
         children: Vec::new(),
     };
-    while running.children.len() < 4 {
+    while running.children.len() < processes {
         let mut line = String::new();
         let read = running.stderr.read_line(&mut line).unwrap();
         assert!(
@@ -190,6 +196,108 @@ fn ordering_makes_the_difference_and_nothing_is_left_behind() {
     assert_eq!(pids.len(), 8);
     let alive: Vec<u32> = pids.into_iter().filter(|pid| lives(*pid)).collect();
     assert!(alive.is_empty(), "still there: {alive:?}");
+}
+
+/// Two servers that each are serializable, and with them an engine of this project.
+#[test]
+fn ordering_makes_the_difference_over_database_servers() {
+    if Binaries::for_test(Product::Postgres).is_none() {
+        return;
+    }
+    let (output, stderr) = finished(&[
+        "--json",
+        "--sites",
+        "postgres,postgres,mvcc",
+        "--seconds",
+        "4",
+        "--hot",
+        "1",
+        "--seed",
+        "7",
+    ]);
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}; it said: {stderr}"));
+    assert_eq!(output.status.code(), Some(0), "{report:#}\n{stderr}");
+    assert!(
+        stderr.contains("starting a PostgreSQL server for site B"),
+        "{stderr}"
+    );
+    let [off, on] = report["runs"].as_array().unwrap().as_slice() else {
+        panic!("two runs were asked for: {report:#}")
+    };
+    assert!(
+        off["impossible_reads"]["count"].as_u64().unwrap() > 0,
+        "{off:#}"
+    );
+    assert_eq!(off["checker"]["serializability"]["verdict"], "invalid");
+    assert_eq!(on["finding"], "clean", "{on:#}");
+    assert_eq!(on["checker"]["commitment_ordering"]["verdict"], "valid");
+    for run in [off, on] {
+        for site in ["A", "B", "C"] {
+            assert_eq!(run["checker"]["each_site_alone"][site], "valid", "{run:#}");
+        }
+        assert!(run["commits"].as_u64().unwrap() > 50, "{run:#}");
+        assert_eq!(
+            run["end_state"]["total"],
+            run["end_state"]["expected_total"]
+        );
+    }
+    let pids = pids(&report);
+    assert_eq!(pids.len(), 12, "two servers in both runs: {report:#}");
+    let alive: Vec<u32> = pids.into_iter().filter(|pid| lives(*pid)).collect();
+    assert!(alive.is_empty(), "still there: {alive:?}");
+}
+
+#[test]
+fn servers_end_with_the_demonstration_however_it_ends() {
+    if Binaries::for_test(Product::Postgres).is_none() {
+        return;
+    }
+    for signal in ["-INT", "-KILL"] {
+        let temporary = tempfile::tempdir().unwrap();
+        // The server's own user works below it.
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+        std::fs::set_permissions(temporary.path(), everybody).unwrap();
+        let running = running_with(&["postgres"], 3, temporary.path());
+        let (name, server) = running.children[2].clone();
+        assert_eq!(name, "PostgreSQL server of A");
+        running.signal(signal);
+        let (_, said, _) = running.end();
+        // A shell cleans up after the one that is killed: it is nobody's child, so its end can only be looked for.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let left = || {
+            let entries = std::fs::read_dir(temporary.path()).unwrap();
+            let names = entries.flatten().map(|entry| entry.file_name());
+            names
+                .filter(|name| name.to_string_lossy().starts_with("co-databases-"))
+                .count()
+        };
+        while lives(server) || left() > 0 {
+            assert!(Instant::now() < deadline, "{signal}: still there; {said}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_not_installed_is_named_with_what_to_install() {
+    for (site, variable, package) in [
+        ("postgres", "CO_POSTGRES_BIN", "apt-get install postgresql"),
+        (
+            "mariadb",
+            "CO_MARIADB_BIN",
+            "apt-get install mariadb-server",
+        ),
+    ] {
+        let output = multidb(&["--sites", site])
+            .env(variable, "/nowhere")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(package), "{stderr}");
+        assert!(stderr.contains("server of site A"), "{stderr}");
+    }
 }
 
 #[test]

@@ -41,16 +41,25 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
 }
 
 /// Installs the servers where that is possible, and says loudly what is not there: tests that need it will skip.
-pub(crate) fn prepare() {
+///
+/// # Errors
+/// In CI, if one is not there.
+pub(crate) fn prepare() -> Result<(), String> {
+    let mut missing = Vec::new();
     for (product, found) in databases::install() {
         if let Err(error) = found {
-            println!("SKIPPED: all that needs {product}: {error}");
+            println!("NOT INSTALLED: all that needs {product} is skipped: {error}");
+            missing.push(error.to_string());
         }
     }
+    if databases::in_ci() && !missing.is_empty() {
+        return Err(format!("in CI nothing is skipped: {}", missing.join("; ")));
+    }
+    Ok(())
 }
 
 fn up() -> Result<(), String> {
-    prepare();
+    prepare()?;
     let fleet = Fleet::of_machine()?;
     let progress = |name: &str| println!("starting {name}");
     let members = fleet.up(progress).map_err(|error| error.to_string())?;

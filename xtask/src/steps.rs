@@ -1,6 +1,8 @@
 //! The steps of `cargo xtask test`, each one a command that can be run by hand as well.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -230,6 +232,9 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// The step whose tests want database servers.
+const WITH_SERVERS: &str = "tests";
+
 /// What a step counted and took.
 #[derive(Default, Clone, Copy)]
 struct Counts {
@@ -265,10 +270,7 @@ pub(crate) fn run(names: &[String]) -> Result<(), String> {
         println!("\n==> {}: {}", step.name, step.about);
         let started = Instant::now();
         let mut counts = Counts::default();
-        let result = match &step.work {
-            Work::Cargo(arguments, environment) => cargo(arguments, environment, &mut counts),
-            Work::Here(function) => function(),
-        };
+        let result = run_step(step, &mut counts);
         if let Err(message) = &result {
             println!("{}: {message}", step.name);
         }
@@ -278,6 +280,72 @@ pub(crate) fn run(names: &[String]) -> Result<(), String> {
         rows.push((step.name, result.is_ok(), counts, started.elapsed()));
     }
     report(&rows, total)
+}
+
+fn run_step(step: &Step, counts: &mut Counts) -> Result<(), String> {
+    let (arguments, environment) = match &step.work {
+        Work::Here(function) => return function(),
+        Work::Cargo(arguments, environment) => (arguments, environment),
+    };
+    let installed = if step.name == WITH_SERVERS {
+        crate::databases::prepare()
+    } else {
+        Ok(())
+    };
+    let skips = Skips::new(step.name);
+    let result = cargo(arguments, environment, &skips.file, counts);
+    let skipped = skips.take()?;
+    counts.skip(&skipped);
+    for test in &skipped {
+        println!("SKIPPED: {test}");
+    }
+    if databases::in_ci() && !skipped.is_empty() {
+        return Err(format!(
+            "{} tests skipped, and in CI nothing is",
+            skipped.len()
+        ));
+    }
+    installed.and(result)
+}
+
+/// The file to which tests that skip add a line each: their programs keep to themselves what passing tests print.
+struct Skips {
+    file: PathBuf,
+}
+
+impl Skips {
+    fn new(step: &str) -> Self {
+        let name = format!("co-skipped-{step}-{}", std::process::id());
+        Self {
+            file: std::env::temp_dir().join(name),
+        }
+    }
+
+    /// The tests that skipped, each once, whatever it tried.
+    fn take(self) -> Result<Vec<String>, String> {
+        let content = match std::fs::read_to_string(&self.file) {
+            Ok(content) => content,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(format!("cannot read {}: {error}", self.file.display())),
+        };
+        let _left_behind = std::fs::remove_file(&self.file);
+        let mut seen = BTreeSet::new();
+        let test = |line: &&str| {
+            let test = line.split_once(": ").map_or(*line, |(test, _)| test);
+            seen.insert(test.to_owned())
+        };
+        let first = content.lines().filter(test);
+        Ok(first.map(str::to_owned).collect())
+    }
+}
+
+impl Counts {
+    /// These tests did nothing, and their programs have counted them as passed.
+    fn skip(&mut self, tests: &[String]) {
+        let tests = tests.len() as u64;
+        self.skipped += tests;
+        self.passed = self.passed.saturating_sub(tests);
+    }
 }
 
 fn report(rows: &[(&str, bool, Counts, Duration)], total: Counts) -> Result<(), String> {
@@ -314,12 +382,14 @@ fn report(rows: &[(&str, bool, Counts, Duration)], total: Counts) -> Result<(), 
 fn cargo(
     arguments: &[&str],
     environment: &[(&str, &str)],
+    skips: &Path,
     counts: &mut Counts,
 ) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut child = Command::new(cargo)
         .args(arguments)
         .envs(environment.iter().copied())
+        .env(databases::SKIPPED_TESTS, skips)
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("cannot start cargo: {error}"))?;
@@ -380,5 +450,23 @@ mod tests {
         );
         count("test some::thing ... ok", &mut counts);
         assert_eq!((counts.passed, counts.failed, counts.skipped), (12, 1, 2));
+    }
+
+    #[test]
+    fn tests_that_skipped_are_counted_once_each_and_have_not_passed() {
+        let skips = Skips::new("a-test-of-this");
+        let lines = "suite one: no server\nsuite two: no server\nsuite one: no other server\n";
+        std::fs::write(&skips.file, lines).unwrap();
+        let file = skips.file.clone();
+        let skipped = skips.take().unwrap();
+        assert_eq!(skipped, ["suite one: no server", "suite two: no server"]);
+        assert!(!file.exists());
+        let mut counts = Counts {
+            passed: 5,
+            ..Counts::default()
+        };
+        counts.skip(&skipped);
+        assert_eq!((counts.passed, counts.skipped), (3, 2));
+        assert_eq!(Skips::new("none").take(), Ok(Vec::new()));
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::site::Sites;
 use crate::workload::Sizes;
 
 const EXAMPLES: &str = "\
@@ -11,6 +12,9 @@ Examples:
   multidb                              both runs, ten seconds each
   multidb --ordering on --seconds 60   one longer run, with ordering
   multidb --clients 64 --hot 1         as hot as it gets
+  multidb --sites postgres,postgres    two PostgreSQL servers, started for this
+  multidb --sites postgres,mariadb,mvcc,optimistic
+                                       two servers and two engines of this project
   multidb --json > report.json         the report for a program
   multidb --data kept                  keep logs and histories; then judge them again:
   co-check history kept/off/*.hist --per-site
@@ -23,7 +27,8 @@ Exit status:
 /// Shows what commitment ordering adds to two-phase commit.
 ///
 /// Starts a coordinator and three participants, each a process of its own with another concurrency
-/// control: strict two-phase locking (A), optimistic (B), multi-version (C). Runs the same requests
+/// control: strict two-phase locking (A), optimistic (B), multi-version (C); or those that --sites names,
+/// database servers among them. Runs the same requests
 /// from many clients twice: with plain two-phase commit, and with ordered votes. Looks for states that
 /// no serial execution can show, and lets the checker judge what the sites recorded.
 #[derive(Parser, Clone, Debug)]
@@ -38,6 +43,11 @@ pub(crate) struct Args {
 /// What a demonstration can be told.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
+    /// What is behind the sites A, B and so on: engines (ss2pl, sco, optimistic, mvcc, shared) and database servers
+    /// (postgres, mariadb), which are started for the demonstration and removed after it; up to eight, and some more
+    /// than once if you like.
+    #[arg(long, value_name = "KIND,...", default_value = "ss2pl,optimistic,mvcc")]
+    sites: Sites,
     /// Clients that work at the same time.
     #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) clients: u32,
@@ -91,12 +101,21 @@ pub(crate) enum Process {
     /// The command `participant`.
     #[command(hide = true)]
     Participant(participant::command::Args),
+    /// The command `adapter`.
+    #[command(hide = true)]
+    Adapter(adapters::command::Args),
 }
 
 impl Options {
+    /// The sites.
+    pub(crate) const fn sites(&self) -> Sites {
+        self.sites
+    }
+
     /// How much data there is.
     pub(crate) const fn sizes(&self) -> Sizes {
         Sizes {
+            sites: self.sites,
             accounts: self.accounts,
             hot: self.hot,
         }
@@ -141,6 +160,7 @@ mod tests {
         assert!(args.process.is_none());
         assert_eq!(args.options.ordering.runs(), [Ordering::Off, Ordering::On]);
         assert_eq!((args.options.clients, args.options.seconds), (16, 10));
+        assert_eq!(args.options.sites(), Sites::USUAL);
     }
 
     #[test]
@@ -150,6 +170,9 @@ mod tests {
             ["--seconds", "0"],
             ["--accounts", "1"],
             ["--hot", "0"],
+            ["--sites", ""],
+            ["--sites", "mvcc,oracle"],
+            ["--sites", "mvcc,mvcc,mvcc,mvcc,mvcc,mvcc,mvcc,mvcc,mvcc"],
         ] {
             assert!(
                 Args::try_parse_from(std::iter::once("multidb").chain(bad)).is_err(),

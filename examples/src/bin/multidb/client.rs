@@ -164,9 +164,11 @@ mod tests {
     use super::*;
     use crate::invariants::Rule;
     use crate::memory::{Fault, Memory};
+    use crate::site::Sites;
     use crate::workload::Sizes;
 
     const SIZES: Sizes = Sizes {
+        sites: Sites::USUAL,
         accounts: 8,
         hot: 2,
     };

@@ -1,4 +1,4 @@
-//! The processes of one run: a coordinator and three participants.
+//! The processes of one run: a coordinator and the sites.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::args::Ordering;
+use crate::args::{Options, Ordering};
 use crate::process::{Child, Supervisor};
-use crate::site::Site;
+use crate::servers::Servers;
+use crate::site::{Kind, Site};
 
 /// Running processes, and where they write.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Cluster {
     coordinator: Child,
     participants: Vec<(Site, Child)>,
     histories: Vec<(Site, PathBuf)>,
+    /// They run longer.
+    servers: Vec<ProcessInfo>,
 }
 
 /// A process, for reports.
@@ -28,16 +31,18 @@ pub(crate) struct ProcessInfo {
 }
 
 impl Cluster {
-    /// Starts all processes; they write below `folder`, which exists.
+    /// Starts all processes; they write below `folder`, which exists, and have tables of their own in `servers`.
     ///
     /// # Errors
     /// When one of them does not start; the others are stopped.
     pub(crate) async fn start(
         supervisor: &Supervisor,
+        options: &Options,
+        servers: &Servers,
         ordering: Ordering,
-        port: u16,
         folder: &Path,
     ) -> anyhow::Result<Self> {
+        let port = options.port;
         let log = folder.join("coordinator");
         let listen = format!("127.0.0.1:{port}");
         let mut args: Vec<OsString> = ["coco", "serve", "--exit-with-parent"]
@@ -53,10 +58,14 @@ impl Cluster {
         let uri = format!("http://{}", coordinator.address());
         let mut participants = Vec::new();
         let mut histories = Vec::new();
-        for site in Site::ALL {
+        for site in options.sites().all() {
             let history = folder.join(format!("{site}.hist"));
-            let args = participant_args(site, ordering, &uri, &history);
-            let name = format!("participant {site} ({})", site.engine());
+            let mut args = what_runs(site, ordering, servers);
+            args.extend(site_args(site, ordering, &uri, &history));
+            let name = match site.kind() {
+                Kind::Engine(_) => format!("participant {site} ({})", site.engine()),
+                Kind::Server(_) => format!("adapter {site} ({})", site.engine()),
+            };
             participants.push((site, Child::start(supervisor, name, &args).await?));
             histories.push((site, history));
         }
@@ -64,6 +73,7 @@ impl Cluster {
             coordinator,
             participants,
             histories,
+            servers: servers.processes().collect(),
         })
     }
 
@@ -72,14 +82,15 @@ impl Cluster {
         format!("http://{}", self.coordinator.address())
     }
 
-    /// The processes, coordinator first.
+    /// The processes, coordinator first, servers last.
     pub(crate) fn processes(&self) -> Vec<ProcessInfo> {
         let info = |child: &Child| ProcessInfo {
             name: child.name().to_owned(),
             pid: child.pid(),
             address: child.address().to_owned(),
         };
-        self.children().map(info).collect()
+        let children = self.children().map(info);
+        children.chain(self.servers.iter().cloned()).collect()
     }
 
     /// Waits until a process ends, which none should, and says which and how.
@@ -113,27 +124,37 @@ impl Cluster {
     }
 }
 
-fn participant_args(site: Site, ordering: Ordering, uri: &str, history: &Path) -> Vec<OsString> {
-    let mut args: Vec<OsString> = Vec::new();
+/// The command that runs a site, and over what.
+fn what_runs(site: Site, ordering: Ordering, servers: &Servers) -> Vec<OsString> {
+    let words: Vec<String> = match site.kind() {
+        Kind::Engine(engine) => ["participant", "serve", "--engine", engine.name()]
+            .map(str::to_owned)
+            .into(),
+        Kind::Server(_) => {
+            let url = servers.url(site).expect("every such site has a server");
+            let schema = format!("multidb_{}", ordering.word());
+            let words = ["adapter", "serve", "--database", &url, "--schema", &schema];
+            words.map(str::to_owned).into()
+        }
+    };
+    words.into_iter().map(Into::into).collect()
+}
+
+/// What every site is told.
+fn site_args(site: Site, ordering: Ordering, uri: &str, history: &Path) -> Vec<OsString> {
     let words = [
-        "participant",
-        "serve",
         "--name",
         site.name(),
-        "--engine",
-        site.engine(),
+        "--coordinator",
+        uri,
+        "--listen",
+        "127.0.0.1:0",
+        "--ordering",
+        ordering.word(),
+        "--exit-with-parent",
+        "--history",
     ];
-    args.extend(words.map(Into::into));
-    args.extend(["--coordinator", uri, "--listen", "127.0.0.1:0"].map(Into::into));
-    args.extend(
-        [
-            "--ordering",
-            ordering.word(),
-            "--exit-with-parent",
-            "--history",
-        ]
-        .map(Into::into),
-    );
+    let mut args: Vec<OsString> = words.map(Into::into).into();
     args.push(history.into());
     args
 }

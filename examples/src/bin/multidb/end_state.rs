@@ -10,7 +10,7 @@ use crate::database::{Database, Scope, Stop, Transaction};
 use crate::invariants::{self, Impossible};
 use crate::perform::{Raised, decode, scan};
 use crate::schema::{self, Key};
-use crate::site::{Pair, Site};
+use crate::site::Site;
 use crate::tally::{Raise, Tally};
 use crate::workload::Sizes;
 
@@ -43,7 +43,7 @@ pub(crate) async fn inspect<D: Database>(
 ) -> anyhow::Result<EndState> {
     let mut age = None;
     for _ in 0..MAX_ATTEMPTS {
-        match read_all(database, &mut age).await {
+        match read_all(database, sizes, &mut age).await {
             Ok(holdings) => return Ok(compare(&holdings, sizes, tally)?),
             Err(Stop::Aborted(_)) => {}
             Err(Stop::Unknown(message)) => anyhow::bail!("reading the end state: {message}"),
@@ -53,15 +53,18 @@ pub(crate) async fn inspect<D: Database>(
     anyhow::bail!("the transaction that reads the end state aborted {MAX_ATTEMPTS} times")
 }
 
-async fn read_all<D: Database>(database: &D, age: &mut Option<Priority>) -> Result<Holdings, Stop> {
+async fn read_all<D: Database>(
+    database: &D,
+    sizes: Sizes,
+    age: &mut Option<Priority>,
+) -> Result<Holdings, Stop> {
     let mut txn = database.begin(Scope::Global, *age).await?;
     *age = txn.age();
     let mut holdings = Holdings::new();
-    for site in Site::ALL {
+    let pairs = sizes.sites.pairs();
+    for site in sizes.sites.all() {
         let mut rows = Rows::new();
-        let pairs = Pair::ALL
-            .into_iter()
-            .filter(|pair| pair.sites().contains(&site));
+        let pairs = pairs.iter().copied().filter(|pair| pair.has(site));
         let shared = pairs.flat_map(|pair| {
             [
                 schema::registers(pair),
@@ -88,13 +91,13 @@ fn compare(holdings: &Holdings, sizes: Sizes, tally: &Tally) -> Result<EndState,
         ..EndState::default()
     };
     let mut broken: Vec<Impossible> = Vec::new();
-    for site in Site::ALL {
+    for site in sizes.sites.all() {
         for account in 0..sizes.accounts {
             state.total += number(site, &schema::account(account))?;
         }
     }
     broken.extend(invariants::total(state.expected_total, state.total));
-    for pair in Pair::ALL {
+    for pair in sizes.sites.pairs() {
         for register in 0..sizes.hot {
             let key = schema::register(pair, register);
             let [first, second] = pair.sites();
@@ -172,8 +175,10 @@ impl From<StopText> for anyhow::Error {
 mod tests {
     use super::*;
     use crate::memory::{Fault, Memory};
+    use crate::site::{Pair, Sites};
 
     const SIZES: Sizes = Sizes {
+        sites: Sites::USUAL,
         accounts: 4,
         hot: 1,
     };

@@ -1,9 +1,9 @@
-//! The multi-database demonstration: three sites with three concurrency controls under one
+//! The multi-database demonstration: sites with different concurrency controls under one
 //! coordinator, once with plain two-phase commit and once with ordered votes.
 //!
-//! Everything is real: four processes, gRPC between them, and a checker that knows nothing of the
-//! engines. The processes are this program itself, started again with the hidden commands `coco` and
-//! `participant`, so one binary is all there is to build.
+//! Everything is real: a process for each site and one for the coordinator, gRPC between them, database servers if they
+//! are asked for, and a checker that knows nothing of the engines. The processes are this program itself, started
+//! again with the hidden commands `coco`, `participant` and `adapter`, so one binary is all there is to build.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -25,6 +25,7 @@ mod report;
 mod run;
 mod samples;
 mod schema;
+mod servers;
 mod site;
 mod tally;
 mod workload;
@@ -43,6 +44,7 @@ use crate::process::Supervisor;
 use crate::progress::say;
 use crate::report::{Conclusion, Paint};
 use crate::run::RunReport;
+use crate::servers::Servers;
 
 /// Exit status when the demonstration could not be carried out.
 const FAILED: u8 = 2;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     match args.process {
         Some(Process::Coco(args)) => coco::command::run(args),
         Some(Process::Participant(args)) => participant::command::run(args),
+        Some(Process::Adapter(args)) => adapters::command::run(args),
         None => demonstrate(&args.options),
     }
 }
@@ -130,10 +133,11 @@ async fn all_runs(
     let paint = Paint::for_stdout();
     let show = |text: String| if options.json { Ok(()) } else { print(&text) };
     show(report::heading(options, paint))?;
+    let servers = Servers::start(options.sites()).await?;
     let mut runs: Vec<RunReport> = Vec::new();
     for ordering in options.ordering.runs() {
         let folder = cluster::make_folder(data, *ordering)?;
-        let run = run::run(supervisor, options, *ordering, &folder).await;
+        let run = run::run(supervisor, options, &servers, *ordering, &folder).await;
         let run =
             run.with_context(|| format!("the run with ordering {} failed", ordering.word()))?;
         show(report::run(&run, paint))?;

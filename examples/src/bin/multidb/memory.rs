@@ -58,7 +58,7 @@ pub(crate) struct MemoryTxn {
 impl Memory {
     pub(crate) fn open(sizes: Sizes, fault: Fault) -> Self {
         let mut data = Data::new();
-        for site in Site::ALL {
+        for site in sizes.sites.all() {
             for op in schema::opening(site, sizes) {
                 let Op::Put(key, value) = op else {
                     panic!("the opening only puts")

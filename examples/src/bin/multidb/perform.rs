@@ -108,7 +108,7 @@ async fn transfer<T: Transaction>(
 
 async fn audit<T: Transaction>(txn: &mut T, sizes: Sizes) -> Result<Option<Impossible>, Stop> {
     let mut found = 0;
-    for site in Site::ALL {
+    for site in sizes.sites.all() {
         for (_, value) in scan(txn, site, schema::accounts()).await? {
             found += decode(Some(&value))?;
         }

@@ -1,4 +1,4 @@
-//! The database as it is: a coordinator and three sites, reached over the network.
+//! The database as it is: a coordinator and the sites, reached over the network.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use coco::service::site::Range as SiteRange;
 
 use crate::database::{Answer, Database, Op, Range, Scope, Stop, Transaction};
 use crate::figures::{CoordinatorFigures, SiteFigures};
-use crate::site::Site;
+use crate::site::{Site, Sites};
 
 /// How long the participants may take to connect to the coordinator.
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
@@ -24,6 +24,7 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     client: Client,
+    sites: Sites,
 }
 
 /// A transaction over the network.
@@ -38,12 +39,11 @@ impl Remote {
     ///
     /// # Errors
     /// When the coordinator is not there or a site does not connect to it.
-    pub(crate) async fn connect(uri: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(uri: &str, sites: Sites) -> anyhow::Result<Self> {
         let client = Client::connect(uri).await?;
-        client
-            .wait_for_sites(&Site::ALL.map(Site::name), CONNECT_WITHIN)
-            .await?;
-        Ok(Self { client })
+        let names: Vec<&str> = sites.all().into_iter().map(Site::name).collect();
+        client.wait_for_sites(&names, CONNECT_WITHIN).await?;
+        Ok(Self { client, sites })
     }
 
     /// Waits until no transaction is left at any site.
@@ -52,7 +52,7 @@ impl Remote {
     /// When one stays, which would be a fault of the protocol, or when a site cannot be asked.
     pub(crate) async fn quiet(&self) -> anyhow::Result<()> {
         let all_quiet = async {
-            for site in Site::ALL {
+            for site in self.sites.all() {
                 while self.site(site).await?.in_flight > 0 {
                     tokio::time::sleep(ASK_EVERY).await;
                 }
@@ -63,7 +63,7 @@ impl Remote {
             Ok(quiet) => quiet,
             Err(_late) => {
                 let mut left = Vec::new();
-                for site in Site::ALL {
+                for site in self.sites.all() {
                     left.push(format!("{site} {}", self.site(site).await?.in_flight));
                 }
                 let seconds = QUIET_WITHIN.as_secs();
@@ -95,7 +95,7 @@ impl Remote {
             blocked_reports: asked.counters.reports,
         };
         let mut sites = Vec::new();
-        for site in Site::ALL {
+        for site in self.sites.all() {
             let asked = self.site(site).await?;
             let figures = SiteFigures {
                 votes_requested: asked.votes_requested,

@@ -20,6 +20,7 @@ use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::samples::Sorted;
 use crate::schema;
+use crate::servers::Servers;
 use crate::site::Site;
 use crate::tally::{Live, Tally};
 use crate::workload::Workload;
@@ -99,10 +100,11 @@ impl RunReport {
 pub(crate) async fn run(
     supervisor: &Supervisor,
     options: &Options,
+    servers: &Servers,
     ordering: Ordering,
     folder: &Path,
 ) -> anyhow::Result<RunReport> {
-    let cluster = Cluster::start(supervisor, ordering, options.port, folder).await?;
+    let cluster = Cluster::start(supervisor, options, servers, ordering, folder).await?;
     let processes = cluster.processes();
     let announcement = Progress::announce(ordering, &processes);
     let death = cluster.death();
@@ -156,7 +158,7 @@ struct Worked {
 /// The part of a run for which the processes must live.
 async fn work(cluster: &Cluster, options: &Options, progress: Progress) -> anyhow::Result<Worked> {
     let workload = Workload::new(options.seed, options.sizes());
-    let remote = Arc::new(Remote::connect(&cluster.uri()).await?);
+    let remote = Arc::new(Remote::connect(&cluster.uri(), options.sites()).await?);
     fill(&*remote, workload).await?;
     let live = Arc::new(Live::default());
     let started = Instant::now();
@@ -207,7 +209,7 @@ async fn work(cluster: &Cluster, options: &Options, progress: Progress) -> anyho
 async fn fill<D: Database>(database: &D, workload: Workload) -> anyhow::Result<()> {
     let attempt = async {
         let mut txn = database.begin(Scope::Global, None).await?;
-        for site in Site::ALL {
+        for site in workload.sizes().sites.all() {
             txn.execute(site, schema::opening(site, workload.sizes()))
                 .await?;
         }

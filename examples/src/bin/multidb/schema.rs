@@ -97,9 +97,8 @@ pub(crate) fn decode(value: Option<&[u8]>) -> Option<i64> {
 pub(crate) fn opening(site: Site, sizes: Sizes) -> Vec<Op> {
     let balances =
         (0..sizes.accounts).map(|number| Op::Put(account(number), encode(OPENING_BALANCE)));
-    let pairs = Pair::ALL
-        .into_iter()
-        .filter(|pair| pair.sites().contains(&site));
+    let pairs = sizes.sites.pairs().into_iter();
+    let pairs = pairs.filter(|pair| pair.has(site));
     let registers = pairs.flat_map(|pair| (0..sizes.hot).map(move |number| register(pair, number)));
     balances
         .chain(registers.map(|key| Op::Put(key, encode(1))))
@@ -108,13 +107,14 @@ pub(crate) fn opening(site: Site, sizes: Sizes) -> Vec<Op> {
 
 /// The sum of all balances of all sites, which no transfer changes.
 pub(crate) fn grand_total(sizes: Sizes) -> i64 {
-    let accounts = i64::from(sizes.accounts) * Site::ALL.len() as i64;
+    let accounts = i64::from(sizes.accounts) * sizes.sites.count() as i64;
     accounts * OPENING_BALANCE
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::site::Sites;
 
     #[test]
     fn a_range_holds_its_keys_and_no_others() {
@@ -140,6 +140,7 @@ mod tests {
     #[test]
     fn the_opening_fills_the_registers_of_the_own_pairs_only() {
         let sizes = Sizes {
+            sites: Sites::USUAL,
             accounts: 4,
             hot: 2,
         };

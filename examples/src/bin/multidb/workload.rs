@@ -4,16 +4,21 @@
 //! without ordering, ask for the same things in the same order at each client. What differs is how
 //! the transactions meet.
 //!
+//! Where there is one site only, there is nothing that two sites share: money moves within it, and two of its counts
+//! rise together.
+//!
 //! The registers are the classical write skew, spread over two sites: a transaction reads both halves
 //! and, if both are 1, sets one of them to 0. Two such transactions on the two halves touch no common
 //! item for writing, so no single site sees anything wrong.
 
 use crate::random::Random;
-use crate::site::{Pair, Site};
+use crate::site::{Pair, Site, Sites};
 
 /// How much data there is; smaller is hotter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sizes {
+    /// Where it is.
+    pub(crate) sites: Sites,
     /// Accounts at each site.
     pub(crate) accounts: u32,
     /// How many of each shared thing: register pairs, counters and notes; and of the accounts, half of
@@ -155,7 +160,12 @@ impl Workload {
     pub(crate) fn request(&self, client: u32, n: u64) -> Request {
         let mut random = Random::at(&[self.seed, u64::from(client), n]);
         let random = &mut random;
-        let pair = random.pick(&Pair::ALL);
+        let sites = self.sizes.sites.all();
+        let pairs = self.sizes.sites.pairs();
+        if pairs.is_empty() {
+            return self.alone(random, sites[0]);
+        }
+        let pair = random.pick(&pairs);
         let hot = random.below(self.sizes.hot);
         let note = random.below(self.sizes.hot);
         let side = usize::from(random.flip());
@@ -194,22 +204,34 @@ impl Workload {
             },
             Sort::Compare => Request::Compare { pair, counter: hot },
             Sort::LocalTransfer => {
-                let site = random.pick(&Site::ALL);
+                let site = random.pick(&sites);
                 self.transfer(random, [site, site], by)
             }
             Sort::LocalIncrement => Request::LocalIncrement {
-                site: random.pick(&Site::ALL),
+                site: random.pick(&sites),
                 twin: hot,
                 by,
             },
             Sort::LocalCompare => Request::LocalCompare {
-                site: random.pick(&Site::ALL),
+                site: random.pick(&sites),
                 twin: hot,
             },
             Sort::LocalCount => Request::LocalCount {
                 site: pair.sites()[side],
                 pair,
             },
+        }
+    }
+
+    /// A request where there is no other site.
+    fn alone(&self, random: &mut Random, site: Site) -> Request {
+        let twin = random.below(self.sizes.hot);
+        let by = 1 + i64::from(random.below(5));
+        match random.below(100) {
+            0..60 => self.transfer(random, [site, site], by),
+            60..70 => Request::Audit,
+            70..90 => Request::LocalIncrement { site, twin, by },
+            _ => Request::LocalCompare { site, twin },
         }
     }
 
@@ -258,6 +280,7 @@ mod tests {
     use super::*;
 
     const SIZES: Sizes = Sizes {
+        sites: Sites::USUAL,
         accounts: 16,
         hot: 3,
     };
@@ -318,10 +341,28 @@ mod tests {
     }
 
     #[test]
+    fn one_site_alone_is_asked_for_what_one_site_can_do() {
+        let alone = Sites::of(&[Site::A.kind()]).unwrap();
+        let sizes = Sizes {
+            sites: alone,
+            ..SIZES
+        };
+        let workload = Workload::new(1, sizes);
+        let requests: Vec<Request> = (0..1_000).map(|n| workload.request(0, n)).collect();
+        let here =
+            |request: &Request| *request == Request::Audit || request.local_site() == Some(Site::A);
+        assert!(requests.iter().all(here));
+        let sorts: std::collections::HashSet<_> =
+            requests.iter().map(std::mem::discriminant).collect();
+        assert_eq!(sorts.len(), 4);
+    }
+
+    #[test]
     fn a_transfer_never_names_one_account_twice_and_stays_within_the_table() {
         let workload = Workload::new(
             9,
             Sizes {
+                sites: Sites::USUAL,
                 accounts: 2,
                 hot: 1,
             },

@@ -9,7 +9,7 @@ use crate::args::{Options, Ordering};
 use crate::figures::SiteFigures;
 use crate::judge::{Judged, Outcome};
 use crate::run::{Finding, RunReport};
-use crate::site::Site;
+use crate::site::Sites;
 
 /// Characters in a line.
 const WIDTH: usize = 100;
@@ -17,6 +17,13 @@ const WIDTH: usize = 100;
 const COLUMN: usize = 22;
 /// What long sentences are indented by.
 const INDENT: &str = "                          ";
+
+/// Sites on one line of the heading.
+const SITES_A_LINE: usize = 4;
+/// Numbers of sites.
+const NUMBERS: [&str; Sites::MOST + 1] = [
+    "No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight",
+];
 
 /// Lines of a report under construction.
 #[derive(Debug, Default)]
@@ -47,11 +54,23 @@ impl Lines {
 /// What is about to happen.
 pub(crate) fn heading(options: &Options, paint: Paint) -> String {
     let mut lines = Lines::default();
-    lines
-        .line(paint.head(
-            "Three databases, one transaction: three processes, each serializable by itself",
-        ));
-    lines.line("  A strict two-phase locking    B optimistic    C multi-version");
+    let sites = options.sites().all();
+    let number = NUMBERS[sites.len()];
+    lines.line(paint.head(&if sites.len() == 1 {
+        "One database, one process, serializable by itself".to_owned()
+    } else {
+        let many = number.to_lowercase();
+        format!(
+            "{number} databases, one transaction: {many} processes, each serializable by itself"
+        )
+    }));
+    for few in sites.chunks(SITES_A_LINE) {
+        let few = few.iter();
+        let words: Vec<String> = few
+            .map(|site| format!("{site} {}", site.kind().words()))
+            .collect();
+        lines.line(format_args!("  {}", words.join("    ")));
+    }
     lines.line(format_args!(
         "  {}, {} per run, {} at each site, hot {}, seed {}",
         count(options.clients.into(), "client", "clients"),
@@ -304,12 +323,16 @@ fn off_in_a_sentence(off: &RunReport) -> String {
         .alone
         .iter()
         .all(|(_, judged)| judged.outcome == Outcome::Valid);
-    let sites = Site::ALL.len();
+    let sites = off.judgement.alone.len();
     let alone = if each {
         format!("each of the {sites} sites is serializable alone")
     } else {
         "not even each site is serializable alone".to_owned()
     };
+    if sites == 1 && off.finding() == Finding::Clean {
+        return "With ordering off, the one site is serializable, as it is alone: ordering is for several (--sites)."
+            .to_owned();
+    }
     match (off.finding(), off.shows_the_gap()) {
         (_, true) => format!(
             "With ordering off, {alone}, yet {} a state that cannot be, and all together are not serializable.",
