@@ -72,8 +72,8 @@ pub(crate) struct Site {
     coordinator: String,
     folder: PathBuf,
     port: u16,
-    /// What it takes besides.
-    more: Vec<&'static str>,
+    /// It writes what it does to a file, and keeps its log whole for that; otherwise it cuts the log.
+    history: bool,
     pub(crate) lives: u64,
     process: Option<Child>,
 }
@@ -85,7 +85,7 @@ impl Site {
         url: &str,
         coordinator: &CoordinatorServer,
         folder: &Path,
-        more: &[&'static str],
+        history: bool,
     ) -> Self {
         // It comes back at the same port, so that clients find it again.
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -95,7 +95,7 @@ impl Site {
             coordinator: format!("http://{}", coordinator.address()),
             folder: folder.to_owned(),
             port: port.local_addr().unwrap().port(),
-            more: more.to_vec(),
+            history,
             lives: 0,
             process: None,
         }
@@ -117,8 +117,8 @@ impl Site {
             .args(["--coordinator", &self.coordinator])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--data", &path(format!("{}.data", self.name))])
-            .args(&self.more);
-        if self.writes_history() {
+            .args(["--checkpoint-bytes", "1"]);
+        if self.history {
             let file = chaos::lives::file(&self.folder, self.name, self.lives);
             command.arg("--history").arg(file);
         }
@@ -138,10 +138,6 @@ impl Site {
             (Some(self.name), Some("postgres"))
         );
         self.process = Some(process);
-    }
-
-    fn writes_history(&self) -> bool {
-        !self.more.contains(&"--checkpoint-bytes")
     }
 
     /// What all its lives have said to standard error.
