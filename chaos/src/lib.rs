@@ -5,7 +5,7 @@
 //! [`storm`] kills small whole systems by the thousand, and [`overload`] offers more than can be done.
 //! `docs/testing.md` says what each demands.
 //!
-//! This package is a leaf: nothing depends on it.
+//! This package is a leaf: nothing but tests depends on it.
 #![forbid(unsafe_code)]
 
 pub mod command;
