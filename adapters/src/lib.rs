@@ -3,6 +3,7 @@
 
 mod backend;
 mod branch;
+mod claim;
 pub mod columns;
 #[cfg(feature = "command")]
 pub mod command;

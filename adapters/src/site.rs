@@ -9,6 +9,7 @@ use co_core::VoteRule;
 use participant::engine::Options;
 use participant::{Participant, Recorder};
 
+use crate::claim::claim;
 use crate::ordered;
 use crate::postgres::{self, Postgres, PostgresOptions};
 
@@ -177,6 +178,17 @@ pub enum SiteError {
         /// Those that exist.
         usable: &'static str,
     },
+    /// Another process runs the site.
+    #[error(
+        "another process serves site `{site}` over this database; stop it, or give this site another name. If it is gone \
+         and its session is left, run `SELECT pg_terminate_backend({holder})` there"
+    )]
+    Taken {
+        /// Which site.
+        site: String,
+        /// The server's process behind the other one.
+        holder: i32,
+    },
     /// PostgreSQL cannot be a site as it is.
     #[error(transparent)]
     Postgres(#[from] postgres::OpenError),
@@ -217,6 +229,7 @@ fn postgres_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteE
         ..
     } = options;
     let connect = async move {
+        claim(&name, &database).await?;
         let options = PostgresOptions {
             schema,
             table,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::system::{adapter, server, session};
+use crate::system::{Site, adapter, coordinator, prepared, server, session};
 
 fn document(arguments: &[&str], status: i32) -> Value {
     let output = adapter(arguments);
@@ -158,6 +158,56 @@ async fn branches_are_listed_with_whose_they_are() {
         ages.is_sorted_by(|a, b| a >= b) && ages[0] < 60.0,
         "{ages:?}"
     );
+}
+
+/// A second process would take the first one's branches for its own leftovers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_is_served_by_one_process() {
+    let Some(server) = server() else { return };
+    let url = server.url();
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = coordinator(folder.path()).await;
+    let mut site = Site::new("only", &url, &coordinator, folder.path(), true);
+    site.start();
+    let root = session(&url).await;
+    root.batch_execute("CREATE TABLE t (x int)").await.unwrap();
+    let branch = "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'co:only:g7'";
+    root.batch_execute(branch).await.unwrap();
+    let second = adapter(&[
+        "serve",
+        "--name",
+        "only",
+        "--coordinator",
+        "http://127.0.0.1:1",
+        "--log-level",
+        "off",
+        "--database",
+        &url,
+    ]);
+    let error = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("another process serves site `only`"),
+        "{error}"
+    );
+    let holder = error.split("pg_terminate_backend(").nth(1).unwrap();
+    let (holder, _) = holder.split_once(')').unwrap();
+    assert!(holder.parse::<i32>().unwrap() > 0, "{error}");
+    assert_eq!(
+        prepared(&root, "co:only:").await,
+        1,
+        "it is not the second's"
+    );
+    // The name is free as soon as the first process has ended.
+    site.kill();
+    site.start();
+    assert_eq!(
+        prepared(&root, "co:only:").await,
+        0,
+        "now it is nobody's promise"
+    );
+    site.end();
+    coordinator.kill();
 }
 
 #[test]
