@@ -7,6 +7,7 @@ mod claim;
 pub mod columns;
 #[cfg(feature = "command")]
 pub mod command;
+pub mod mariadb;
 pub mod ordered;
 pub mod postgres;
 mod site;

@@ -6,9 +6,11 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use adapters::ordered;
+use adapters::mariadb::{MariaDb, MariaDbOptions};
 use adapters::postgres::{Postgres, PostgresOptions};
+use adapters::{mariadb, ordered};
 use checker::parse::read_history;
 use checker::{Level, Verdict, judge};
 use databases::{Product, Server};
@@ -88,6 +90,35 @@ fn postgres_keeps_every_promise_of_a_participant() {
         let backend = Arc::clone(&backend);
         let open = async move { Ok::<_, ordered::OpenError>(backend) };
         let site = Arc::new(ordered::open(options, 1, open).unwrap());
+        let seen = Arc::clone(&site);
+        Subject::new(site).with_idle(move || seen.is_idle())
+    });
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum Failed {
+    Open(#[from] mariadb::OpenError),
+    Adapter(#[from] ordered::OpenError),
+}
+
+#[test]
+fn mariadb_keeps_every_promise_of_a_participant() {
+    let settings = &[("innodb_flush_log_at_trx_commit", "2")];
+    let Some(server) = Server::for_test(Product::MariaDb, settings) else {
+        return;
+    };
+    let number = AtomicU32::new(0);
+    run_suite(|engine| {
+        let schema = format!("case_{}", number.fetch_add(1, Ordering::Relaxed));
+        let options = MariaDbOptions {
+            schema: schema.clone(),
+            sessions: 4,
+            lazy_flush: true,
+            ..MariaDbOptions::new(&server.url())
+        };
+        let connect = async move { Ok::<_, Failed>(MariaDb::open(&schema, options).await?) };
+        let site = Arc::new(ordered::open(engine, 1, connect).unwrap());
         let seen = Arc::clone(&site);
         Subject::new(site).with_idle(move || seen.is_idle())
     });

@@ -1,0 +1,225 @@
+//! What is looked at before a database is taken: whether it keeps what it promises, and whether the table is right.
+//!
+//! What is there already is not made again, so that a user who may not make it can open the site later.
+
+use participant::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+
+use super::options::{MariaDbOptions, OpenError};
+use super::session::{Fault, Session};
+use super::sql::{self, DIGEST, GUARDS, HEAD, REST, Table};
+
+/// The oldest version whose prepared branches outlive their sessions.
+const OLDEST: (u32, u32) = (10, 5);
+/// The longest row in a message, with room for the words around it.
+const LONGEST_ROW: u64 = 2 * (MAX_VALUE_BYTES as u64 + MAX_KEY_BYTES as u64) + 4096;
+
+/// The open connection, and what to call the server.
+pub(super) struct Checks<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) database: &'a str,
+    pub(super) table: &'a Table,
+}
+
+impl Checks<'_> {
+    fn error(&self, fault: Fault) -> OpenError {
+        OpenError::Backend(fault.into_error(self.database))
+    }
+
+    async fn run(&mut self, statement: &str) -> Result<(), OpenError> {
+        let done = self.session.run(statement).await;
+        done.map_err(|fault| self.error(fault))
+    }
+
+    async fn texts(&mut self, statement: &str) -> Result<Vec<(String, String)>, OpenError> {
+        let rows = self.session.rows(statement).await;
+        rows.map_err(|fault| self.error(fault))
+    }
+
+    /// The settings that matter.
+    pub(super) async fn server(&mut self, options: &MariaDbOptions) -> Result<(), OpenError> {
+        let statement = "SELECT LOWER(VARIABLE_NAME), VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES \
+                         WHERE VARIABLE_NAME IN ('version', 'read_only', 'innodb_read_only', 'wsrep_on', \
+                         'innodb_flush_log_at_trx_commit', 'log_bin', 'binlog_format', 'max_allowed_packet')";
+        let settings = self.texts(statement).await?;
+        let value = |name: &str| {
+            let mut found = settings.iter().filter(|(known, _)| known == name);
+            found.next().map_or("", |(_, value)| value.as_str())
+        };
+        let number = |name: &str| value(name).parse::<u64>().unwrap_or(0);
+        let database = || self.database.to_owned();
+        let version = value("version");
+        if !(version.contains("MariaDB") && release(version).is_some_and(|it| it >= OLDEST)) {
+            return Err(OpenError::Version {
+                database: database(),
+                version: version.to_owned(),
+            });
+        }
+        for setting in ["read_only", "innodb_read_only"] {
+            if value(setting) == "ON" {
+                return Err(OpenError::ReadOnly {
+                    database: database(),
+                    setting,
+                    value: value(setting).to_owned(),
+                });
+            }
+        }
+        if value("wsrep_on") == "ON" {
+            return Err(OpenError::Galera {
+                database: database(),
+            });
+        }
+        let flush = number("innodb_flush_log_at_trx_commit");
+        if !(matches!(flush, 1 | 3) || (flush == 2 && options.lazy_flush)) {
+            return Err(OpenError::NotDurable {
+                database: database(),
+                value: flush,
+            });
+        }
+        if value("log_bin") == "ON" && value("binlog_format") == "STATEMENT" {
+            return Err(OpenError::StatementLog {
+                database: database(),
+            });
+        }
+        if number("max_allowed_packet") < LONGEST_ROW {
+            return Err(OpenError::SmallPackets {
+                database: database(),
+                found: number("max_allowed_packet"),
+                needed: LONGEST_ROW.next_power_of_two(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The tables and their guards.
+    pub(super) async fn tables(&mut self) -> Result<(), OpenError> {
+        let table = self.table;
+        let schema = sql::bytes(table.schema().as_bytes());
+        let statement = format!(
+            "SELECT SCHEMA_NAME, '' FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = CONVERT({schema} USING utf8mb4)"
+        );
+        if self.texts(&statement).await?.is_empty() {
+            let name = sql::identifier(table.schema());
+            self.run(&format!("CREATE DATABASE IF NOT EXISTS {name}")).await?;
+        }
+        for (name, quoted, create) in [
+            (table.name(), table.quoted(), table.create()),
+            ("sites", table.sites(), table.create_sites()),
+        ] {
+            let engine = match self.engine(name).await? {
+                Some(engine) => engine,
+                None => {
+                    self.run(&create).await?;
+                    self.engine(name).await?.unwrap_or_default()
+                }
+            };
+            if !engine.eq_ignore_ascii_case("InnoDB") {
+                return Err(OpenError::NotTransactional {
+                    table: quoted,
+                    engine,
+                });
+            }
+        }
+        self.columns().await?;
+        self.guards().await
+    }
+
+    /// The engine of a table, if it is there.
+    async fn engine(&mut self, table: &str) -> Result<Option<String>, OpenError> {
+        let statement = format!(
+            "SELECT IFNULL(ENGINE, TABLE_TYPE), '' FROM information_schema.TABLES WHERE {}",
+            self.of_table("TABLE_SCHEMA", "TABLE_NAME", table)
+        );
+        let found = self.texts(&statement).await?;
+        Ok(found.into_iter().next().map(|(engine, _)| engine))
+    }
+
+    fn of_table(&self, schema: &str, name: &str, table: &str) -> String {
+        let is = |column, text: &str| {
+            format!("{column} = CONVERT({} USING utf8mb4)", sql::bytes(text.as_bytes()))
+        };
+        format!("{} AND {}", is(schema, self.table.schema()), is(name, table))
+    }
+
+    async fn columns(&mut self) -> Result<(), OpenError> {
+        let statement = format!(
+            "SELECT COLUMN_NAME, CONCAT(COLUMN_TYPE, ' ', COLUMN_KEY) FROM information_schema.COLUMNS WHERE {} \
+             ORDER BY ORDINAL_POSITION",
+            self.of_table("TABLE_SCHEMA", "TABLE_NAME", self.table.name())
+        );
+        let columns = self.texts(&statement).await?;
+        let expected = [
+            ("key", format!("varbinary({HEAD}) PRI")),
+            ("tail", format!("varbinary({DIGEST}) PRI")),
+            ("rest", format!("varbinary({REST}) ")),
+            ("value", "mediumblob ".to_owned()),
+        ];
+        let expected = expected.map(|(name, kind)| (name.to_owned(), kind));
+        if columns == expected {
+            return Ok(());
+        }
+        let columns = columns.iter().map(|(name, kind)| format!("{name} {kind}"));
+        Err(OpenError::Columns {
+            table: self.table.quoted(),
+            found: columns.collect::<Vec<_>>().join(", ").trim_end().to_owned(),
+        })
+    }
+
+    async fn guards(&mut self) -> Result<(), OpenError> {
+        let statement = format!(
+            "SELECT TRIGGER_NAME, EVENT_MANIPULATION FROM information_schema.TRIGGERS WHERE {}",
+            self.of_table("EVENT_OBJECT_SCHEMA", "EVENT_OBJECT_TABLE", self.table.name())
+        );
+        let found = self.texts(&statement).await?;
+        for event in GUARDS {
+            let name = self.table.guard(event);
+            if found.iter().any(|(known, on)| *known == name && on == event) {
+                continue;
+            }
+            match self.session.run(&self.table.create_guard(event)).await {
+                Ok(()) => {}
+                Err(Fault::Said { code, why }) => {
+                    return Err(OpenError::Guards {
+                        table: self.table.quoted(),
+                        why: format!("{why} ({code})"),
+                    });
+                }
+                Err(fault @ Fault::Lost(_)) => return Err(self.error(fault)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the site's next epoch (O3), and says which.
+    pub(super) async fn next_epoch(&mut self, site: &str) -> Result<u64, OpenError> {
+        let sites = self.table.sites();
+        self.run(&format!(
+            "INSERT INTO {sites} (`site`, `epoch`, `ordinal`, `stamp`) VALUES ('{site}', LAST_INSERT_ID(1), 0, 0) \
+             ON DUPLICATE KEY UPDATE `epoch` = LAST_INSERT_ID(`epoch` + 1)"
+        ))
+        .await?;
+        let rows = self.session.rows("SELECT LAST_INSERT_ID()").await;
+        let rows: Vec<u64> = rows.map_err(|fault| self.error(fault))?;
+        Ok(rows.first().copied().unwrap_or(0))
+    }
+}
+
+/// The first two numbers of a version.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(['.', '-']);
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    Some((major, minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(release("10.11.14-MariaDB-0+deb12u2").unwrap() >= OLDEST);
+        assert!(release("11.4.2-MariaDB").unwrap() >= OLDEST);
+        assert!(release("10.4.34-MariaDB").unwrap() < OLDEST);
+        assert_eq!(release("none"), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! Which server and which table, and why it may not do.
+
+use crate::backend::BackendError;
+use crate::branch::InvalidSite;
+
+/// Which server, and which table.
+#[derive(Clone, Debug)]
+pub struct MariaDbOptions {
+    /// Where it is: `mysql://user:password@host:port`. The connection is not encrypted.
+    pub url: String,
+    /// The database (schema) of the table; it is made if it is not there. The adapter keeps a table of its own, `sites`,
+    /// there as well.
+    pub schema: String,
+    /// The table; it is made if it is not there.
+    pub table: String,
+    /// How many sessions work at once, at most. Prepared branches keep as many more.
+    pub sessions: usize,
+    /// Takes a server whose prepared branches survive its own crash but not that of its machine
+    /// (`innodb_flush_log_at_trx_commit = 2`). Off unless asked for.
+    pub lazy_flush: bool,
+}
+
+impl MariaDbOptions {
+    /// The table `rows` in the database `co`, and 16 sessions.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            schema: "co".to_owned(),
+            table: "rows".to_owned(),
+            sessions: 16,
+            lazy_flush: false,
+        }
+    }
+}
+
+/// Why a database cannot be a participant as it is.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The site's name.
+    #[error(transparent)]
+    Site(#[from] InvalidSite),
+    /// The address cannot be read.
+    #[error(
+        "`{url}` is no address of a MariaDB server ({why}); write mysql://user:password@host:port"
+    )]
+    Address {
+        /// What was given, without its password.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Another product, or a version whose prepared branches do not outlive their sessions.
+    #[error("{database} is version {version}; MariaDB 10.5 or later is needed")]
+    Version {
+        /// Which database.
+        database: String,
+        /// What it says it is.
+        version: String,
+    },
+    /// It takes no writes.
+    #[error("{database} takes no writes ({setting} = {value}); connect to the primary, or run `SET GLOBAL {setting} = OFF`")]
+    ReadOnly {
+        /// Which database.
+        database: String,
+        /// Which setting says so.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A node of a Galera cluster, which has no XA transactions.
+    #[error("{database} is a node of a Galera cluster (wsrep_on = ON), which supports no XA; connect the site to a server of its own")]
+    Galera {
+        /// Which database.
+        database: String,
+    },
+    /// What is prepared may be lost in a crash.
+    #[error(
+        "{database} has innodb_flush_log_at_trx_commit = {value}, so prepared branches may be lost in a crash; run \
+         `SET GLOBAL innodb_flush_log_at_trx_commit = 1`, and write it into the server's configuration"
+    )]
+    NotDurable {
+        /// Which database.
+        database: String,
+        /// The value.
+        value: u64,
+    },
+    /// The binary log takes no statements at READ COMMITTED.
+    #[error(
+        "{database} writes statements into its binary log (binlog_format = STATEMENT), so it refuses changes at READ \
+         COMMITTED; run `SET GLOBAL binlog_format = ROW`, and write it into the server's configuration"
+    )]
+    StatementLog {
+        /// Which database.
+        database: String,
+    },
+    /// The longest value does not fit into a message.
+    #[error(
+        "{database} takes messages of {found} bytes, and the longest row needs {needed}; run \
+         `SET GLOBAL max_allowed_packet = {needed}`, and write it into the server's configuration"
+    )]
+    SmallPackets {
+        /// Which database.
+        database: String,
+        /// What it takes.
+        found: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// A table whose changes an XA transaction does not undo.
+    #[error(
+        "the table {table} has the engine {engine}, which cannot roll back; run `ALTER TABLE {table} ENGINE = InnoDB`"
+    )]
+    NotTransactional {
+        /// Which table.
+        table: String,
+        /// Its engine.
+        engine: String,
+    },
+    /// A table that is not as the adapter makes it.
+    #[error(
+        "the table {table} is not one of the adapter's ({found}); name another table, which the adapter makes itself"
+    )]
+    Columns {
+        /// Which table.
+        table: String,
+        /// Its columns.
+        found: String,
+    },
+    /// The table's guards cannot be made.
+    #[error(
+        "the triggers that keep other writers out of {table} cannot be made ({why}); let a user who may make triggers \
+         open the site once, or set log_bin_trust_function_creators = ON"
+    )]
+    Guards {
+        /// Which table.
+        table: String,
+        /// What the server said.
+        why: String,
+    },
+    /// The database did not do what it was asked.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
