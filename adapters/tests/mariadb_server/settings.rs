@@ -1,0 +1,100 @@
+//! Servers and tables that are refused, with what to do about it.
+
+use adapters::mariadb::{MariaDb, MariaDbOptions, OpenError};
+
+use super::Bench;
+use crate::Case;
+
+pub(crate) const CASES: &[Case] = &[
+    ("settings that would lose something are refused", unfit_settings),
+    ("a table that cannot roll back is refused, and the advice mends it", aria),
+    ("a table of somebody else is refused", other_columns),
+    ("addresses that cannot be read, and servers that are not there", addresses),
+];
+
+fn open(bench: &Bench, options: &MariaDbOptions) -> Result<(), OpenError> {
+    let opened = bench.run(MariaDb::open(&options.schema, options.clone()));
+    opened.map(drop)
+}
+
+fn unfit_settings(bench: &mut Bench) {
+    let options = bench.options();
+    let mut conn = bench.connect();
+    let strict = MariaDbOptions {
+        lazy_flush: false,
+        ..options.clone()
+    };
+    let refused = open(bench, &strict).unwrap_err();
+    assert!(matches!(refused, OpenError::NotDurable { value: 2, .. }), "{refused}");
+    for (setting, unfit, usual) in [
+        ("innodb_flush_log_at_trx_commit", "0", "2"),
+        ("read_only", "ON", "OFF"),
+        ("max_allowed_packet", "1048576", "16777216"),
+    ] {
+        bench.exec(&mut conn, &format!("SET GLOBAL {setting} = {unfit}")).unwrap();
+        let refused = open(bench, &options).unwrap_err();
+        // The advice can be pasted.
+        let said = refused.to_string();
+        let advice = said.split('`').find(|part| part.starts_with("SET GLOBAL"));
+        bench.exec(&mut conn, advice.unwrap()).unwrap();
+        let fits = match refused {
+            OpenError::NotDurable { value: 0, .. } => setting.starts_with("innodb_flush"),
+            OpenError::ReadOnly { .. } => setting == "read_only",
+            OpenError::SmallPackets { found: 1_048_576, .. } => setting == "max_allowed_packet",
+            other => panic!("{setting}: {other}"),
+        };
+        assert!(fits, "{said}");
+        open(bench, &options).unwrap();
+        bench.exec(&mut conn, &format!("SET GLOBAL {setting} = {usual}")).unwrap();
+    }
+}
+
+fn aria(bench: &mut Bench) {
+    let options = bench.options();
+    open(bench, &options).unwrap();
+    let mut conn = bench.connect();
+    let alter = format!("ALTER TABLE {}.rows ENGINE = Aria", options.schema);
+    bench.exec(&mut conn, &alter).unwrap();
+    let refused = open(bench, &options).unwrap_err();
+    let OpenError::NotTransactional { table, engine } = &refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(engine, "Aria");
+    assert!(table.contains(&options.schema), "{table}");
+    let said = refused.to_string();
+    let advice = said.split("run `").nth(1).unwrap();
+    bench.exec(&mut conn, advice.trim_end_matches('`')).unwrap();
+    open(bench, &options).unwrap();
+}
+
+fn other_columns(bench: &mut Bench) {
+    let options = bench.options();
+    let mut conn = bench.connect();
+    let theirs = format!(
+        "CREATE DATABASE {0}; CREATE TABLE {0}.rows (`key` VARCHAR(100) PRIMARY KEY, `value` TEXT)",
+        options.schema
+    );
+    bench.exec(&mut conn, &theirs).unwrap();
+    let refused = open(bench, &options).unwrap_err();
+    assert!(matches!(refused, OpenError::Columns { .. }), "{refused}");
+    assert!(refused.to_string().contains("varchar(100)"), "{refused}");
+}
+
+fn addresses(bench: &mut Bench) {
+    for url in ["nonsense", "mysql://root:secret@127.0.0.1:notaport"] {
+        let options = MariaDbOptions {
+            url: url.to_owned(),
+            ..bench.options()
+        };
+        let refused = open(bench, &options).unwrap_err();
+        assert!(matches!(refused, OpenError::Address { .. }), "{refused}");
+        assert!(!refused.to_string().contains("secret"), "{refused}");
+    }
+    let options = MariaDbOptions {
+        // Reserved, and nobody listens there.
+        url: "mysql://root@127.0.0.1:1".to_owned(),
+        ..bench.options()
+    };
+    let refused = open(bench, &options).unwrap_err();
+    assert!(matches!(&refused, OpenError::Backend(error) if error.is_away()), "{refused}");
+}
