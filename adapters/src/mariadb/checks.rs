@@ -6,12 +6,15 @@ use participant::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
 use super::options::{MariaDbOptions, OpenError};
 use super::session::{Fault, Session};
-use super::sql::{self, DIGEST, GUARDS, HEAD, REST, Table};
+use super::sql::{self, DIGEST, GUARDS, HEAD, REST, Table, WRITER};
 
 /// The oldest version whose prepared branches outlive their sessions.
 const OLDEST: (u32, u32) = (10, 5);
 /// The longest row in a message, with room for the words around it.
 const LONGEST_ROW: u64 = 2 * (MAX_VALUE_BYTES as u64 + MAX_KEY_BYTES as u64) + 4096;
+
+/// What a trigger refuses with.
+const SIGNALLED: u16 = 1644;
 
 /// The open connection, and what to call the server.
 pub(super) struct Checks<'a> {
@@ -99,7 +102,8 @@ impl Checks<'_> {
         );
         if self.texts(&statement).await?.is_empty() {
             let name = sql::identifier(table.schema());
-            self.run(&format!("CREATE DATABASE IF NOT EXISTS {name}")).await?;
+            self.run(&format!("CREATE DATABASE IF NOT EXISTS {name}"))
+                .await?;
         }
         for (name, quoted, create) in [
             (table.name(), table.quoted(), table.create()),
@@ -135,9 +139,16 @@ impl Checks<'_> {
 
     fn of_table(&self, schema: &str, name: &str, table: &str) -> String {
         let is = |column, text: &str| {
-            format!("{column} = CONVERT({} USING utf8mb4)", sql::bytes(text.as_bytes()))
+            format!(
+                "{column} = CONVERT({} USING utf8mb4)",
+                sql::bytes(text.as_bytes())
+            )
         };
-        format!("{} AND {}", is(schema, self.table.schema()), is(name, table))
+        format!(
+            "{} AND {}",
+            is(schema, self.table.schema()),
+            is(name, table)
+        )
     }
 
     async fn columns(&mut self) -> Result<(), OpenError> {
@@ -165,28 +176,52 @@ impl Checks<'_> {
     }
 
     async fn guards(&mut self) -> Result<(), OpenError> {
-        let statement = format!(
-            "SELECT TRIGGER_NAME, EVENT_MANIPULATION FROM information_schema.TRIGGERS WHERE {}",
-            self.of_table("EVENT_OBJECT_SCHEMA", "EVENT_OBJECT_TABLE", self.table.name())
-        );
-        let found = self.texts(&statement).await?;
-        for event in GUARDS {
-            let name = self.table.guard(event);
-            if found.iter().any(|(known, on)| *known == name && on == event) {
-                continue;
-            }
+        let missing = self.unguarded().await?;
+        for event in missing {
             match self.session.run(&self.table.create_guard(event)).await {
                 Ok(()) => {}
                 Err(Fault::Said { code, why }) => {
-                    return Err(OpenError::Guards {
-                        table: self.table.quoted(),
-                        why: format!("{why} ({code})"),
-                    });
+                    return Err(self.no_guard(format!("{why} ({code})")));
                 }
                 Err(fault @ Fault::Lost(_)) => return Err(self.error(fault)),
             }
         }
-        Ok(())
+        match self.unguarded().await?.first() {
+            None => Ok(()),
+            Some(event) => {
+                let guard = self.table.guard(event);
+                Err(self.no_guard(format!(
+                    "a trigger {guard} that does not refuse is there; drop it"
+                )))
+            }
+        }
+    }
+
+    fn no_guard(&self, why: String) -> OpenError {
+        OpenError::Guards {
+            table: self.table.quoted(),
+            why,
+        }
+    }
+
+    /// What is not refused to others. It is tried, with a key that no participant has, in a transaction that is rolled
+    /// back: triggers are shown only to those who may make them.
+    async fn unguarded(&mut self) -> Result<Vec<&'static str>, OpenError> {
+        let table = self.table.quoted();
+        self.run(&format!(
+            "START TRANSACTION; INSERT INTO {table} (`key`, `value`) VALUES ('', ''); SET {WRITER} = NULL"
+        ))
+        .await?;
+        let mut unguarded = Vec::new();
+        for event in GUARDS {
+            match self.session.run(&self.table.probe(event)).await {
+                Err(fault) if fault.code() == Some(SIGNALLED) => {}
+                Ok(()) => unguarded.push(event),
+                Err(fault) => return Err(self.error(fault)),
+            }
+        }
+        self.run(&format!("ROLLBACK; SET {WRITER} = 1")).await?;
+        Ok(unguarded)
     }
 
     /// Begins the site's next epoch (O3), and says which.

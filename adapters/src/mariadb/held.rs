@@ -60,7 +60,11 @@ impl HeldBranches {
             return Some(session);
         };
         branch.session = Some(session);
-        let count = branches.all.values().filter(|it| it.session.is_some()).count();
+        let count = branches
+            .all
+            .values()
+            .filter(|it| it.session.is_some())
+            .count();
         if count <= most {
             return None;
         }

@@ -23,7 +23,7 @@
 //! - An index holds 3072 bytes, and keys may be longer: of these the first 3040 bytes and a digest of the rest are in it.
 //!
 //! Other writers are kept out of the table by triggers (INSERT, UPDATE, DELETE, REPLACE, LOAD DATA; INSERT
-//! IGNORE turns the error into a warning and writes nothing). `TRUNCATE`, `DROP` and `ALTER` fire no trigger: grant them to
+//! IGNORE writes nothing either). `TRUNCATE`, `DROP` and `ALTER` fire no trigger: grant them to
 //! nobody. A session may say that it is an adapter's (`SET @co_writer = 1`); the triggers guard against mistakes, not
 //! against intent. With the privilege to kill threads of its own user alone the adapter can do all it needs.
 
@@ -127,7 +127,12 @@ impl MariaDb {
     }
 
     /// Sends a branch, from its beginning to its preparation.
-    async fn send(&self, session: &mut Session, xid: &str, changes: &[Change]) -> Result<(), Fault> {
+    async fn send(
+        &self,
+        session: &mut Session,
+        xid: &str,
+        changes: &[Change],
+    ) -> Result<(), Fault> {
         let mut statements = vec![format!("XA START {xid}")];
         statements.extend(self.table.changes(changes));
         statements.push(format!("XA END {xid}"));

@@ -60,7 +60,9 @@ pub enum OpenError {
         version: String,
     },
     /// It takes no writes.
-    #[error("{database} takes no writes ({setting} = {value}); connect to the primary, or run `SET GLOBAL {setting} = OFF`")]
+    #[error(
+        "{database} takes no writes ({setting} = {value}); connect to the primary, or run `SET GLOBAL {setting} = OFF`"
+    )]
     ReadOnly {
         /// Which database.
         database: String,
@@ -70,7 +72,9 @@ pub enum OpenError {
         value: String,
     },
     /// A node of a Galera cluster, which has no XA transactions.
-    #[error("{database} is a node of a Galera cluster (wsrep_on = ON), which supports no XA; connect the site to a server of its own")]
+    #[error(
+        "{database} is a node of a Galera cluster (wsrep_on = ON), which supports no XA; connect the site to a server of its own"
+    )]
     Galera {
         /// Which database.
         database: String,

@@ -109,7 +109,10 @@ impl Pool {
         }
         // Only now: who begins a new epoch after this looks for the holders of the names after that.
         let Identity { site, sites, epoch } = &self.identity;
-        let statement = format!("SELECT `epoch` FROM {sites} WHERE `site` = '{}'", site.name());
+        let statement = format!(
+            "SELECT `epoch` FROM {sites} WHERE `site` = '{}'",
+            site.name()
+        );
         let found: Vec<u64> = session
             .rows(&statement)
             .await

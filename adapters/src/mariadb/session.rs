@@ -198,9 +198,7 @@ impl Session {
     }
 }
 
-fn answer<T>(
-    done: Result<Result<T, Error>, tokio::time::error::Elapsed>,
-) -> Result<T, Fault> {
+fn answer<T>(done: Result<Result<T, Error>, tokio::time::error::Elapsed>) -> Result<T, Fault> {
     match done {
         Ok(answer) => answer.map_err(Fault::from),
         Err(_) => Err(Fault::Lost(format!("no answer for {PATIENCE:?}"))),

@@ -162,6 +162,20 @@ impl Table {
         format!("{}_co_{}", self.table, event.to_ascii_lowercase())
     }
 
+    /// A statement that the guard has to refuse, where a row with the empty key is there.
+    pub(super) fn probe(&self, event: &str) -> String {
+        let quoted = self.quoted();
+        match event {
+            "INSERT" => {
+                format!("INSERT INTO {quoted} (`key`, `tail`, `value`) VALUES ('', 'new', '')")
+            }
+            "UPDATE" => {
+                format!("UPDATE {quoted} SET `value` = 'new' WHERE `key` = '' AND `tail` = ''")
+            }
+            _ => format!("DELETE FROM {quoted} WHERE `key` = '' AND `tail` = ''"),
+        }
+    }
+
     /// A trigger that refuses what does not come from an adapter.
     pub(super) fn create_guard(&self, event: &str) -> String {
         format!(

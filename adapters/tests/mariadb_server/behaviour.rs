@@ -34,7 +34,8 @@ pub(crate) const CASES: &[Case] = &[
 
 const TABLE: &str = "CREATE OR REPLACE TABLE mysql.plain (k INT PRIMARY KEY, v INT NOT NULL) ENGINE=InnoDB; \
                      INSERT INTO mysql.plain VALUES (1, 0), (2, 0)";
-const BRANCH: &str = "XA START 'b'; UPDATE mysql.plain SET v = 1 WHERE k = 1; XA END 'b'; XA PREPARE 'b'";
+const BRANCH: &str =
+    "XA START 'b'; UPDATE mysql.plain SET v = 1 WHERE k = 1; XA END 'b'; XA PREPARE 'b'";
 
 fn fresh(bench: &Bench) -> mysql_async::Conn {
     let mut conn = bench.connect();
@@ -53,7 +54,10 @@ fn nota_both_ways(bench: &mut Bench) {
     bench.exec(&mut owner, BRANCH).unwrap();
     assert_eq!(bench.exec(&mut other, "XA COMMIT 'b'"), Err(1397));
     assert_eq!(bench.prepared(), 1);
-    assert_eq!(bench.exec(&mut owner, "UPDATE mysql.plain SET v = 2"), Err(1399));
+    assert_eq!(
+        bench.exec(&mut owner, "UPDATE mysql.plain SET v = 2"),
+        Err(1399)
+    );
     bench.run(owner.disconnect()).unwrap();
     bench.wait_until(|| bench.exec(&mut other, "XA COMMIT 'b'").is_ok());
     assert_eq!(bench.exec(&mut other, "XA COMMIT 'b'"), Err(1397));
@@ -67,14 +71,18 @@ fn timeout_is_partial(bench: &mut Bench) {
     let begin = "SET innodb_lock_wait_timeout = 1; XA START 'b'; UPDATE mysql.plain SET v = 1 WHERE k = 1; \
                  UPDATE mysql.plain SET v = 1 WHERE k = 2";
     assert_eq!(bench.exec(&mut owner, begin), Err(1205));
-    bench.exec(&mut owner, "XA END 'b'; XA PREPARE 'b'; XA COMMIT 'b'").unwrap();
+    bench
+        .exec(&mut owner, "XA END 'b'; XA PREPARE 'b'; XA COMMIT 'b'")
+        .unwrap();
     bench.exec(&mut other, "ROLLBACK").unwrap();
     assert_eq!((value(bench, 1), value(bench, 2)), (1, 0), "half of it");
 }
 
 fn aria_stays(bench: &mut Bench) {
     let mut conn = fresh(bench);
-    bench.exec(&mut conn, "ALTER TABLE mysql.plain ENGINE = Aria").unwrap();
+    bench
+        .exec(&mut conn, "ALTER TABLE mysql.plain ENGINE = Aria")
+        .unwrap();
     bench.exec(&mut conn, BRANCH).unwrap();
     bench.exec(&mut conn, "XA ROLLBACK 'b'").unwrap();
     assert_eq!(value(bench, 1), 1);

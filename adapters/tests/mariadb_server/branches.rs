@@ -11,10 +11,19 @@ use super::{Bench, all, commit, delete, global, key, put, value};
 use crate::Case;
 
 pub(crate) const CASES: &[Case] = &[
-    ("a branch is committed, rolled back, and finished twice", finished_twice),
-    ("more branches than sessions are finished all the same", many_branches),
+    (
+        "a branch is committed, rolled back, and finished twice",
+        finished_twice,
+    ),
+    (
+        "more branches than sessions are finished all the same",
+        many_branches,
+    ),
     ("no connection is ever reset", never_reset),
-    ("a branch whose session was killed is committed", owner_killed),
+    (
+        "a branch whose session was killed is committed",
+        owner_killed,
+    ),
     (
         "a branch whose session lives on behind a broken connection is committed",
         owner_out_of_reach,
@@ -23,14 +32,29 @@ pub(crate) const CASES: &[Case] = &[
         "a branch that may be prepared later is not, once it is rolled back",
         late_prepare,
     ),
-    ("a lock wait timeout rolls the branch back", lock_wait_timeout),
+    (
+        "a lock wait timeout rolls the branch back",
+        lock_wait_timeout,
+    ),
     ("a deadlock rolls the branch back", deadlock),
-    ("branches with different keys do not wait for each other", neighbours),
+    (
+        "branches with different keys do not wait for each other",
+        neighbours,
+    ),
     ("branches without changes are committed", empty_branches),
-    ("a branch that was rolled back by hand is committed", rolled_back_by_hand),
+    (
+        "a branch that was rolled back by hand is committed",
+        rolled_back_by_hand,
+    ),
     ("a branch that is longer than a message", long_branch),
-    ("keys are bytes in their order, however long", keys_are_bytes),
-    ("a branch of that name is not touched by another one", same_name),
+    (
+        "keys are bytes in their order, however long",
+        keys_are_bytes,
+    ),
+    (
+        "a branch of that name is not touched by another one",
+        same_name,
+    ),
 ];
 
 fn finished_twice(bench: &mut Bench) {
@@ -60,11 +84,16 @@ fn many_branches(bench: &mut Bench) {
         sessions: 2,
         ..bench.options()
     };
-    let adapter = bench.run(MariaDb::open(&options.schema, options.clone())).unwrap();
+    let adapter = bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap();
     bench.run(async {
         for number in 0..10 {
             let name = format!("k{number}");
-            adapter.prepare(global(number), &[put(&name, "1")]).await.unwrap();
+            adapter
+                .prepare(global(number), &[put(&name, "1")])
+                .await
+                .unwrap();
         }
         // Twice as many as may work at once.
         assert_eq!(adapter.branches().await.unwrap().len(), 10);
@@ -83,27 +112,47 @@ fn many_branches(bench: &mut Bench) {
     });
 }
 
-/// The server's own log of what it is asked tells of resets.
+/// A reset frees the locks that a session holds by name, and every session of the adapter holds one.
 fn never_reset(bench: &mut Bench) {
-    let resets = "SELECT COUNT(*) FROM mysql.general_log WHERE command_type IN ('Reset connection', 'Change user')";
-    let mut conn = bench.connect();
-    let on = "SET GLOBAL log_output = 'TABLE'; TRUNCATE mysql.general_log; SET GLOBAL general_log = ON";
-    bench.exec(&mut conn, on).unwrap();
-    let (adapter, _) = bench.adapter();
+    let (adapter, options) = bench.adapter();
+    bench.kill_threads();
     bench.run(async {
         for number in 0..6 {
-            commit(&adapter, number, &[put("a", "1"), delete("b")]).await;
-            adapter.prepare(global(10 + number), &[put("b", "1")]).await.unwrap();
-            adapter.roll_back(global(10 + number)).await.unwrap();
+            let changes = [put("a", &number.to_string()), delete("b")];
+            // The first one finds that the connections are gone.
+            while adapter.prepare(global(number), &changes).await.is_err() {
+                adapter.roll_back(global(number)).await.unwrap();
+            }
             adapter.get(&key("a")).await.unwrap();
+            adapter
+                .prepare(global(10 + number), &[put("b", "1")])
+                .await
+                .unwrap();
+            adapter.commit(global(number)).await.unwrap();
+            adapter.roll_back(global(10 + number)).await.unwrap();
         }
     });
-    drop(adapter);
-    assert_eq!(bench.rows::<i64>(&mut conn, resets), [0]);
+    let mut conn = bench.connect();
+    let holders = |conn: &mut mysql_async::Conn, name: &str| -> Vec<u64> {
+        let sql = format!(
+            "SELECT thread FROM (SELECT IS_USED_LOCK(CONCAT({name}, seq)) AS thread FROM mysql.seq_0_to_99) AS holders \
+             WHERE thread IS NOT NULL ORDER BY thread"
+        );
+        bench.rows(conn, &sql)
+    };
+    let name = format!("'co:', MD5('{}'), ':'", options.schema);
+    let mut threads = bench.threads(&mut conn);
+    threads.sort_unstable();
+    assert!(threads.len() >= 2, "one prepared while another one worked");
+    assert_eq!(holders(&mut conn, &name), threads);
+    // That is how one would notice.
     let mut control = bench.connect();
+    bench
+        .exec(&mut control, "DO GET_LOCK('control:1', 0)")
+        .unwrap();
+    assert_eq!(holders(&mut conn, "'control:'").len(), 1);
     bench.run(control.reset()).unwrap();
-    assert_eq!(bench.rows::<i64>(&mut conn, resets), [1], "the log tells");
-    bench.exec(&mut conn, "SET GLOBAL general_log = OFF").unwrap();
+    assert!(holders(&mut conn, "'control:'").is_empty());
 }
 
 fn owner_killed(bench: &mut Bench) {
@@ -130,10 +179,15 @@ fn through(bench: &mut Bench) -> (Proxy, MariaDb, MariaDbOptions) {
 
 fn owner_out_of_reach(bench: &mut Bench) {
     let (proxy, adapter, options) = through(bench);
-    bench.run(adapter.prepare(global(1), &[put("a", "1")])).unwrap();
+    bench
+        .run(adapter.prepare(global(1), &[put("a", "1")]))
+        .unwrap();
     proxy.cut();
     let first = bench.run(adapter.commit(global(1)));
-    assert!(first.is_err_and(|error| error.is_away()), "its connection is gone");
+    assert!(
+        first.is_err_and(|error| error.is_away()),
+        "its connection is gone"
+    );
     // The server has not heard of that, and has the branch still with its session.
     let mut other = bench.connect();
     let xid = format!("XA COMMIT 'co:{}','g1',25455", options.schema);
@@ -163,7 +217,11 @@ fn late_prepare(bench: &mut Bench) {
     bench.until_done(|| adapter.roll_back(global(1)));
     proxy.release();
     bench.wait_until(|| proxy.delivered());
-    assert_eq!(bench.prepared(), 0, "it was prepared after it was rolled back");
+    assert_eq!(
+        bench.prepared(),
+        0,
+        "it was prepared after it was rolled back"
+    );
     bench.run(commit(&adapter, 2, &[put("a", "2")]));
     assert_eq!(bench.value(&options, "a").as_deref(), Some("2"));
 }
@@ -177,7 +235,7 @@ fn lock_wait_timeout(bench: &mut Bench) {
     bench.run(commit(&adapter, 1, &[put("z", "old")]));
     let mut outsider = bench.connect();
     let lock = format!(
-        "START TRANSACTION; SELECT * FROM {}.rows WHERE `key` = 'z' FOR UPDATE",
+        "START TRANSACTION; SELECT * FROM {}.rows WHERE `key` = 'z' AND tail = '' FOR UPDATE",
         options.schema
     );
     bench.exec(&mut outsider, &lock).unwrap();
@@ -201,18 +259,19 @@ fn deadlock(bench: &mut Bench) {
     let work: Vec<String> = (0..100).map(|n| format!("('o{n}', '')")).collect();
     let begin = format!(
         "SET @co_writer = 1; START TRANSACTION; INSERT INTO {rows} (`key`, `value`) VALUES {}; \
-         UPDATE {rows} SET `value` = 'theirs' WHERE `key` = 'b'",
+         UPDATE {rows} SET `value` = 'theirs' WHERE `key` = 'b' AND tail = ''",
         work.join(", ")
     );
     bench.exec(&mut outsider, &begin).unwrap();
     let mut watch = bench.connect();
-    let waiting = "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'";
+    let waiting = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
+                   WHERE VARIABLE_NAME = 'Innodb_row_lock_current_waits'";
     let changes = [put("a", "new"), put("b", "new")];
-    let theirs = format!("UPDATE {rows} SET `value` = 'theirs' WHERE `key` = 'a'");
+    let theirs = format!("UPDATE {rows} SET `value` = 'theirs' WHERE `key` = 'a' AND tail = ''");
     let (answer, other) = bench.run(async {
         let outside = async {
             use mysql_async::prelude::Queryable;
-            while watch.query_first::<i64, _>(waiting).await.unwrap() != Some(1) {
+            while watch.query_first::<u64, _>(waiting).await.unwrap() != Some(1) {
                 tokio::time::sleep(super::LOOK).await;
             }
             super::exec(&mut outsider, &theirs).await
@@ -249,12 +308,19 @@ fn neighbours(bench: &mut Bench) {
         adapter.prepare(global(3), &second).await.unwrap();
         adapter.commit(global(3)).await.unwrap();
         // And with what it has left behind.
-        adapter.prepare(global(4), &[put("a", "4"), put("g", "4")]).await.unwrap();
+        adapter
+            .prepare(global(4), &[put("a", "4"), put("g", "4")])
+            .await
+            .unwrap();
         adapter.commit(global(4)).await.unwrap();
         adapter.roll_back(global(2)).await.unwrap();
     });
     // A branch that waited would wait for two seconds, and be refused then.
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 fn empty_branches(bench: &mut Bench) {
@@ -262,7 +328,9 @@ fn empty_branches(bench: &mut Bench) {
     bench.run(commit(&adapter, 1, &[put("same", "1")]));
     let nothing = [delete("missing")];
     bench.run(adapter.prepare(global(2), &nothing)).unwrap();
-    bench.run(adapter.prepare(global(3), &[put("same", "1")])).unwrap();
+    bench
+        .run(adapter.prepare(global(3), &[put("same", "1")]))
+        .unwrap();
     bench.kill_threads();
     for number in [2, 3] {
         bench.until_done(|| adapter.commit(global(number)));
@@ -274,7 +342,9 @@ fn empty_branches(bench: &mut Bench) {
     bench.run(adapter.prepare(global(5), &nothing)).unwrap();
     bench.kill_threads();
     drop(adapter);
-    let adapter = bench.run(MariaDb::open(&options.schema, options.clone())).unwrap();
+    let adapter = bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap();
     bench.run(adapter.commit(global(5))).unwrap();
     assert_eq!(bench.value(&options, "same").as_deref(), Some("1"));
     assert_eq!(bench.prepared(), 0);
@@ -283,7 +353,9 @@ fn empty_branches(bench: &mut Bench) {
 fn rolled_back_by_hand(bench: &mut Bench) {
     let (adapter, options) = bench.adapter();
     bench.run(commit(&adapter, 1, &[put("b", "old")]));
-    bench.run(adapter.prepare(global(2), &[put("a", "new"), delete("b")])).unwrap();
+    bench
+        .run(adapter.prepare(global(2), &[put("a", "new"), delete("b")]))
+        .unwrap();
     bench.kill_threads();
     let mut operator = bench.connect();
     let roll_back = format!("XA ROLLBACK 'co:{}','g2',25455", options.schema);
@@ -297,7 +369,12 @@ fn long_branch(bench: &mut Bench) {
     let (adapter, _) = bench.adapter();
     let megabyte: participant::Value = vec![0xa5; 1 << 20].into();
     let changes: Vec<Change> = (0..20)
-        .map(|n| Change::Put(key(&format!("k{n:02}")), participant::Value::clone(&megabyte)))
+        .map(|n| {
+            Change::Put(
+                key(&format!("k{n:02}")),
+                participant::Value::clone(&megabyte),
+            )
+        })
         .collect();
     bench.run(async {
         adapter.prepare(global(1), &changes).await.unwrap();
@@ -306,7 +383,10 @@ fn long_branch(bench: &mut Bench) {
         let rows = adapter.scan(&all(), 20).await.unwrap();
         assert_eq!(rows.len(), 20);
         assert!(rows.iter().all(|(_, value)| *value == megabyte));
-        let deletions: Vec<Change> = changes.iter().map(|it| Change::Delete(Key::clone(it.key()))).collect();
+        let deletions: Vec<Change> = changes
+            .iter()
+            .map(|it| Change::Delete(Key::clone(it.key())))
+            .collect();
         adapter.prepare(global(2), &deletions).await.unwrap();
         adapter.commit(global(2)).await.unwrap();
         assert!(adapter.scan(&all(), 20).await.unwrap().is_empty());
@@ -339,8 +419,11 @@ fn keys_are_bytes(bench: &mut Bench) {
     keys.sort();
     let read = |range: KeyRange| {
         let rows = bench.run(adapter.scan(&range, keys.len())).unwrap();
-        rows.iter().for_each(|(name, value)| assert_eq!(name, value));
-        rows.into_iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()
+        rows.iter()
+            .for_each(|(name, value)| assert_eq!(name, value));
+        rows.into_iter()
+            .map(|(name, _)| name.to_vec())
+            .collect::<Vec<_>>()
     };
     assert_eq!(read(all()), keys);
     // Every range between two of them, and between what is just after them.
@@ -362,7 +445,10 @@ fn keys_are_bytes(bench: &mut Bench) {
         }
         let gone = [Change::Delete(long(b"2").into())];
         commit(&adapter, 2, &gone).await;
-        assert_eq!(adapter.scan(&all(), 100).await.unwrap().len(), keys.len() - 1);
+        assert_eq!(
+            adapter.scan(&all(), 100).await.unwrap().len(),
+            keys.len() - 1
+        );
         assert_eq!(adapter.get(&long(b"2").into()).await.unwrap(), None);
         let too_many = adapter.scan(&all(), keys.len() - 2).await;
         assert!(too_many.is_err());
@@ -382,7 +468,11 @@ fn same_name(bench: &mut Bench) {
     bench.run(outsider.disconnect()).unwrap();
     let answer = bench.run(adapter.prepare(global(1), &[put("b", "ours")]));
     assert!(refused_with(&answer, "1440"), "{answer:?}");
-    assert_eq!(bench.run(adapter.branches()).unwrap(), [global(1)], "it is there still");
+    assert_eq!(
+        bench.run(adapter.branches()).unwrap(),
+        [global(1)],
+        "it is there still"
+    );
     bench.run(adapter.roll_back(global(1))).unwrap();
     assert_eq!(bench.prepared(), 0);
 }

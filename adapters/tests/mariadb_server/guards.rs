@@ -1,15 +1,22 @@
 //! Writers that do not come through the adapter, and users that may do little.
 
 use adapters::Backend;
-use adapters::mariadb::{MariaDb, MariaDbOptions};
+use adapters::mariadb::{MariaDb, MariaDbOptions, OpenError};
 
 use super::{Bench, all, commit, delete, global, put};
 use crate::Case;
 
 pub(crate) const CASES: &[Case] = &[
-    ("writers from outside are refused, as far as triggers go", outsiders),
+    (
+        "writers from outside are refused, as far as triggers go",
+        outsiders,
+    ),
+    ("a trigger that does not refuse is found", weak_guard),
     ("branches of others are left alone", foreign_branches),
-    ("a user with few rights can do all that is needed", plain_user),
+    (
+        "a user with few rights can do all that is needed",
+        plain_user,
+    ),
 ];
 
 /// What triggers refuse with.
@@ -32,12 +39,14 @@ fn outsiders(bench: &mut Bench) {
         assert_eq!(bench.exec(&mut conn, &refused), SIGNAL, "{refused}");
     }
     let file = format!(
-        "USE {}; SELECT 'c', '', '', 'x' INTO OUTFILE 'rows.txt'; LOAD DATA INFILE 'rows.txt' INTO TABLE rows",
+        "USE {}; SELECT 'c', '', '', 'x' INTO OUTFILE 'rows.txt'; LOAD DATA INFILE 'rows.txt' INTO TABLE `rows`",
         options.schema
     );
     assert_eq!(bench.exec(&mut conn, &file), SIGNAL);
-    // IGNORE makes warnings of errors.
-    bench.exec(&mut conn, &format!("INSERT IGNORE INTO {rows} (`key`) VALUES ('d')")).unwrap();
+    // IGNORE makes warnings of some errors.
+    let ignoring =
+        format!("ROLLBACK; INSERT IGNORE INTO {rows} (`key`, `value`) VALUES ('d', 'x')");
+    let _refused_or_warned = bench.exec(&mut conn, &ignoring);
     assert_eq!(bench.run(adapter.scan(&all(), 9)).unwrap().len(), 2);
     // A row whose value does not change is not written.
     bench.run(commit(&adapter, 2, &[put("a", "1"), delete("b")]));
@@ -46,10 +55,44 @@ fn outsiders(bench: &mut Bench) {
     assert!(bench.run(adapter.scan(&all(), 9)).unwrap().is_empty());
 }
 
+fn weak_guard(bench: &mut Bench) {
+    let (adapter, options) = bench.adapter();
+    drop(adapter);
+    let mut conn = bench.connect();
+    let guard = format!("{}.rows_co_update", options.schema);
+    bench
+        .exec(&mut conn, &format!("DROP TRIGGER {guard}"))
+        .unwrap();
+    bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap();
+    let update = format!("UPDATE {}.rows SET `value` = 'x'", options.schema);
+    let weak = format!(
+        "CREATE OR REPLACE TRIGGER {guard} BEFORE UPDATE ON {}.rows FOR EACH ROW SET @seen = 1",
+        options.schema
+    );
+    bench.exec(&mut conn, &weak).unwrap();
+    let refused = bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap_err();
+    assert!(matches!(refused, OpenError::Guards { .. }), "{refused}");
+    assert!(refused.to_string().contains("rows_co_update"), "{refused}");
+    bench
+        .exec(&mut conn, &format!("DROP TRIGGER {guard}"))
+        .unwrap();
+    let adapter = bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap();
+    bench.run(commit(&adapter, 1, &[put("a", "1")]));
+    assert_eq!(bench.exec(&mut conn, &update), SIGNAL);
+}
+
 fn foreign_branches(bench: &mut Bench) {
     let (adapter, options) = bench.adapter();
     let site = &options.schema;
-    bench.run(adapter.prepare(global(1), &[put("a", "1")])).unwrap();
+    bench
+        .run(adapter.prepare(global(1), &[put("a", "1")]))
+        .unwrap();
     let mut others = Vec::new();
     for xid in [
         format!("'co:{site}','g2',1"),
@@ -67,7 +110,9 @@ fn foreign_branches(bench: &mut Bench) {
     let adapter = bench.run(MariaDb::open(site, options.clone())).unwrap();
     assert_eq!(bench.run(adapter.branches()).unwrap(), [global(1)]);
     for (mut conn, xid) in others {
-        bench.exec(&mut conn, &format!("XA ROLLBACK {xid}")).unwrap();
+        bench
+            .exec(&mut conn, &format!("XA ROLLBACK {xid}"))
+            .unwrap();
     }
     bench.run(adapter.roll_back(global(1))).unwrap();
     assert_eq!(bench.prepared(), 0);
@@ -86,10 +131,16 @@ fn plain_user(bench: &mut Bench) {
         sessions: 1,
         ..options
     };
-    let former = bench.run(MariaDb::open(&options.schema, options.clone())).unwrap();
-    bench.run(former.prepare(global(1), &[put("a", "1")])).unwrap();
+    let former = bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap();
+    bench
+        .run(former.prepare(global(1), &[put("a", "1")]))
+        .unwrap();
     // Ends the session of the former one, and finds its branch.
-    let adapter = bench.run(MariaDb::open(&options.schema, options.clone())).unwrap();
+    let adapter = bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap();
     bench.run(async {
         assert_eq!(adapter.branches().await.unwrap(), [global(1)]);
         adapter.commit(global(1)).await.unwrap();

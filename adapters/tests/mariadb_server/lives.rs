@@ -15,9 +15,18 @@ use super::{Bench, commit, delete, global, key, put};
 use crate::Case;
 
 pub(crate) const CASES: &[Case] = &[
-    ("a prepared branch survives a kill of the server", server_killed),
-    ("what is asked of a server that is not there is away", server_away),
-    ("a former life's branch in doubt is kept, its orphans are rolled back", former_life),
+    (
+        "a prepared branch survives a kill of the server",
+        server_killed,
+    ),
+    (
+        "what is asked of a server that is not there is away",
+        server_away,
+    ),
+    (
+        "a former life's branch in doubt is kept, its orphans are rolled back",
+        former_life,
+    ),
     (
         "a former life's branch that is being prepared comes to nothing",
         former_life_prepares,
@@ -29,8 +38,14 @@ fn server_killed(bench: &mut Bench) {
     let (adapter, options) = bench.adapter();
     bench.run(async {
         commit(&adapter, 1, &[put("a", "old"), put("b", "old")]).await;
-        adapter.prepare(global(2), &[put("a", "new"), delete("b")]).await.unwrap();
-        adapter.prepare(global(3), &[put("c", "new")]).await.unwrap();
+        adapter
+            .prepare(global(2), &[put("a", "new"), delete("b")])
+            .await
+            .unwrap();
+        adapter
+            .prepare(global(3), &[put("c", "new")])
+            .await
+            .unwrap();
     });
     bench.kill_and_start();
     // Connections that were idle are broken as well; who reads does not notice.
@@ -41,21 +56,29 @@ fn server_killed(bench: &mut Bench) {
     bench.until_done(|| adapter.commit(global(2)));
     bench.until_done(|| adapter.roll_back(global(3)));
     assert_eq!(bench.value(&options, "a").as_deref(), Some("new"));
-    assert_eq!((bench.value(&options, "b"), bench.value(&options, "c")), (None, None));
+    assert_eq!(
+        (bench.value(&options, "b"), bench.value(&options, "c")),
+        (None, None)
+    );
     assert_eq!(bench.prepared(), 0);
 }
 
 fn server_away(bench: &mut Bench) {
     let (adapter, options) = bench.adapter();
     bench.run(commit(&adapter, 1, &[put("a", "1")]));
-    bench.run(adapter.prepare(global(2), &[put("a", "2")])).unwrap();
+    bench
+        .run(adapter.prepare(global(2), &[put("a", "2")]))
+        .unwrap();
     bench.server.kill();
     bench.run(async {
         assert!(adapter.get(&key("a")).await.unwrap_err().is_away());
         assert!(adapter.commit(global(2)).await.unwrap_err().is_away());
         assert!(adapter.commit(global(2)).await.unwrap_err().is_away());
         let prepared = adapter.prepare(global(3), &[put("b", "1")]).await;
-        assert!(matches!(prepared, Err(NotPrepared::Refused(_))), "nothing was sent");
+        assert!(
+            matches!(prepared, Err(NotPrepared::Refused(_))),
+            "nothing was sent"
+        );
     });
     bench.server.start().unwrap();
     bench.until_done(|| adapter.commit(global(2)));
@@ -83,7 +106,10 @@ fn former_life(bench: &mut Bench) {
     bench.run(async {
         commit(&adapter, 1, &[put("old", "1")]).await;
         adapter.prepare(global(7), &changes).await.unwrap();
-        adapter.prepare(global(8), &[put("orphan", "1")]).await.unwrap();
+        adapter
+            .prepare(global(8), &[put("orphan", "1")])
+            .await
+            .unwrap();
         adapter.prepare(local, &[put("local", "1")]).await.unwrap();
     });
     // Its sessions stay: nobody has told the server that it is gone.
@@ -140,19 +166,28 @@ fn former_life_prepares(bench: &mut Bench) {
     assert_eq!(site.stored().failure().map(|it| it.to_string()), None);
     proxy.release();
     bench.wait_until(|| proxy.delivered());
-    assert_eq!(bench.prepared(), 0, "an orphan that nobody looks for any more");
+    assert_eq!(
+        bench.prepared(),
+        0,
+        "an orphan that nobody looks for any more"
+    );
 }
 
 fn fenced(bench: &mut Bench) {
     let (former, options) = bench.adapter();
     bench.run(commit(&former, 1, &[put("a", "1")]));
-    let later = bench.run(MariaDb::open(&options.schema, options.clone())).unwrap();
+    let later = bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap();
     bench.run(async {
         commit(&later, 2, &[put("a", "2")]).await;
         let error = former.get(&key("a")).await.unwrap_err();
         assert_eq!(error.code(), Some("fenced"), "{error}");
         let prepared = former.prepare(global(3), &[put("a", "3")]).await;
-        assert!(matches!(prepared, Err(NotPrepared::Refused(_))), "{prepared:?}");
+        assert!(
+            matches!(prepared, Err(NotPrepared::Refused(_))),
+            "{prepared:?}"
+        );
         commit(&later, 4, &[put("a", "4")]).await;
     });
     // Names of sites tell capitals from small letters.
@@ -160,7 +195,9 @@ fn fenced(bench: &mut Bench) {
         sessions: 1,
         ..options.clone()
     };
-    let capitals = bench.run(MariaDb::open(&options.schema.to_uppercase(), small)).unwrap();
+    let capitals = bench
+        .run(MariaDb::open(&options.schema.to_uppercase(), small))
+        .unwrap();
     bench.run(async {
         commit(&capitals, 5, &[put("b", "1")]).await;
         later.get(&key("a")).await.unwrap();

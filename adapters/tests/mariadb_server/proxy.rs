@@ -67,7 +67,8 @@ impl Proxy {
 
     /// Connections that come from now on are not held.
     pub(crate) fn pass_new(&self) {
-        self.held.send_replace(self.connections.load(Ordering::SeqCst));
+        self.held
+            .send_replace(self.connections.load(Ordering::SeqCst));
     }
 
     /// Waits until something waits here.
