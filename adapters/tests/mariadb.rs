@@ -36,8 +36,11 @@ fn mariadb_keeps_what_the_adapter_relies_on_and_the_adapter_survives_the_rest() 
     ];
     let from = std::env::var("CASES_FROM").unwrap_or_default();
     let cases = groups.into_iter().flatten();
+    let mut ran = 0;
     for (name, case) in cases.skip_while(|(name, _)| !from.is_empty() && *name != from) {
         eprintln!("{name}");
         case(&mut bench);
+        ran += 1;
     }
+    assert!(ran > 0, "there is no case `{from}`");
 }

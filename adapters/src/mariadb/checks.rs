@@ -51,7 +51,7 @@ impl Checks<'_> {
         let number = |name: &str| value(name).parse::<u64>().unwrap_or(0);
         let database = || self.database.to_owned();
         let version = value("version");
-        if !(version.contains("MariaDB") && release(version).is_some_and(|it| it >= OLDEST)) {
+        if release(version).is_none_or(|it| it < OLDEST) {
             return Err(OpenError::Version {
                 database: database(),
                 version: version.to_owned(),
@@ -183,7 +183,7 @@ impl Checks<'_> {
                 Err(Fault::Said { code, why }) => {
                     return Err(self.no_guard(format!("{why} ({code})")));
                 }
-                Err(fault @ Fault::Lost(_)) => return Err(self.error(fault)),
+                Err(fault @ (Fault::Lost(_) | Fault::Foreign(_))) => return Err(self.error(fault)),
             }
         }
         match self.unguarded().await?.first() {

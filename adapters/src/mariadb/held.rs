@@ -15,7 +15,6 @@ use participant::Change;
 use super::session::{Owner, Session};
 use crate::branch::BranchName;
 
-#[derive(Debug)]
 struct Branch {
     owner: Owner,
     changes: Vec<Change>,
@@ -25,13 +24,13 @@ struct Branch {
     place: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Branches {
     all: BTreeMap<BranchName, Branch>,
     places: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct HeldBranches(Mutex<Branches>);
 
 impl HeldBranches {

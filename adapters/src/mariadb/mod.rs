@@ -18,14 +18,47 @@
 //!   anything has failed is rolled back.
 //! - A branch that has changed nothing, such as the deletion of a key that is not there, is gone when its session ends: its
 //!   `XA COMMIT` says 1402 or 1397 then. For who commits, nothing is missing.
+//! - Changes in a table that is not of InnoDB are made in a branch, and are not undone with it. Such a table is refused.
 //! - At REPEATABLE READ and above, branches wait for each other's gaps. At READ COMMITTED those with different keys do not.
 //!
+//! - A server without `innodb_flush_log_at_trx_commit = 1` may lose prepared branches. It is refused, unless
+//!   [`MariaDbOptions::lazy_flush`] takes that.
 //! - An index holds 3072 bytes, and keys may be longer: of these the first 3040 bytes and a digest of the rest are in it.
 //!
 //! Other writers are kept out of the table by triggers (INSERT, UPDATE, DELETE, REPLACE, LOAD DATA; INSERT
 //! IGNORE writes nothing either). `TRUNCATE`, `DROP` and `ALTER` fire no trigger: grant them to
 //! nobody. A session may say that it is an adapter's (`SET @co_writer = 1`); the triggers guard against mistakes, not
-//! against intent. With the privilege to kill threads of its own user alone the adapter can do all it needs.
+//! against intent.
+//!
+//! Of a site there is one adapter at a time: whoever opens it takes it over, and the former one is refused everything
+//! from then on (`fenced`). The first to open needs the rights to make the database, its tables and triggers; who opens
+//! what is there needs SELECT, INSERT, UPDATE and DELETE on it, and no right of the whole server: threads are ended by
+//! the user whose they are, so the site keeps its user.
+
+//!
+//! What it costs: on loopback, without flushes, a branch of two rows and its commit take 0.11 ms as two messages and 0.14 ms
+//! with a message for each statement; over a network every message saved is a round trip. The guards cannot be told from
+//! noise there. A YES costs one flush of the server's log, and so does the commit, in the background.
+//!
+//! ```no_run
+//! use adapters::mariadb::{MariaDb, MariaDbOptions, OpenError};
+//! use adapters::ordered;
+//! use participant::engine::Options;
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! enum Failed {
+//!     #[error(transparent)]
+//!     Database(#[from] OpenError),
+//!     #[error(transparent)]
+//!     Adapter(#[from] ordered::OpenError),
+//! }
+//!
+//! let life = std::time::UNIX_EPOCH.elapsed()?.as_micros() as u64;
+//! let database = MariaDbOptions::new("mysql://co:secret@127.0.0.1:3306");
+//! let connect = async { Ok::<_, Failed>(MariaDb::open("orders", database).await?) };
+//! let participant = ordered::open(Options::default(), life, connect)?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
 mod checks;
 mod held;
@@ -35,11 +68,14 @@ mod session;
 mod sql;
 mod xid;
 
-use mysql_async::{Opts, UrlError};
+use std::fmt;
+
+use mysql_async::Opts;
 use participant::{Change, Key, KeyRange, Value};
 
 use self::checks::Checks;
 use self::held::HeldBranches;
+use self::options::shown;
 pub use self::options::{MariaDbOptions, OpenError};
 use self::pool::{Held, Identity, LOOK, Pool, evict, evict_all};
 use self::session::{DUPID, Fault, NOTA, RBROLLBACK, Session, Slot};
@@ -51,7 +87,6 @@ use crate::branch::{BranchName, Site};
 const LOOKS: u32 = 100;
 
 /// A table in a MariaDB database.
-#[derive(Debug)]
 pub struct MariaDb {
     site: Site,
     table: Table,
@@ -74,10 +109,21 @@ impl MariaDb {
     /// [`OpenError`] says what to change.
     pub async fn open(site: &str, options: MariaDbOptions) -> Result<Self, OpenError> {
         let site = Site::new(site)?;
-        let opts = Opts::from_url(&options.url).map_err(|error| address(&options.url, &error))?;
+        let opts = Opts::from_url(&options.url).map_err(|error| OpenError::Address {
+            url: shown(&options.url),
+            why: error.to_string(),
+        })?;
         let database = format!("MariaDB at {}:{}", opts.ip_or_hostname(), opts.tcp_port());
         let table = Table::new(&options.schema, &options.table);
-        let lost = |fault: Fault| OpenError::Backend(fault.into_error(&database));
+        let lost = |fault: Fault| match fault {
+            Fault::Foreign(version) => OpenError::Version {
+                database: database.clone(),
+                version,
+            },
+            fault @ (Fault::Lost(_) | Fault::Said { .. }) => {
+                OpenError::Backend(fault.into_error(&database))
+            }
+        };
         let mut session = Session::connect(opts.clone()).await.map_err(lost)?;
         let mut checks = Checks {
             session: &mut session,
@@ -115,7 +161,9 @@ impl MariaDb {
         let mut session = self.pool.session().await?;
         match session.rows(statement).await {
             Ok(rows) => return Ok(rows),
-            Err(fault @ Fault::Said { .. }) => return Err(self.pool.error(fault)),
+            Err(fault @ (Fault::Said { .. } | Fault::Foreign(_))) => {
+                return Err(self.pool.error(fault));
+            }
             Err(fault @ Fault::Lost(_)) => {
                 let _broken = self.pool.error(fault);
             }
@@ -172,7 +220,7 @@ impl MariaDb {
             }
             Err(fault @ Fault::Lost(_)) => Err(self.pool.error(fault)),
             // What the server makes of the branch is seen from another session, when this one is gone.
-            Err(Fault::Said { .. }) => Ok(false),
+            Err(Fault::Said { .. } | Fault::Foreign(_)) => Ok(false),
         }
     }
 
@@ -256,15 +304,12 @@ impl MariaDb {
     }
 }
 
-fn address(url: &str, error: &UrlError) -> OpenError {
-    // What stands before the @ may be a password.
-    let shown = match url.rsplit_once('@') {
-        Some((_, rest)) => format!("mysql://...@{rest}"),
-        None => url.to_owned(),
-    };
-    OpenError::Address {
-        url: shown,
-        why: error.to_string(),
+impl fmt::Debug for MariaDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MariaDb")
+            .field("site", &self.site)
+            .field("table", &self.table)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,12 @@
 //! Which server and which table, and why it may not do.
 
+use std::fmt;
+
 use crate::backend::BackendError;
 use crate::branch::InvalidSite;
 
 /// Which server, and which table.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MariaDbOptions {
     /// Where it is: `mysql://user:password@host:port`. The connection is not encrypted.
     pub url: String,
@@ -31,6 +33,26 @@ impl MariaDbOptions {
             sessions: 16,
             lazy_flush: false,
         }
+    }
+}
+
+impl fmt::Debug for MariaDbOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MariaDbOptions")
+            .field("url", &shown(&self.url))
+            .field("schema", &self.schema)
+            .field("table", &self.table)
+            .field("sessions", &self.sessions)
+            .field("lazy_flush", &self.lazy_flush)
+            .finish()
+    }
+}
+
+/// An address without what stands before the @, which may be a password.
+pub(super) fn shown(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, rest)) => format!("mysql://...@{rest}"),
+        None => url.to_owned(),
     }
 }
 

@@ -31,7 +31,6 @@ pub(super) struct Identity {
     pub(super) epoch: u64,
 }
 
-#[derive(Debug)]
 pub(super) struct Pool {
     opts: Opts,
     database: String,
@@ -44,7 +43,6 @@ pub(super) struct Pool {
 }
 
 /// A session that goes back when it is dropped, unless it is broken.
-#[derive(Debug)]
 pub(super) struct Held<'a> {
     pool: &'a Pool,
     session: Option<Session>,
@@ -136,7 +134,7 @@ impl Pool {
 
     /// What a fault means to the adapter.
     pub(super) fn error(&self, fault: Fault) -> BackendError {
-        if fault.code().is_none() {
+        if matches!(fault, Fault::Lost(_)) {
             self.suspect();
         }
         fault.into_error(&self.database)

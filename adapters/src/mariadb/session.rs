@@ -41,12 +41,14 @@ pub(super) enum Fault {
     Lost(String),
     /// The server refused it.
     Said { code: u16, why: String },
+    /// It is no MariaDB; this is what it says it is.
+    Foreign(String),
 }
 
 impl Fault {
     pub(super) const fn code(&self) -> Option<u16> {
         match self {
-            Self::Lost(_) => None,
+            Self::Lost(_) | Self::Foreign(_) => None,
             Self::Said { code, .. } => Some(*code),
         }
     }
@@ -59,6 +61,11 @@ impl Fault {
                 database,
                 code: code.to_string(),
                 why,
+            },
+            Self::Foreign(version) => BackendError::Refused {
+                database,
+                code: "version".to_owned(),
+                why: format!("it says that it is version {version}"),
             },
         }
     }
@@ -104,7 +111,6 @@ pub(super) struct Owner {
 }
 
 /// A connection.
-#[derive(Debug)]
 pub(super) struct Session {
     conn: Conn,
     thread: u64,
@@ -131,12 +137,16 @@ impl Session {
             clean: true,
             most: 0,
         };
-        session.run(&setup()).await?;
-        let of_session = "SELECT CONNECTION_ID(), @@max_allowed_packet";
-        let rows: Vec<(u64, usize)> = session.rows(of_session).await?;
-        let Some((thread, most)) = rows.first().copied() else {
+        let of_session = "SELECT VERSION(), CONNECTION_ID(), @@max_allowed_packet";
+        let rows: Vec<(String, u64, usize)> = session.rows(of_session).await?;
+        let Some((version, thread, most)) = rows.into_iter().next() else {
             return Err(Fault::Lost("the session has no number".to_owned()));
         };
+        // Others do not know all of the settings.
+        if !version.contains("MariaDB") {
+            return Err(Fault::Foreign(version));
+        }
+        session.run(&setup()).await?;
         session.thread = thread;
         session.most = most;
         Ok(session)

@@ -2,6 +2,8 @@
 
 use adapters::mariadb::{MariaDb, MariaDbOptions, OpenError};
 
+use databases::{Product, Server};
+
 use super::Bench;
 use crate::Case;
 
@@ -10,6 +12,7 @@ pub(crate) const CASES: &[Case] = &[
         "settings that would lose something are refused",
         unfit_settings,
     ),
+    ("other products and old versions are refused", versions),
     (
         "a table that cannot roll back is refused, and the advice mends it",
         aria,
@@ -72,6 +75,22 @@ fn unfit_settings(bench: &mut Bench) {
     }
 }
 
+/// A server that says of itself what one would rather not have.
+fn versions(bench: &mut Bench) {
+    for version in ["8.0.36", "10.4.34-MariaDB"] {
+        let server = Server::private(Product::MariaDb, &[("version", version)]).unwrap();
+        let options = MariaDbOptions {
+            url: server.url(),
+            ..bench.options()
+        };
+        let refused = open(bench, &options).unwrap_err();
+        let OpenError::Version { version: found, .. } = &refused else {
+            panic!("{version}: {refused}");
+        };
+        assert_eq!(found, version);
+    }
+}
+
 fn aria(bench: &mut Bench) {
     let options = bench.options();
     let mut conn = bench.connect();
@@ -126,6 +145,7 @@ fn addresses(bench: &mut Bench) {
         let refused = open(bench, &options).unwrap_err();
         assert!(matches!(refused, OpenError::Address { .. }), "{refused}");
         assert!(!refused.to_string().contains("secret"), "{refused}");
+        assert!(!format!("{options:?}").contains("secret"), "{options:?}");
     }
     let options = MariaDbOptions {
         // Reserved, and nobody listens there.
