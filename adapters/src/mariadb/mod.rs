@@ -19,8 +19,8 @@
 //! - A branch that has changed nothing, such as the deletion of a key that is not there, is gone when its session ends: its
 //!   `XA COMMIT` says 1402 or 1397 then. For who commits, nothing is missing.
 //! - Changes in a table that is not of InnoDB are made in a branch, and are not undone with it. Such a table is refused.
-//! - At REPEATABLE READ and above, branches wait for each other's gaps. At READ COMMITTED those with different keys do not.
-//!
+//! - At SERIALIZABLE a prepared branch keeps locks on the gaps between its rows, and others with different keys wait for
+//!   it. At READ COMMITTED they do not.
 //! - A server without `innodb_flush_log_at_trx_commit = 1` may lose prepared branches. It is refused, unless
 //!   [`MariaDbOptions::lazy_flush`] takes that.
 //! - An index holds 3072 bytes, and keys may be longer: of these the first 3040 bytes and a digest of the rest are in it.

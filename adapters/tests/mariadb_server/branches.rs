@@ -286,7 +286,7 @@ fn deadlock(bench: &mut Bench) {
     assert_eq!(bench.value(&options, "a").as_deref(), Some("new"));
 }
 
-/// At REPEATABLE READ the second branch would wait for the gaps of the first.
+/// At SERIALIZABLE the second branch would wait for the gaps of the first.
 fn neighbours(bench: &mut Bench) {
     let (adapter, _) = bench.adapter();
     let before = ["a", "c", "e", "g"].map(|name| put(name, "old"));
