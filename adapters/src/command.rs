@@ -15,6 +15,7 @@ use coco::service::process::Fatal;
 use coco::service::security::read_secret;
 use participant::command::serve::{Opening, Program, SiteArgs, on_a_runtime};
 
+use crate::postgres::TableColumns;
 use crate::site::{Mode, SiteOptions, open_site};
 
 /// What this command is called, and says.
@@ -94,12 +95,38 @@ struct TableArgs {
     /// The schema of the site's table; in MariaDB that is a database.
     #[arg(long, default_value = "co")]
     schema: String,
-    /// The site's table; it is made if it is not there.
+    /// The site's table; it is made if it is not there, unless --key says that it is yours.
     #[arg(long, default_value = "rows")]
     table: String,
+    /// Columns of a table of yours that make the keys, in their order (PostgreSQL).
+    #[arg(
+        long,
+        value_name = "COLUMN,...",
+        value_delimiter = ',',
+        requires = "value"
+    )]
+    key: Vec<String>,
+    /// Columns of a table of yours that make the values.
+    #[arg(
+        long,
+        value_name = "COLUMN,...",
+        value_delimiter = ',',
+        requires = "key"
+    )]
+    value: Vec<String>,
+    /// Let others write to the table past the site (PostgreSQL): what they do has no place in the commit order.
+    #[arg(long)]
+    no_guard: bool,
     /// How many sessions with the server the site has at most.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = sessions)]
     sessions: usize,
+}
+
+fn columns(table: &TableArgs) -> Option<TableColumns> {
+    (!table.key.is_empty()).then(|| TableColumns {
+        key: table.key.clone(),
+        value: table.value.clone(),
+    })
 }
 
 fn sessions(text: &str) -> Result<usize, String> {
@@ -155,6 +182,8 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
             name,
             database,
             mode,
+            columns: columns(&table),
+            guard: !table.no_guard,
             schema: table.schema,
             table: table.table,
             sessions: table.sessions,

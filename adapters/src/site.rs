@@ -10,8 +10,9 @@ use participant::engine::Options;
 use participant::{Participant, Recorder};
 
 use crate::claim::claim;
+use crate::mariadb::{self, MariaDb, MariaDbOptions};
 use crate::ordered;
-use crate::postgres::{self, Postgres, PostgresOptions};
+use crate::postgres::{self, Postgres, PostgresOptions, TableColumns};
 
 /// A database product.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -120,8 +121,13 @@ pub struct SiteOptions {
     pub mode: Mode,
     /// The schema of the site's table; in MariaDB that is a database.
     pub schema: String,
-    /// The table; it is made if it is not there.
+    /// The table; the adapter's own is made if it is not there.
     pub table: String,
+    /// The columns of somebody else's table that make key and value (PostgreSQL); without them the table is the
+    /// adapter's own.
+    pub columns: Option<TableColumns>,
+    /// Whether triggers refuse writers that do not come through the site; MariaDB has them always.
+    pub guard: bool,
     /// How many sessions with the server there are at most.
     pub sessions: usize,
     /// When transactions may vote.
@@ -140,6 +146,8 @@ impl SiteOptions {
             mode: Mode::default(),
             schema: "co".to_owned(),
             table: "rows".to_owned(),
+            columns: None,
+            guard: true,
             sessions: 16,
             rule: VoteRule::default(),
             recorder: Recorder::off(),
@@ -165,8 +173,10 @@ pub enum SiteError {
          mysql://user@host:port/database"
     )]
     Scheme(String),
-    /// The product is not built in.
-    #[error("this program has no adapter for {0}; use a PostgreSQL server")]
+    /// The command is for PostgreSQL.
+    #[error(
+        "this command looks at PostgreSQL servers only; for {0}, `XA RECOVER` lists prepared branches"
+    )]
     Product(Product),
     /// The mode does not exist for the product.
     #[error("there is no mode `{mode}` for {product}; use {usable}")]
@@ -189,6 +199,12 @@ pub enum SiteError {
         /// The server's process behind the other one.
         holder: i32,
     },
+    /// Columns of a table were declared, and the adapter of the product takes its own table only.
+    #[error("the adapter for {0} keeps rows in a table of its own; leave out the columns")]
+    Columns(Product),
+    /// MariaDB cannot be a site as it is.
+    #[error(transparent)]
+    MariaDb(#[from] mariadb::OpenError),
     /// PostgreSQL cannot be a site as it is.
     #[error(transparent)]
     Postgres(#[from] postgres::OpenError),
@@ -205,10 +221,9 @@ pub fn open_site(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError
     let product = Product::of_address(&options.database)?;
     match (product, options.mode) {
         (Product::Postgres, Mode::Co) => postgres_in_order(options),
-        // The engine over MariaDB has its place here, beside the one over PostgreSQL.
-        (Product::MariaDb, _) => Err(SiteError::Product(product)),
+        (Product::MariaDb, Mode::Co) => mariadb_in_order(options),
         // Engines that leave the order to the server have their place here.
-        (Product::Postgres, mode @ (Mode::Lock | Mode::Advisory | Mode::Serial | Mode::Plain)) => {
+        (_, mode @ (Mode::Lock | Mode::Advisory | Mode::Serial | Mode::Plain)) => {
             Err(SiteError::Mode {
                 mode,
                 product,
@@ -225,6 +240,8 @@ fn postgres_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteE
         database,
         schema,
         table,
+        columns,
+        guard,
         sessions,
         ..
     } = options;
@@ -233,10 +250,38 @@ fn postgres_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteE
         let options = PostgresOptions {
             schema,
             table,
+            columns,
+            guard,
             sessions,
             ..PostgresOptions::new(&database)
         };
         Ok::<_, SiteError>(Postgres::open(&name, options).await?)
+    };
+    Ok(Arc::new(ordered::open(engine, life(), connect)?))
+}
+
+fn mariadb_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError> {
+    let engine = options.engine();
+    let SiteOptions {
+        name,
+        database,
+        schema,
+        table,
+        columns,
+        sessions,
+        ..
+    } = options;
+    if columns.is_some() {
+        return Err(SiteError::Columns(Product::MariaDb));
+    }
+    let connect = async move {
+        let options = MariaDbOptions {
+            schema,
+            table,
+            sessions,
+            ..MariaDbOptions::new(&database)
+        };
+        Ok::<_, SiteError>(MariaDb::open(&name, options).await?)
     };
     Ok(Arc::new(ordered::open(engine, life(), connect)?))
 }
@@ -290,7 +335,7 @@ mod tests {
             let refused = open("postgres://u@127.0.0.1:1/d", mode);
             assert!(matches!(refused, SiteError::Mode { .. }), "{refused}");
         }
-        let refused = open("mysql://u@127.0.0.1:1/d", Mode::Co);
-        assert!(matches!(refused, SiteError::Product(_)), "{refused}");
+        let refused = open("mysql://u@127.0.0.1:1/d", Mode::Lock);
+        assert!(matches!(refused, SiteError::Mode { .. }), "{refused}");
     }
 }

@@ -129,9 +129,9 @@ impl Bench {
     }
 
     /// Repeats what the engine above the adapter would: until it is done.
-    pub(crate) fn until_done<F, E>(&self, mut work: impl FnMut() -> F)
+    pub(crate) fn until_done<F, T, E>(&self, mut work: impl FnMut() -> F)
     where
-        F: Future<Output = Result<(), E>>,
+        F: Future<Output = Result<T, E>>,
         E: std::fmt::Display,
     {
         self.run(async {
