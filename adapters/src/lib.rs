@@ -3,6 +3,7 @@
 
 mod backend;
 mod branch;
+pub mod native;
 pub mod ordered;
 pub mod postgres;
 

@@ -609,8 +609,9 @@ impl Replayed<'_> {
             return;
         }
         if let Some(gtid) = name {
-            let recorder = self.participant.recorder();
-            recorder.restoring(TxnName::Global(gtid));
+            let name = TxnName::Global(gtid);
+            self.participant.recorder().restoring(name);
+            self.participant.restoring(name);
         }
         self.participant.restore(stamp, changes);
         if self.ordinal.is_multiple_of(SETTLE_EVERY) {
