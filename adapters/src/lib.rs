@@ -6,6 +6,8 @@ mod branch;
 pub mod native;
 pub mod ordered;
 pub mod postgres;
+mod threads;
 
 pub use backend::{Backend, BackendError, NotPrepared};
 pub use branch::{BranchName, InvalidSite, Site};
+pub use threads::Threads;

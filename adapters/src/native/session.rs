@@ -57,8 +57,11 @@ pub struct Traits {
     /// site that has restarted begins nothing before all that is in doubt there is decided, and
     /// [`SessionBackend::lost`] has to notice such a crash.
     pub read_locks_survive: bool,
-    /// Whether versions can be told from what a session reads (N1): otherwise no history can be written.
-    pub recordable: bool,
+    /// Whether keys have to be declared.
+    pub declares: bool,
+    /// Whether reads take locks (N1, N4). Where they do not, for comparison, no history can be written, and a transaction
+    /// begins when all that was decided before it is committed in the database.
+    pub locks_reads: bool,
 }
 
 /// What a key is read for.
@@ -166,6 +169,9 @@ pub trait SessionBackend: Send + Sync + 'static {
         &self,
         branch: BranchName,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
+
+    /// Ends what earlier lives of this site have left at work: when it is done, nothing of theirs can become prepared.
+    fn take_over(&self) -> impl Future<Output = Result<(), BackendError>> + Send;
 
     /// The branches of this site that are prepared.
     fn branches(&self) -> impl Future<Output = Result<Vec<BranchName>, BackendError>> + Send;

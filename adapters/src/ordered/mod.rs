@@ -24,13 +24,11 @@
 
 mod branches;
 mod hot;
-mod rows;
+pub(crate) mod rows;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::ops::Deref;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use co_core::{
     AbortReason, Footprint, Grant, LockMode, LockPolicy, LockTable, Reading, Scheduler, Stamp,
@@ -41,7 +39,6 @@ use participant::engine::{
 };
 use participant::storage::{Mark, StorageError};
 use participant::{Change, Key, KeyRange, MAX_SCAN_ROWS, OperationError, Prepared, TxnName, Value};
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use self::branches::{Branch, Branches};
@@ -49,9 +46,7 @@ use self::hot::HotKeys;
 use self::rows::{Known, Rows, failed};
 use crate::backend::{Backend, BackendError, NotPrepared};
 use crate::branch::BranchName;
-
-/// How long is waited before a database that cannot be reached is asked again, at first and at most.
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+use crate::threads::{Threads, until_done};
 
 /// A database under a commit order.
 pub type Ordered<B> = Host<CommitOrdered<B>>;
@@ -124,25 +119,6 @@ fn keys_of(changes: &[Change]) -> Vec<Key> {
     keys.collect()
 }
 
-/// The adapter's threads; they go without waiting for what runs on them, wherever the last owner is.
-struct Threads(Option<Runtime>);
-
-impl Deref for Threads {
-    type Target = Runtime;
-
-    fn deref(&self) -> &Runtime {
-        self.0.as_ref().expect("there until it is dropped")
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 /// Puts a database under a commit order. `connect` is run on the adapter's own thread, and so is everything that the
 /// backend does later. `life` tells the local transactions of this life from those of earlier ones: a clock will do.
 ///
@@ -154,14 +130,8 @@ where
     E: From<OpenError> + Send + 'static,
     F: Future<Output = Result<B, E>> + Send + 'static,
 {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("adapter")
-        .enable_all()
-        .build()
-        .map_err(OpenError::Runtime)?;
-    let runtime = Threads(Some(runtime));
-    let opened = wait_for(&runtime, async {
+    let runtime = Threads::start().map_err(OpenError::Runtime)?;
+    let opened = runtime.wait_for(async {
         let backend = connect.await?;
         let mark = backend.mark().await.map_err(OpenError::Backend)?;
         Ok::<_, E>((backend, mark))
@@ -198,43 +168,16 @@ where
     }))
 }
 
-/// Runs something on the adapter's thread, and blocks this one until it is done.
-fn wait_for<T: Send + 'static>(
-    runtime: &Runtime,
-    work: impl Future<Output = T> + Send + 'static,
-) -> T {
-    let (done, answer) = mpsc::sync_channel(1);
-    runtime.spawn(async move {
-        // Nobody who is gone misses it.
-        let _gone = done.send(work.await);
-    });
-    answer
-        .recv()
-        .expect("the adapter's thread runs until it is dropped")
-}
-
 fn storage_error(error: &BackendError) -> StorageError {
     failed(error.to_string())
 }
 
 impl<B: Backend> Link<B> {
-    /// Repeats something until the database has done it.
-    async fn until_done<F>(&self, mut work: impl FnMut() -> F)
-    where
-        F: Future<Output = Result<(), BackendError>>,
-    {
-        let (mut pause, most) = PATIENCE;
-        while work().await.is_err() {
-            tokio::time::sleep(pause).await;
-            pause = most.min(2 * pause);
-        }
-    }
-
     fn keep_mark(self: &Arc<Self>, mark: Mark) -> Result<(), StorageError> {
         let link = Arc::clone(self);
-        let kept = wait_for(&self.runtime, async move {
-            link.backend.set_mark(mark.ordinal, mark.stamp.0).await
-        });
+        let kept = self
+            .runtime
+            .wait_for(async move { link.backend.set_mark(mark.ordinal, mark.stamp.0).await });
         kept.map_err(|error| storage_error(&error))
     }
 
@@ -272,7 +215,7 @@ impl<B: Backend> Link<B> {
         let link = Arc::clone(self);
         self.spawn(async move {
             let branch = link.branch(name);
-            link.until_done(|| link.backend.roll_back(branch)).await;
+            until_done(|| link.backend.roll_back(branch)).await;
             link.rows.left(&keys);
         });
     }
@@ -500,7 +443,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
         let link = Arc::clone(&self.link);
         self.link.spawn(async move {
             let branch = link.branch(name);
-            link.until_done(|| link.backend.commit(branch)).await;
+            until_done(|| link.backend.commit(branch)).await;
             link.rows.arrive(ordinal, &keys);
         });
         Ok(Some(ordinal))
@@ -584,7 +527,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
             })
             .collect();
         let link = Arc::clone(&self.link);
-        let done = wait_for(&self.link.runtime, async move {
+        let done = self.link.runtime.wait_for(async move {
             link.settle().await?;
             link.backend.redo(&redo).await
         });
@@ -634,9 +577,10 @@ impl<B: Backend> Committed for CommitOrdered<B> {
         }
         let above = self.link.rows.range(range);
         let (link, asked) = (Arc::clone(&self.link), range.clone());
-        let found = wait_for(&self.link.runtime, async move {
-            link.backend.scan(&asked, MAX_SCAN_ROWS).await
-        });
+        let found = self
+            .link
+            .runtime
+            .wait_for(async move { link.backend.scan(&asked, MAX_SCAN_ROWS).await });
         let mut rows = above.rows;
         match found {
             Ok(found) => found.into_iter().for_each(|(key, value)| {

@@ -11,6 +11,7 @@
 //!   branch is rolled back only when that process is gone.
 //! - `COMMIT PREPARED` says that there is no such branch when it was finished before: for who asks again that is success.
 
+pub mod native;
 mod pool;
 mod sql;
 
@@ -95,6 +96,19 @@ pub enum OpenError {
         elsewhere: String,
         /// Where this is.
         database: String,
+    },
+    /// Prepared branches of this site belong to another role, and this one cannot finish them.
+    #[error(
+        "branches of site `{site}` were prepared by role `{owner}`, and this is `{role}`: connect as that role, or as a \
+         superuser"
+    )]
+    OtherRole {
+        /// Which site.
+        site: String,
+        /// Whose they are.
+        owner: String,
+        /// Who this is.
+        role: String,
     },
     /// The database did not do what it was asked.
     #[error(transparent)]

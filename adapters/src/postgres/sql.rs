@@ -29,6 +29,26 @@ impl Table {
         format!("SELECT {value} FROM {quoted} WHERE {key} = $1")
     }
 
+    /// Writes one row, whether it is there or not.
+    pub(super) fn put(&self) -> String {
+        let Self { quoted, key, value } = self;
+        format!(
+            "INSERT INTO {quoted} ({key}, {value}) VALUES ($1, $2) ON CONFLICT ({key}) DO UPDATE SET {value} = \
+             excluded.{value}"
+        )
+    }
+
+    /// Removes one row.
+    pub(super) fn delete(&self) -> String {
+        let Self { quoted, key, .. } = self;
+        format!("DELETE FROM {quoted} WHERE {key} = $1")
+    }
+
+    /// Locks all of it.
+    pub(super) fn lock(&self, mode: &str) -> String {
+        format!("LOCK TABLE {} IN {mode} MODE", self.quoted)
+    }
+
     /// The range has an end if `bounded`.
     pub(super) fn scan(&self, bounded: bool) -> String {
         let Self { quoted, key, value } = self;
