@@ -315,6 +315,7 @@ impl<S> Slots<S> {
                 slot.dropped = true;
                 busy.watched.dropped.notify_one();
                 busy.watched.news.notify_one();
+                self.changed(state);
                 return Left::Nothing;
             }
             Stage::Preparing => {
@@ -342,12 +343,6 @@ impl<S> Slots<S> {
             torn: false,
         };
         self.lock().slots.insert(handle.name(), slot);
-    }
-
-    pub(super) fn handles(&self) -> Vec<Arc<Handle>> {
-        let state = self.lock();
-        let slots = state.slots.values();
-        slots.map(|slot| Arc::clone(&slot.handle)).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -436,7 +431,8 @@ impl<S> Slots<S> {
                 Stage::Preparing => all_wait = false,
                 Stage::Busy(busy) => {
                     let now = found.get(name);
-                    all_wait &= now.is_some();
+                    // Who is interrupted does not wait for a lock.
+                    all_wait &= now.is_some() && !slot.dropped;
                     if busy.waits.as_ref() != now {
                         busy.waits = now.cloned();
                         busy.watched.news.notify_one();

@@ -454,6 +454,15 @@ impl Replayed<'_> {
                 ordinal,
                 changes,
             } => return self.alone(index, None, stamp, ordinal, changes),
+            SiteRecord::NamedLocal {
+                name,
+                stamp,
+                ordinal,
+                changes,
+            } => {
+                self.participant.restoring(TxnName::Local(name));
+                return self.alone(index, None, stamp, ordinal, changes);
+            }
             SiteRecord::Applied { place } => {
                 let waiting = self.waiting.remove(&place);
                 let (name, stamp, changes) =

@@ -1,8 +1,10 @@
 //! Who waits for whom, from the server's table of locks.
 //!
 //! `pg_blocking_pids` says 0 for a prepared transaction, so the holders are found here: those who have what conflicts with
-//! the request, and those who wait for it and came before. A lock of a prepared transaction has no process, and its
-//! transaction's number instead of a process's; `pg_prepared_xacts` has the name for that.
+//! the request, and those who wait for it and came before. A lock of a prepared transaction has no process. It has the same
+//! virtual transaction as the lock that every transaction holds on its own number, and `pg_prepared_xacts` has the name
+//! for that number. (The virtual transaction itself is that of the session which has prepared it, and only after a crash
+//! made of the number.)
 
 use tokio_postgres::Row;
 
@@ -17,7 +19,9 @@ pub(super) const QUERY: &str = "\
         objsubid)::text AS tag FROM pg_locks \
         WHERE locktype IN ('relation', 'transactionid', 'virtualxid', 'tuple', 'object', 'advisory')) \
     SELECT l.tag, l.mode, l.granted, l.pid, p.gid, extract(epoch FROM l.waitstart)::float8 \
-    FROM l LEFT JOIN pg_prepared_xacts p ON l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction::text \
+    FROM l LEFT JOIN (SELECT o.virtualtransaction, x.gid FROM l o JOIN pg_prepared_xacts x \
+        ON o.locktype = 'transactionid' AND o.pid IS NULL AND o.granted AND o.transactionid = x.transaction) p \
+    ON l.pid IS NULL AND p.virtualtransaction = l.virtualtransaction \
     WHERE l.tag IN (SELECT tag FROM l WHERE NOT granted)";
 
 /// One lock, held or asked for.

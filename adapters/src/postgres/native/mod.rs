@@ -243,7 +243,7 @@ impl PostgresSessions {
             started: row.get(1),
         };
         self.own().insert(process.pid);
-        Connection::new(client, process, &self.shared).await
+        Ok(Connection::new(client, process))
     }
 
     fn own(&self) -> std::sync::MutexGuard<'_, BTreeSet<i32>> {

@@ -1,6 +1,6 @@
 //! One session: a transaction's operations, as each mode does them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use co_core::AbortReason;
@@ -13,39 +13,53 @@ use tokio_stream::StreamExt as _;
 use super::{Mode, Shared, locks, statement};
 use crate::native::{Intent, Session, SessionError, SessionId};
 use crate::postgres::pool::Process;
+use crate::postgres::sql::Table as RowTable;
 
-/// A connection with the statements that it has prepared.
+/// The statements on rows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Which {
+    Get,
+    GetShared,
+    GetLocked,
+    Scan,
+    ScanOn,
+    Put,
+    Delete,
+}
+
+/// A connection, with the statements that it has prepared so far. To prepare one takes locks of the table as to run it
+/// does, so it is done by the operation that needs it, whose waits are looked for.
 pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) process: Process,
-    get: Statement,
-    get_shared: Statement,
-    get_locked: Statement,
-    scan: Statement,
-    scan_on: Statement,
-    put: Statement,
-    delete: Statement,
+    prepared: BTreeMap<Which, Statement>,
 }
 
 impl Connection {
-    pub(super) async fn new(
-        client: Client,
-        process: Process,
-        shared: &Shared,
-    ) -> Result<Self, Error> {
-        let table = &shared.table;
-        let get = table.get();
-        Ok(Self {
-            get_shared: client.prepare(&format!("{get} FOR SHARE")).await?,
-            get_locked: client.prepare(&format!("{get} FOR UPDATE")).await?,
-            get: client.prepare(&get).await?,
-            scan: client.prepare(&table.scan(true)).await?,
-            scan_on: client.prepare(&table.scan(false)).await?,
-            put: client.prepare(&table.put()).await?,
-            delete: client.prepare(&table.delete()).await?,
+    pub(super) const fn new(client: Client, process: Process) -> Self {
+        Self {
             client,
             process,
-        })
+            prepared: BTreeMap::new(),
+        }
+    }
+
+    async fn prepared(&mut self, which: Which, table: &RowTable) -> Result<Statement, Error> {
+        if let Some(statement) = self.prepared.get(&which) {
+            return Ok(statement.clone());
+        }
+        let text = match which {
+            Which::Get => table.get(),
+            Which::GetShared => format!("{} FOR SHARE", table.get()),
+            Which::GetLocked => format!("{} FOR UPDATE", table.get()),
+            Which::Scan => table.scan(true),
+            Which::ScanOn => table.scan(false),
+            Which::Put => table.put(),
+            Which::Delete => table.delete(),
+        };
+        let statement = self.client.prepare(&text).await?;
+        self.prepared.insert(which, statement.clone());
+        Ok(statement)
     }
 }
 
@@ -163,8 +177,14 @@ impl PostgresSession {
         Ok(())
     }
 
-    async fn row(&self, statement: &Statement, key: &Key) -> Result<Option<Value>, SessionError> {
-        let rows = self.client().query(statement, &[&&**key]).await;
+    async fn prepared(&mut self, which: Which) -> Result<Statement, SessionError> {
+        let statement = self.connection.prepared(which, &self.shared.table).await;
+        statement.map_err(|error| meaning(&error))
+    }
+
+    async fn row(&mut self, which: Which, key: &Key) -> Result<Option<Value>, SessionError> {
+        let statement = self.prepared(which).await?;
+        let rows = self.client().query(&statement, &[&&**key]).await;
         let rows = rows.map_err(|error| meaning(&error))?;
         Ok(rows.first().map(|row| row.get::<_, &[u8]>(0).into()))
     }
@@ -175,24 +195,24 @@ impl PostgresSession {
         key: &Key,
         intent: Intent,
     ) -> Result<Option<Value>, SessionError> {
-        let (statement, all) = match intent {
-            Intent::Read if self.locked >= Locked::Share => {
-                return self.row(&self.connection.get, key).await;
-            }
-            Intent::Read => (&self.connection.get_shared, Locked::Share),
-            Intent::Write => (&self.connection.get_locked, Locked::Update),
+        let (first, all, again) = match intent {
+            Intent::Read if self.locked >= Locked::Share => return self.row(Which::Get, key).await,
+            Intent::Read => (Which::GetShared, Locked::Share, Which::Get),
+            Intent::Write => (Which::GetLocked, Locked::Update, Which::GetLocked),
         };
-        let found = self.row(statement, key).await?;
+        let found = self.row(first, key).await?;
         if found.is_some() || self.locked >= all {
             return Ok(found);
         }
         self.lock_table(all).await?;
         // Somebody may have written it before the lock was had.
-        let statement = match intent {
-            Intent::Read => &self.connection.get,
-            Intent::Write => &self.connection.get_locked,
-        };
-        self.row(statement, key).await
+        self.row(again, key).await
+    }
+
+    async fn delete(&mut self, key: &Key) -> Result<u64, SessionError> {
+        let statement = self.prepared(Which::Delete).await?;
+        let deleted = self.client().execute(&statement, &[&&**key]).await;
+        deleted.map_err(|error| meaning(&error))
     }
 
     /// Runs a statement behind a savepoint.
@@ -271,9 +291,7 @@ impl Session for PostgresSession {
         self.admit(Some(key)).await?;
         match self.shared.mode {
             Mode::Lock => self.locked_row(key, intent).await,
-            Mode::Advisory | Mode::Serial | Mode::Plain => {
-                self.row(&self.connection.get, key).await
-            }
+            Mode::Advisory | Mode::Serial | Mode::Plain => self.row(Which::Get, key).await,
         }
     }
 
@@ -290,14 +308,14 @@ impl Session for PostgresSession {
         let low = &*range.low;
         let rows = match range.high.as_deref() {
             Some(high) => {
+                let scan = self.prepared(Which::Scan).await?;
                 let parameters: [&(dyn ToSql + Sync); 3] = [&low, &most, &high];
-                let scan = &self.connection.scan;
-                self.client().query(scan, &parameters).await
+                self.client().query(&scan, &parameters).await
             }
             None => {
+                let scan = self.prepared(Which::ScanOn).await?;
                 let parameters: [&(dyn ToSql + Sync); 2] = [&low, &most];
-                let scan = &self.connection.scan_on;
-                self.client().query(scan, &parameters).await
+                self.client().query(&scan, &parameters).await
             }
         };
         let rows = rows.map_err(|error| meaning(&error))?;
@@ -312,22 +330,18 @@ impl Session for PostgresSession {
 
     async fn put(&mut self, key: &Key, value: Option<&Value>) -> Result<(), SessionError> {
         self.admit(Some(key)).await?;
-        let client = self.client();
-        let done = match value {
-            Some(value) => {
-                let parameters: [&(dyn ToSql + Sync); 2] = [&&**key, &&**value];
-                client.execute(&self.connection.put, &parameters).await
+        let Some(value) = value else {
+            let deleted = self.delete(key).await?;
+            if deleted > 0 || self.shared.mode != Mode::Lock || self.locked >= Locked::Share {
+                return Ok(());
             }
-            None => client.execute(&self.connection.delete, &[&&**key]).await,
+            // There was no row to lock: until the decision there will be none.
+            self.lock_table(Locked::Update).await?;
+            return self.delete(key).await.map(drop);
         };
-        let changed = done.map_err(|error| meaning(&error))?;
-        if changed > 0 || self.shared.mode != Mode::Lock || self.locked >= Locked::Share {
-            return Ok(());
-        }
-        // There was no row to lock: until the decision there will be none.
-        self.lock_table(Locked::Update).await?;
-        let delete = &self.connection.delete;
-        let done = self.client().execute(delete, &[&&**key]).await;
+        let put = self.prepared(Which::Put).await?;
+        let parameters: [&(dyn ToSql + Sync); 2] = [&&**key, &&**value];
+        let done = self.client().execute(&put, &parameters).await;
         done.map(drop).map_err(|error| meaning(&error))
     }
 

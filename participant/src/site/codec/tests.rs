@@ -148,6 +148,14 @@ fn records() -> impl Strategy<Value = SiteRecord> {
                 changes,
             }
         }),
+        (number(), number(), 1..u64::MAX, changes()).prop_map(|(name, stamp, ordinal, changes)| {
+            SiteRecord::NamedLocal {
+                name,
+                stamp: Stamp(stamp),
+                ordinal,
+                changes,
+            }
+        }),
     ]
 }
 

@@ -1,10 +1,4 @@
 //! The suite that every participant passes, over sites whose order the database's own locks give.
-#![allow(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "tests: a skipped one says so, and what fails panics"
-)]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +8,6 @@ use adapters::postgres::PostgresOptions;
 use adapters::postgres::native::{Mode, NativeOptions, PostgresSessions};
 use checker::parse::read_history;
 use checker::{Level, Verdict, judge};
-use databases::{Product, Server};
 use participant::conformance::{Subject, Suite};
 use participant::engine::Options;
 
@@ -45,13 +38,8 @@ impl Broom {
 }
 
 fn run(mode: Mode) {
-    let server = match Server::private(Product::Postgres, &[("fsync", "off")]) {
-        Ok(server) => server,
-        Err(error) if error.is_missing() => {
-            eprintln!("SKIPPED: {error}");
-            return;
-        }
-        Err(error) => panic!("{error}"),
+    let Some(server) = crate::server() else {
+        return;
     };
     let threads = Threads::start().unwrap();
     let url = server.url();
