@@ -349,7 +349,8 @@ pub trait Participant: Send + Sync + 'static {
     /// that fails, [`Stored::failure`] says so.
     fn restore(&self, stamp: Stamp, changes: Vec<Change>);
 
-    /// The transaction whose commit [`Participant::restore`] tells next, where the log has its name.
+    /// The log has the commit of this transaction: what is left of it in a database ([`Participant::keeps_branches`]) has
+    /// to be committed. Told before [`Participant::recovered`].
     fn restoring(&self, name: TxnName) {
         let _ = name;
     }

@@ -246,7 +246,20 @@ impl<B: SessionBackend> Link<B> {
 
     fn roll_back(self: &Arc<Self>, branch: BranchName) {
         let link = Arc::clone(self);
-        self.spawn(async move { until_done(|| link.backend.roll_back(branch)).await });
+        self.spawn(async move {
+            until_done(|| async { link.known(link.backend.roll_back(branch).await) }).await;
+        });
+    }
+
+    /// A database that is away comes back; one that refuses to finish a branch has to be seen to, and until then nobody is
+    /// told that all is well.
+    fn known(&self, done: Result<(), BackendError>) -> Result<(), BackendError> {
+        if let Err(error) = &done
+            && !error.is_away()
+        {
+            self.versions.fail(storage_error(error));
+        }
+        done
     }
 
     /// Undoes what the transaction has in the database.
@@ -271,7 +284,7 @@ impl<B: SessionBackend> Link<B> {
         let link = Arc::clone(self);
         let branch = self.branch(name);
         self.spawn(async move {
-            until_done(|| link.backend.commit(branch)).await;
+            until_done(|| async { link.known(link.backend.commit(branch).await) }).await;
             if let Some(ordinal) = ordinal {
                 link.versions.arrive(ordinal);
             }

@@ -9,6 +9,7 @@
 mod anomalies;
 mod recovery;
 mod statements;
+mod storm;
 mod suite;
 mod traps;
 

@@ -143,6 +143,8 @@ struct Replayed<'a> {
     /// Commits of version 1 whose marker has not come, by their place among those of the log.
     waiting: BTreeMap<u64, Waiting>,
     places: u64,
+    /// The local commits of the last life, where the log names them.
+    local_names: Vec<u64>,
 }
 
 pub(super) fn open(
@@ -383,6 +385,7 @@ fn replay<'a>(
         outcomes: VecDeque::new(),
         waiting: BTreeMap::new(),
         places: 0,
+        local_names: Vec::new(),
     };
     for index in start..records.len() {
         let record = decode(records, index)?;
@@ -390,6 +393,9 @@ fn replay<'a>(
         check_storage(participant)?;
     }
     replayed.end_waiting();
+    for name in &replayed.local_names {
+        participant.restoring(TxnName::Local(*name));
+    }
     if stored > replayed.ordinal {
         return Err(RecoverError::StoreAhead {
             stored,
@@ -410,6 +416,8 @@ impl Replayed<'_> {
             SiteRecord::Life { incarnation, clock } => {
                 self.end_waiting();
                 self.lived(incarnation, clock);
+                // Whatever was left of those before was finished before this life began; names may come again.
+                self.local_names.clear();
             }
             SiteRecord::Prepared {
                 gtid,
@@ -460,7 +468,7 @@ impl Replayed<'_> {
                 ordinal,
                 changes,
             } => {
-                self.participant.restoring(TxnName::Local(name));
+                self.local_names.push(name);
                 return self.alone(index, None, stamp, ordinal, changes);
             }
             SiteRecord::Applied { place } => {

@@ -2,10 +2,17 @@
 //!
 //! | mode | isolation | what it covers | what others may do in the same database |
 //! |---|---|---|---|
-//! | [`Mode::Lock`] | READ COMMITTED | keys and ranges | everything: what they write waits for the locks too, unless it is undecided when it is read around them |
+//! | [`Mode::Lock`] | READ COMMITTED | keys and ranges | everything: ordinary statements that write respect the locks, and are respected |
 //! | [`Mode::Advisory`] | READ COMMITTED | keys that were declared | read; who writes the table must take the same locks |
 //! | [`Mode::Serial`] | READ COMMITTED | statements, keys and ranges | read; who writes must not |
-//! | [`Mode::Plain`] | SERIALIZABLE | one site only: **over several sites it is not serializable** | everything |
+//! | [`Mode::Plain`] | SERIALIZABLE | one site only: **over several sites it is not serializable** | everything, at SERIALIZABLE |
+//!
+//! Several sites in one database do not see each other's advisory locks: with `advisory` and `serial` give each site a
+//! database of its own, or tables that no other site touches.
+//!
+//! A put that the server refuses (a constraint, a trigger, a key of more than about 2700 bytes that cannot be compressed, no
+//! room) has failed the transaction there, and is an abort. A statement in mode `serial` runs behind a savepoint: refused,
+//! it leaves the transaction as it was, and the server's code and words are told.
 //!
 //! Why each is right:
 //! - `lock` reads a row with `FOR SHARE` and writes it at once, so a row is locked from the first touch to the decision.
@@ -53,7 +60,7 @@ use crate::native::{SessionBackend, SessionError, SessionId, Traits, Wait};
 pub use session::PostgresSession;
 
 /// How many sessions the adapter has besides those of transactions.
-const CONTROL_SESSIONS: usize = 4;
+const CONTROL_SESSIONS: usize = 8;
 
 /// How transactions are kept apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
