@@ -19,6 +19,9 @@
 //! history says nothing about conflicts of such statements, and a judge has to be given observations of the application's.
 //! A client's keys that look like it do no harm.
 //!
+//! Two transactions that both read a key and then write it stand in a circle. Where that has happened, the next ones take
+//! the writer's lock when they read (`ordered::hot`).
+//!
 //! Invariants:
 //! - D1 Nothing is promised that a crash could take: a YES comes after the branch is durable, and the site's log has it
 //!   only then.
@@ -44,7 +47,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use co_core::{Grant, LockMode, LockPolicy, LockTable, Scheduler, Stamp, Txn};
+use co_core::{AbortReason, Grant, LockMode, LockPolicy, LockTable, Scheduler, Stamp, Txn};
 use participant::engine::{
     Committed, Engine, Entry, Handle, Host, OnFortified, Options, Stored, Workspace,
 };
@@ -56,6 +59,7 @@ use participant::{
 use self::link::{Answer, Ask, Link, outcome, storage_error};
 use self::versions::Versions;
 use crate::backend::BackendError;
+use crate::ordered::hot::HotKeys;
 use crate::ordered::rows::failed;
 use crate::threads::Threads;
 
@@ -92,6 +96,9 @@ pub enum OpenError {
 pub struct DatabaseLocks<B: SessionBackend> {
     scheduler: Scheduler,
     recording: bool,
+    /// Who reads one of these first takes the lock of who writes it: in many databases readers pass a writer that waits
+    /// for other readers, and it might wait for ever.
+    hot: HotKeys,
     /// In doubt since a former life, and not yet sorted out; and whether they change anything.
     in_doubt: Mutex<Vec<(Arc<Handle>, bool)>>,
     /// Whom all others wait for before they begin (D3): they hold the one lock there is.
@@ -155,6 +162,7 @@ pub fn open_on<B: SessionBackend>(
     Ok(Host::with_engine(options, |scheduler, _| DatabaseLocks {
         scheduler: scheduler.clone(),
         recording,
+        hot: HotKeys::default(),
         in_doubt: Mutex::default(),
         fence: LockTable::new(scheduler.clone(), LockPolicy::Ss2pl),
         fenced_by: AtomicUsize::new(0),
@@ -325,7 +333,12 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
     }
 
     async fn get(&self, entry: &Entry<()>, key: &Key) -> Result<Option<Value>, OperationError> {
-        self.read(entry, key, Intent::Read).await
+        let intent = if self.hot.take_turn(key) {
+            Intent::Write
+        } else {
+            Intent::Read
+        };
+        self.read(entry, key, intent).await
     }
 
     async fn scan(
@@ -428,7 +441,10 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
         Ok(Some(ordinal))
     }
 
-    fn undo(&self, handle: &Handle, _: &Work) {
+    fn undo(&self, handle: &Handle, work: &Work) {
+        if handle.txn().doomed() == Some(AbortReason::Cycle) {
+            self.hot.heat(work.reads().map(|(key, _)| key));
+        }
         self.link.undo(handle.name());
     }
 

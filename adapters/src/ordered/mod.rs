@@ -23,7 +23,7 @@
 //!   for it. So it does not matter when the database ran the statement.
 
 mod branches;
-mod hot;
+pub(crate) mod hot;
 pub(crate) mod rows;
 
 use std::collections::BTreeSet;
