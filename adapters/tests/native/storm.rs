@@ -105,7 +105,7 @@ impl Storm {
         match self.run(at, name, &get(account))? {
             Reply::Value(Some(value)) => Some(i64::from_le_bytes((*value).try_into().unwrap())),
             Reply::Value(None) => Some(0),
-            other => panic!("{other:?}"),
+            other @ (Reply::Rows(_) | Reply::Done | Reply::Table(_)) => panic!("{other:?}"),
         }
     }
 
@@ -130,11 +130,15 @@ impl Storm {
     }
 
     fn work(&self, thread: u64) {
-        let mut random = fastrand_like(thread);
+        let mut random = generator(thread);
         for turn in 0..EACH {
             let account = format!("account {}", random() % ACCOUNTS);
-            let order = if random() % 2 == 0 { [0, 1] } else { [1, 0] };
-            let moves = random() % 3 != 0;
+            let order = if random().is_multiple_of(2) {
+                [0, 1]
+            } else {
+                [1, 0]
+            };
+            let moves = !random().is_multiple_of(3);
             let priority = turn * THREADS + thread;
             loop {
                 let (number, name) = self.begin(priority);
@@ -180,7 +184,7 @@ impl Storm {
 }
 
 /// A small generator of its own for each thread.
-fn fastrand_like(seed: u64) -> impl FnMut() -> u64 {
+fn generator(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move || {
         state ^= state << 13;

@@ -413,6 +413,9 @@ impl Replayed<'_> {
             SiteRecord::ByHand { .. } | SiteRecord::ByHandState(_) => {
                 return self.take_by_hand(record, index);
             }
+            SiteRecord::OnePhase { .. }
+            | SiteRecord::Local { .. }
+            | SiteRecord::NamedLocal { .. } => return self.take_alone(record, index),
             SiteRecord::Life { incarnation, clock } => {
                 self.end_waiting();
                 self.lived(incarnation, clock);
@@ -448,29 +451,6 @@ impl Replayed<'_> {
                 decision,
                 ordinal,
             } => return self.decided(index, gtid, decision, ordinal),
-            SiteRecord::OnePhase {
-                gtid,
-                stamp,
-                ordinal,
-                changes,
-            } => {
-                self.remember(gtid, stamp);
-                return self.alone(index, Some(gtid), stamp, ordinal, changes);
-            }
-            SiteRecord::Local {
-                stamp,
-                ordinal,
-                changes,
-            } => return self.alone(index, None, stamp, ordinal, changes),
-            SiteRecord::NamedLocal {
-                name,
-                stamp,
-                ordinal,
-                changes,
-            } => {
-                self.local_names.push(name);
-                return self.alone(index, None, stamp, ordinal, changes);
-            }
             SiteRecord::Applied { place } => {
                 let waiting = self.waiting.remove(&place);
                 let (name, stamp, changes) =
@@ -489,6 +469,42 @@ impl Replayed<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A commit that this site alone has decided.
+    fn take_alone(&mut self, record: SiteRecord, index: usize) -> Result<(), RecoverError> {
+        match record {
+            SiteRecord::OnePhase {
+                gtid,
+                stamp,
+                ordinal,
+                changes,
+            } => {
+                self.remember(gtid, stamp);
+                self.alone(index, Some(gtid), stamp, ordinal, changes)
+            }
+            SiteRecord::Local {
+                stamp,
+                ordinal,
+                changes,
+            } => self.alone(index, None, stamp, ordinal, changes),
+            SiteRecord::NamedLocal {
+                name,
+                stamp,
+                ordinal,
+                changes,
+            } => {
+                self.local_names.push(name);
+                self.alone(index, None, stamp, ordinal, changes)
+            }
+            SiteRecord::Life { .. }
+            | SiteRecord::Prepared { .. }
+            | SiteRecord::Decision { .. }
+            | SiteRecord::Applied { .. }
+            | SiteRecord::Checkpoint { .. }
+            | SiteRecord::ByHand { .. }
+            | SiteRecord::ByHandState(_) => unreachable!("the caller takes these"),
+        }
     }
 
     fn take_by_hand(&mut self, record: SiteRecord, index: usize) -> Result<(), RecoverError> {
