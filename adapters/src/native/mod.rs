@@ -293,7 +293,7 @@ impl<B: SessionBackend> DatabaseLocks<B> {
             unreachable!("a get answers with a value");
         };
         // Under the database's lock by now (V1).
-        let version = self.link.versions.version(key);
+        let version = self.link.versions.read(key, value.is_some());
         entry.active()?.note_read(key, version);
         Ok(value)
     }

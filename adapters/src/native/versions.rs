@@ -46,6 +46,17 @@ pub(super) struct Versions {
     marks: Arc<Marks>,
 }
 
+impl State {
+    /// A row that nobody of this history has written is there: it was before the history began.
+    fn existed(&mut self, key: &Key) {
+        let before = Version {
+            ordinal: 0,
+            present: true,
+        };
+        self.versions.entry(Key::clone(key)).or_insert(before);
+    }
+}
+
 impl Versions {
     pub(super) fn new(mark: Mark, keep: Box<KeepMark>, recording: bool) -> Self {
         let marks = Marks::new(mark, keep);
@@ -112,6 +123,15 @@ impl Versions {
         self.lock().on_the_way.iter().copied().collect()
     }
 
+    /// The version of a key that was read, and found or not.
+    pub(super) fn read(&self, key: &Key, found: bool) -> u64 {
+        let mut state = self.lock();
+        if self.recording && found {
+            state.existed(key);
+        }
+        state.versions.get(key).map_or(0, |it| it.ordinal)
+    }
+
     /// The rows that a transaction has read in a range, as the history names them: without its own, and with what it
     /// has overwritten.
     pub(super) fn seen(
@@ -119,9 +139,13 @@ impl Versions {
         rows: &[(Key, Value)],
         own: impl Iterator<Item = Key>,
     ) -> (u64, Vec<Row>) {
-        let state = self.lock();
+        let mut state = self.lock();
         if !self.recording {
             return (state.newest, Vec::new());
+        }
+        let own: BTreeSet<Key> = own.collect();
+        for (key, _) in rows.iter().filter(|(key, _)| !own.contains(key)) {
+            state.existed(key);
         }
         let rows = rows
             .iter()

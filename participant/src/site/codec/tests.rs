@@ -201,8 +201,12 @@ proptest! {
 #[test]
 fn a_newer_version_and_an_unknown_kind_are_named() {
     assert_eq!(
+        SiteRecord::decode(&[5, 1]),
+        Err(SiteRecordError::NewerVersion(5))
+    );
+    assert_eq!(
         SiteRecord::decode(&[4, 1]),
-        Err(SiteRecordError::NewerVersion(4))
+        Err(SiteRecordError::UnknownKind(1))
     );
     assert_eq!(
         SiteRecord::decode(&[3, 1]),
