@@ -12,6 +12,7 @@ use participant::{Participant, Recorder};
 use crate::claim::claim;
 use crate::mariadb::{self, MariaDb, MariaDbOptions};
 use crate::ordered;
+use crate::postgres::native::{self, NativeOptions, PostgresSessions};
 use crate::postgres::{self, Postgres, PostgresOptions, TableColumns};
 
 /// A database product.
@@ -202,6 +203,12 @@ pub enum SiteError {
     /// Columns of a table were declared, and the adapter of the product takes its own table only.
     #[error("the adapter for {0} keeps rows in a table of its own; leave out the columns")]
     Columns(Product),
+    /// Columns of a table were declared, in a mode that takes its own table only.
+    #[error("{0} keeps rows in a table of its own; leave out the columns, or use the mode `co`")]
+    ColumnsInMode(&'static str),
+    /// The adapter did not open, in a mode that leaves the order to the server.
+    #[error(transparent)]
+    Native(#[from] crate::native::OpenError),
     /// MariaDB cannot be a site as it is.
     #[error(transparent)]
     MariaDb(#[from] mariadb::OpenError),
@@ -222,15 +229,52 @@ pub fn open_site(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError
     match (product, options.mode) {
         (Product::Postgres, Mode::Co) => postgres_in_order(options),
         (Product::MariaDb, Mode::Co) => mariadb_in_order(options),
-        // Engines that leave the order to the server have their place here.
-        (_, mode @ (Mode::Lock | Mode::Advisory | Mode::Serial | Mode::Plain)) => {
-            Err(SiteError::Mode {
-                mode,
-                product,
-                usable: "co",
-            })
-        }
+        (Product::Postgres, Mode::Lock) => postgres_native(options, native::Mode::Lock),
+        (Product::Postgres, Mode::Advisory) => postgres_native(options, native::Mode::Advisory),
+        (Product::Postgres, Mode::Serial) => postgres_native(options, native::Mode::Serial),
+        (Product::Postgres, Mode::Plain) => postgres_native(options, native::Mode::Plain),
+        (
+            product @ Product::MariaDb,
+            mode @ (Mode::Lock | Mode::Advisory | Mode::Serial | Mode::Plain),
+        ) => Err(SiteError::Mode {
+            mode,
+            product,
+            usable: "co",
+        }),
     }
+}
+
+fn postgres_native(
+    options: SiteOptions,
+    mode: native::Mode,
+) -> Result<Arc<dyn Participant>, SiteError> {
+    let engine = options.engine();
+    let SiteOptions {
+        name,
+        database,
+        schema,
+        table,
+        columns,
+        guard,
+        sessions,
+        ..
+    } = options;
+    if columns.is_some() {
+        return Err(SiteError::ColumnsInMode(mode.name()));
+    }
+    let connect = async move {
+        claim(&name, &database).await?;
+        let mut options = NativeOptions::new(&database, mode);
+        options.postgres = PostgresOptions {
+            schema,
+            table,
+            guard,
+            sessions,
+            ..options.postgres
+        };
+        Ok::<_, SiteError>(PostgresSessions::open(&name, options).await?)
+    };
+    Ok(Arc::new(crate::native::open(engine, life(), connect)?))
 }
 
 fn postgres_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError> {
@@ -332,10 +376,8 @@ mod tests {
             open_site(options).map(drop).unwrap_err()
         };
         for mode in [Mode::Lock, Mode::Advisory, Mode::Serial, Mode::Plain] {
-            let refused = open("postgres://u@127.0.0.1:1/d", mode);
+            let refused = open("mysql://u@127.0.0.1:1/d", mode);
             assert!(matches!(refused, SiteError::Mode { .. }), "{refused}");
         }
-        let refused = open("mysql://u@127.0.0.1:1/d", Mode::Lock);
-        assert!(matches!(refused, SiteError::Mode { .. }), "{refused}");
     }
 }

@@ -56,7 +56,7 @@ pub use self::local::LocalTransaction;
 pub use self::operator::SiteOperator;
 pub use self::retry::Retry;
 pub use self::transaction::{Commit, Transaction};
-pub use crate::service::site::{Operation, OperationReply};
+pub use crate::service::site::{Operation, OperationReply, Table};
 
 /// A connection to a coordinator and its sites. Clones share it.
 #[derive(Clone, Debug)]

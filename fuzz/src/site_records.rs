@@ -95,6 +95,12 @@ fn is_sites_own(record: &SiteRecord) -> bool {
             stamp,
             ordinal,
             changes,
+        }
+        | SiteRecord::NamedLocal {
+            stamp,
+            ordinal,
+            changes,
+            ..
         } => stamp.0 < LARGEST && *ordinal < LARGEST && distinct(changes),
         SiteRecord::Checkpoint {
             incarnation,

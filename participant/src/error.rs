@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use co_core::{AbortReason, Stamp};
 
-use crate::participant::{MAX_KEY_BYTES, MAX_SCAN_ROWS, MAX_VALUE_BYTES};
+use crate::participant::{
+    MAX_DECLARED_KEYS, MAX_KEY_BYTES, MAX_SCAN_ROWS, MAX_STATEMENT_BYTES, MAX_VALUE_BYTES,
+};
 use crate::storage::StorageError;
 
 /// Why a call of a [`Participant`](crate::Participant) did not do what was asked.
@@ -74,6 +76,44 @@ pub enum OperationError {
         "the site's database does not answer; abort the transaction and begin again when it does"
     )]
     DatabaseAway,
+    /// The transaction has declared its keys, and this is none of them; or it has declared none where that is needed.
+    #[error(
+        "the key was not declared; declare all keys of the transaction with its first operation at the site"
+    )]
+    NotDeclared,
+    /// Keys are locked in one order for all, so they are declared all at once.
+    #[error(
+        "keys are declared once, with the transaction's first operation at the site; abort it, and declare all of them first"
+    )]
+    DeclaredLate,
+    /// More than [`MAX_DECLARED_KEYS`].
+    #[error("the transaction declares {keys} keys; declare at most {MAX_DECLARED_KEYS}")]
+    TooManyKeys {
+        /// How many.
+        keys: usize,
+    },
+    /// A statement beyond [`MAX_STATEMENT_BYTES`].
+    #[error("the statement has {bytes} bytes; use at most {MAX_STATEMENT_BYTES}")]
+    StatementTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A statement that is not for the client to run: transactions and sessions belong to the site.
+    #[error("the statement begins with {what}, and {instead}")]
+    NotYours {
+        /// What it begins with.
+        what: String,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// The database refused a statement; the transaction is as it was.
+    #[error("the database refused the statement: {why} ({code}); the transaction is as it was")]
+    Statement {
+        /// The database's code for the error.
+        code: String,
+        /// What it said.
+        why: String,
+    },
     /// The engine has no such operation.
     #[error("the {engine} engine cannot {what}; use a site whose engine can")]
     Unsupported {

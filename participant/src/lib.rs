@@ -19,7 +19,7 @@ mod sync;
 pub use error::{HistoryError, OperationError};
 pub use history::{Op, Recorder};
 pub use participant::{
-    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Key, KeyRange,
-    MAX_KEY_BYTES, MAX_SCAN_ROWS, MAX_VALUE_BYTES, OnBallot, Operation, Participant, Prepared,
-    Reply, TxnName, Value,
+    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Granularity, Key, KeyRange,
+    MAX_DECLARED_KEYS, MAX_KEY_BYTES, MAX_SCAN_ROWS, MAX_STATEMENT_BYTES, MAX_VALUE_BYTES,
+    OnBallot, Operation, Participant, Prepared, Reply, Table, TxnName, Value,
 };

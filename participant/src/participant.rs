@@ -41,6 +41,10 @@ pub const MAX_KEY_BYTES: usize = 4 * 1024;
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
 /// Most rows that one scan returns; a scan that would return more is refused.
 pub const MAX_SCAN_ROWS: usize = 100_000;
+/// Most keys that one transaction declares at a site.
+pub const MAX_DECLARED_KEYS: usize = 10_000;
+/// Longest statement that a site accepts, in bytes.
+pub const MAX_STATEMENT_BYTES: usize = 1024 * 1024;
 
 /// A transaction's name at a site.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -110,6 +114,13 @@ pub enum Operation {
     /// one key commute: they do not wait for each other and do not order their transactions
     /// (but see [`Participant::increments_commute`]).
     Increment(Key, i64),
+    /// Names, before all other operations, every key that the transaction is going to use. Engines that lock what is
+    /// declared do it now, in one order for all, and refuse what is not; the others have nothing to do, and say
+    /// [`Reply::Done`].
+    Declare(Vec<Key>),
+    /// Runs one statement in the language of the site's database, without parameters. What controls transactions or
+    /// sessions is refused; engines without such a language answer [`OperationError::Unsupported`].
+    Sql(String),
 }
 
 /// What an operation answered.
@@ -121,6 +132,30 @@ pub enum Reply {
     Rows(Vec<(Key, Value)>),
     /// A write or an increment was done.
     Done,
+    /// What a statement returned.
+    Table(Table),
+}
+
+/// What a statement of the database's language returned, as text.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Table {
+    /// The names of the columns; none if the statement returns no rows.
+    pub columns: Vec<String>,
+    /// The rows: one cell for each column, `None` where the value is NULL.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// How many rows it returned or changed, as the database counts.
+    pub affected: u64,
+}
+
+/// What two transactions may have to wait for each other over, at the least.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Granularity {
+    /// A key, present or not, or a range that it lies in: who works on different ones never waits.
+    Key,
+    /// All keys together: who reads what is not there, or a range, may wait for whoever writes anything.
+    Table,
+    /// The site: one transaction at a time, from its first operation to its decision.
+    Site,
 }
 
 /// What a vote says.
@@ -248,6 +283,18 @@ pub trait Participant: Send + Sync + 'static {
         true
     }
 
+    /// What transactions may have to wait for each other over.
+    fn granularity(&self) -> Granularity {
+        Granularity::Key
+    }
+
+    /// Whether prepared transactions are in the site's database, where they outlive the site, rather than in its log
+    /// alone. Such a site makes nothing again when it starts: [`Participant::restore`] and [`Participant::recover`] say
+    /// what is to become of what lies there, and what does not lie there was finished before.
+    fn keeps_branches(&self) -> bool {
+        false
+    }
+
     /// What to write to the log before a YES leaves the site; `None` unless the transaction has voted, and is not
     /// undone since because it depended on one that was aborted.
     fn prepared(&self, name: TxnName) -> Option<Prepared>;
@@ -301,6 +348,12 @@ pub trait Participant: Send + Sync + 'static {
     /// Applies the changes of a transaction that had committed before a restart and is not in the storage. If
     /// that fails, [`Stored::failure`] says so.
     fn restore(&self, stamp: Stamp, changes: Vec<Change>);
+
+    /// The log has the commit of this transaction: what is left of it in a database ([`Participant::keeps_branches`]) has
+    /// to be committed. Told before [`Participant::recovered`].
+    fn restoring(&self, name: TxnName) {
+        let _ = name;
+    }
 
     /// All that the log holds has been told by [`Participant::restore`] and [`Participant::recover`]; transactions may
     /// begin after this. What fails here is said by [`Stored::failure`].

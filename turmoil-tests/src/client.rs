@@ -357,6 +357,8 @@ fn wire_of(operation: &Operation) -> Wire {
         Operation::Delete(key) => Wire::Delete(key.to_vec()),
         Operation::Increment(key, by) => Wire::Increment(key.to_vec(), *by),
         Operation::Scan(range) => Wire::Scan(range_of(range)),
+        Operation::Declare(keys) => Wire::Declare(keys.iter().map(|key| key.to_vec()).collect()),
+        Operation::Sql(statement) => Wire::Sql(statement.clone()),
     }
 }
 
@@ -370,7 +372,7 @@ async fn read(
     let replies = execute(txn, site, &Operation::Get(key.clone())).await?;
     let value = replies.into_iter().find_map(|reply| match reply {
         OperationReply::Value(value) => value.map(Value::from),
-        OperationReply::Rows(_) | OperationReply::Done => None,
+        OperationReply::Rows(_) | OperationReply::Done | OperationReply::Table(_) => None,
     });
     attempt.seen.push((site, key.clone(), value.clone()));
     Ok(value)
@@ -390,7 +392,7 @@ fn sum(replies: &[OperationReply]) -> i64 {
     let one = |reply: &OperationReply| match reply {
         OperationReply::Value(value) => value.as_deref().map_or(0, number),
         OperationReply::Rows(rows) => rows.iter().map(|(_, value)| number(value)).sum(),
-        OperationReply::Done => 0,
+        OperationReply::Done | OperationReply::Table(_) => 0,
     };
     replies.iter().map(one).sum()
 }

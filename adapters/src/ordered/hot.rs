@@ -16,7 +16,7 @@ const TURNS: u32 = 32;
 const HOTTEST: u32 = 1024;
 
 #[derive(Debug, Default)]
-pub(super) struct HotKeys {
+pub(crate) struct HotKeys {
     turns: Mutex<BTreeMap<Key, u32>>,
     /// How many there are: most often none.
     count: AtomicUsize,
@@ -24,7 +24,7 @@ pub(super) struct HotKeys {
 
 impl HotKeys {
     /// A transaction that had read these was aborted for a conflict.
-    pub(super) fn heat<'a>(&self, keys: impl Iterator<Item = &'a Key>) {
+    pub(crate) fn heat<'a>(&self, keys: impl Iterator<Item = &'a Key>) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
             let left = turns.entry(Key::clone(key)).or_insert(0);
@@ -34,7 +34,7 @@ impl HotKeys {
     }
 
     /// Whether who reads the key waits for its turn first; takes one turn.
-    pub(super) fn take_turn(&self, key: &Key) -> bool {
+    pub(crate) fn take_turn(&self, key: &Key) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
         }

@@ -23,14 +23,12 @@
 //!   for it. So it does not matter when the database ran the statement.
 
 mod branches;
-mod hot;
-mod rows;
+pub(crate) mod hot;
+pub(crate) mod rows;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::ops::Deref;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use co_core::{
     AbortReason, Footprint, Grant, LockMode, LockPolicy, LockTable, Reading, Scheduler, Stamp,
@@ -42,7 +40,6 @@ use participant::engine::{
 };
 use participant::storage::{Mark, StorageError};
 use participant::{Change, Key, KeyRange, MAX_SCAN_ROWS, OperationError, Prepared, TxnName, Value};
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use self::branches::{Branch, Branches};
@@ -50,9 +47,7 @@ use self::hot::HotKeys;
 use self::rows::{Known, Rows, failed};
 use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::BranchName;
-
-/// How long is waited before a database that cannot be reached is asked again, at first and at most.
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+use crate::threads::{Threads, until_done};
 
 /// A database under a commit order.
 pub type Ordered<B> = Host<CommitOrdered<B>>;
@@ -125,25 +120,6 @@ fn keys_of(changes: &[Change]) -> Vec<Key> {
     keys.collect()
 }
 
-/// The adapter's threads; they go without waiting for what runs on them, wherever the last owner is.
-struct Threads(Option<Runtime>);
-
-impl Deref for Threads {
-    type Target = Runtime;
-
-    fn deref(&self) -> &Runtime {
-        self.0.as_ref().expect("there until it is dropped")
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 /// Puts a database under a commit order. `connect` is run on the adapter's own thread, and so is everything that the
 /// backend does later. `life` tells the local transactions of this life from those of earlier ones: a clock will do.
 ///
@@ -155,14 +131,8 @@ where
     E: From<OpenError> + Send + 'static,
     F: Future<Output = Result<B, E>> + Send + 'static,
 {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("adapter")
-        .enable_all()
-        .build()
-        .map_err(OpenError::Runtime)?;
-    let runtime = Threads(Some(runtime));
-    let opened = wait_for(&runtime, async {
+    let runtime = Threads::start().map_err(OpenError::Runtime)?;
+    let opened = runtime.wait_for(async {
         let backend = connect.await?;
         let mark = backend.mark().await.map_err(OpenError::Backend)?;
         Ok::<_, E>((backend, mark))
@@ -199,21 +169,6 @@ where
     }))
 }
 
-/// Runs something on the adapter's thread, and blocks this one until it is done.
-fn wait_for<T: Send + 'static>(
-    runtime: &Runtime,
-    work: impl Future<Output = T> + Send + 'static,
-) -> T {
-    let (done, answer) = mpsc::sync_channel(1);
-    runtime.spawn(async move {
-        // Nobody who is gone misses it.
-        let _gone = done.send(work.await);
-    });
-    answer
-        .recv()
-        .expect("the adapter's thread runs until it is dropped")
-}
-
 /// As if the database could not be reached, where a test says so.
 fn failing(point: &'static str) -> Result<(), BackendError> {
     let away = |error: std::io::Error| BackendError::Away {
@@ -228,21 +183,6 @@ fn storage_error(error: &BackendError) -> StorageError {
 }
 
 impl<B: Backend> Link<B> {
-    /// Repeats something until the database has done it.
-    async fn until_done<T, F>(&self, mut work: impl FnMut() -> F) -> T
-    where
-        F: Future<Output = Result<T, BackendError>>,
-    {
-        let (mut pause, most) = PATIENCE;
-        loop {
-            if let Ok(done) = work().await {
-                return done;
-            }
-            tokio::time::sleep(pause).await;
-            pause = most.min(2 * pause);
-        }
-    }
-
     /// Commits a branch. One that is not there was committed by a request whose answer was lost, or was ended by hand:
     /// what was decided is made so in any case. Nobody else of the site can have written these keys since (R4).
     async fn commit(&self, branch: BranchName, changes: &[Change]) {
@@ -250,11 +190,11 @@ impl<B: Backend> Link<B> {
             failing("adapter: commit")?;
             let ending = self.backend.commit(branch).await?;
             failing("adapter: committed")?;
-            Ok(ending)
+            Ok::<_, BackendError>(ending)
         };
-        match self.until_done(attempt).await {
+        match until_done(attempt).await {
             Ending::Now => {}
-            Ending::Before => self.until_done(|| self.backend.redo(changes)).await,
+            Ending::Before => until_done(|| self.backend.redo(changes)).await,
         }
     }
 
@@ -267,9 +207,9 @@ impl<B: Backend> Link<B> {
 
     fn keep_mark(self: &Arc<Self>, mark: Mark) -> Result<(), StorageError> {
         let link = Arc::clone(self);
-        let kept = wait_for(&self.runtime, async move {
-            link.backend.set_mark(mark.ordinal, mark.stamp.0).await
-        });
+        let kept = self
+            .runtime
+            .wait_for(async move { link.backend.set_mark(mark.ordinal, mark.stamp.0).await });
         kept.map_err(|error| storage_error(&error))
     }
 
@@ -311,11 +251,11 @@ impl<B: Backend> Link<B> {
                 failing("adapter: roll back")?;
                 let ending = link.backend.roll_back(branch).await?;
                 failing("adapter: rolled back")?;
-                Ok(ending)
+                Ok::<_, BackendError>(ending)
             };
-            link.until_done(attempt).await;
+            until_done(attempt).await;
             let beneath = link.rows.beneath(&keys);
-            link.until_done(|| link.backend.redo(&beneath)).await;
+            until_done(|| link.backend.redo(&beneath)).await;
             link.rows.left(&keys, &beneath);
         });
     }
@@ -624,7 +564,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
         let in_doubt = self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner);
         let redo = self.link.rows.restored(&in_doubt);
         let link = Arc::clone(&self.link);
-        let done = wait_for(&self.link.runtime, async move {
+        let done = self.link.runtime.wait_for(async move {
             link.settle().await?;
             link.backend.redo(&redo).await
         });
@@ -672,9 +612,10 @@ impl<B: Backend> Committed for CommitOrdered<B> {
         }
         let above = self.link.rows.range(range);
         let (link, asked) = (Arc::clone(&self.link), range.clone());
-        let found = wait_for(&self.link.runtime, async move {
-            link.backend.scan(&asked, MAX_SCAN_ROWS).await
-        });
+        let found = self
+            .link
+            .runtime
+            .wait_for(async move { link.backend.scan(&asked, MAX_SCAN_ROWS).await });
         let mut rows = above.rows;
         match found {
             Ok(found) => found.into_iter().for_each(|(key, value)| {

@@ -73,11 +73,7 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(mark: Mark, keep: Box<KeepMark>, recording: bool) -> Self {
-        let marks = Arc::new(Marks {
-            mark: Mutex::new(mark),
-            keep,
-            recording,
-        });
+        let marks = Marks::new(mark, keep, recording);
         let state = State {
             newest: mark.ordinal,
             stamp: mark.stamp,
@@ -305,17 +301,27 @@ impl Stored for Rows {
 }
 
 /// Writes a mark into the database, and waits for that.
-pub(super) type KeepMark = dyn Fn(Mark) -> Result<(), StorageError> + Send + Sync;
+pub(crate) type KeepMark = dyn Fn(Mark) -> Result<(), StorageError> + Send + Sync;
 
 /// The database as the site sees it: how far it is.
-struct Marks {
+pub(crate) struct Marks {
     mark: Mutex<Mark>,
     keep: Box<KeepMark>,
     recording: bool,
 }
 
 impl Marks {
-    fn set(&self, mark: Mark) -> Result<(), StorageError> {
+    /// A site that is `recording` cannot forget its log.
+    pub(crate) fn new(mark: Mark, keep: Box<KeepMark>, recording: bool) -> Arc<Self> {
+        let mark = Mutex::new(mark);
+        Arc::new(Self {
+            mark,
+            keep,
+            recording,
+        })
+    }
+
+    pub(crate) fn set(&self, mark: Mark) -> Result<(), StorageError> {
         (self.keep)(mark)?;
         *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
         Ok(())
@@ -331,7 +337,7 @@ impl std::fmt::Debug for Marks {
 }
 
 /// An error of the site's storage that has no error of the system behind it.
-pub(super) fn failed(why: impl Into<String>) -> StorageError {
+pub(crate) fn failed(why: impl Into<String>) -> StorageError {
     StorageError::Failed(Cause::new(std::io::Error::other(why.into())))
 }
 

@@ -15,6 +15,7 @@
 
 mod inspect;
 mod layout;
+pub mod native;
 mod pool;
 mod sql;
 

@@ -280,7 +280,7 @@ impl Client {
                 .await?;
             let before = match read {
                 Reply::Value(Some(value)) => number(&value),
-                Reply::Value(None) | Reply::Rows(_) | Reply::Done => 0,
+                Reply::Value(None) | Reply::Rows(_) | Reply::Done | Reply::Table(_) => 0,
             };
             let after = (before + change.by).to_le_bytes();
             let put = Operation::Put(key, after.as_slice().into());

@@ -6,7 +6,7 @@ use co_core::Priority;
 
 use super::backoff::Backoff;
 use super::error::leaves_open;
-use super::{Client, ClientError, Commit, Operation, OperationReply};
+use super::{Client, ClientError, Commit, Operation, OperationReply, Table};
 use crate::protocol::{AbortCause, CommitAnswer};
 use crate::service::site::{Execute, ExecuteOutcome, Range, Row, SiteTxn};
 use crate::service::{answer_of, local_request, retry_after, with_timeout};
@@ -96,6 +96,30 @@ impl LocalTransaction {
             high: high.map(<[u8]>::to_vec),
         };
         rows(self.execute(vec![Operation::Scan(range)]).await?)
+    }
+
+    /// Names all keys that the transaction is going to use, before its other operations: sites that lock what is
+    /// declared need it, for the others it means nothing.
+    ///
+    /// # Errors
+    /// As [`LocalTransaction::execute`].
+    pub async fn declare<K: AsRef<[u8]>>(
+        &mut self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<(), ClientError> {
+        self.execute(vec![declaration(keys)]).await.map(drop)
+    }
+
+    /// Runs one statement of the site's database, without parameters; the answer is text.
+    ///
+    /// # Errors
+    /// As [`LocalTransaction::execute`]. A site without such a language refuses it, and so does one whose database
+    /// does.
+    pub async fn sql(&mut self, statement: &str) -> Result<Table, ClientError> {
+        table(
+            self.execute(vec![Operation::Sql(statement.to_owned())])
+                .await?,
+        )
     }
 
     /// Runs several operations with one round trip.
@@ -265,7 +289,9 @@ const UNFIT: ClientError = ClientError::Malformed(crate::service::MalformedWire:
 pub(super) fn value(replies: Vec<OperationReply>) -> Result<Option<Vec<u8>>, ClientError> {
     match replies.into_iter().next() {
         Some(OperationReply::Value(value)) => Ok(value),
-        Some(OperationReply::Rows(_) | OperationReply::Done) | None => Err(UNFIT),
+        Some(OperationReply::Rows(_) | OperationReply::Done | OperationReply::Table(_)) | None => {
+            Err(UNFIT)
+        }
     }
 }
 
@@ -273,6 +299,23 @@ pub(super) fn value(replies: Vec<OperationReply>) -> Result<Option<Vec<u8>>, Cli
 pub(super) fn rows(replies: Vec<OperationReply>) -> Result<Vec<Row>, ClientError> {
     match replies.into_iter().next() {
         Some(OperationReply::Rows(rows)) => Ok(rows),
-        Some(OperationReply::Value(_) | OperationReply::Done) | None => Err(UNFIT),
+        Some(OperationReply::Value(_) | OperationReply::Done | OperationReply::Table(_)) | None => {
+            Err(UNFIT)
+        }
     }
+}
+
+/// The answer to one statement.
+pub(super) fn table(replies: Vec<OperationReply>) -> Result<Table, ClientError> {
+    match replies.into_iter().next() {
+        Some(OperationReply::Table(table)) => Ok(table),
+        Some(OperationReply::Value(_) | OperationReply::Rows(_) | OperationReply::Done) | None => {
+            Err(UNFIT)
+        }
+    }
+}
+
+pub(super) fn declaration<K: AsRef<[u8]>>(keys: impl IntoIterator<Item = K>) -> Operation {
+    let keys = keys.into_iter().map(|key| key.as_ref().to_vec());
+    Operation::Declare(keys.collect())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use co_core::{Gtid, Priority, Stamp};
 
-use super::{Client, ClientError, End, Operation, OperationReply, Unresolved};
+use super::{Client, ClientError, End, Operation, OperationReply, Table, Unresolved};
 use crate::protocol::AbortCause;
 use crate::service::RefusedCode;
 use crate::service::site::{Execute, ExecuteOutcome, Range, Row, SiteTxn};
@@ -139,6 +139,29 @@ impl Transaction {
             high: high.map(<[u8]>::to_vec),
         };
         super::local::rows(self.execute(site, vec![Operation::Scan(range)]).await?)
+    }
+
+    /// Names all keys that the transaction is going to use at a site, before its other operations there: sites that
+    /// lock what is declared need it, for the others it means nothing.
+    ///
+    /// # Errors
+    /// As [`Transaction::execute`].
+    pub async fn declare<K: AsRef<[u8]>>(
+        &mut self,
+        site: &str,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<(), ClientError> {
+        let declaration = super::local::declaration(keys);
+        self.execute(site, vec![declaration]).await.map(drop)
+    }
+
+    /// Runs one statement of a site's database, without parameters; the answer is text.
+    ///
+    /// # Errors
+    /// As [`Transaction::execute`]. A site without such a language refuses it, and so does one whose database does.
+    pub async fn sql(&mut self, site: &str, statement: &str) -> Result<Table, ClientError> {
+        let operation = Operation::Sql(statement.to_owned());
+        super::local::table(self.execute(site, vec![operation]).await?)
     }
 
     /// Runs several operations at one site with one round trip.

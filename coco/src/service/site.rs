@@ -66,6 +66,21 @@ pub enum Operation {
     Scan(Range),
     /// Adds to a number.
     Increment(Vec<u8>, i64),
+    /// Names all keys that the transaction is going to use at the site.
+    Declare(Vec<Vec<u8>>),
+    /// Runs one statement of the site's database.
+    Sql(String),
+}
+
+/// What a statement returned, as text.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Table {
+    /// The names of the columns; none if the statement returns no rows.
+    pub columns: Vec<String>,
+    /// The rows: one cell for each column, `None` where the value is NULL.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// How many rows it returned or changed, as the database counts.
+    pub affected: u64,
 }
 
 /// What an operation answered.
@@ -77,6 +92,8 @@ pub enum OperationReply {
     Rows(Vec<Row>),
     /// Done.
     Done,
+    /// What a statement returned.
+    Table(Table),
 }
 
 /// A request to run operations.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
@@ -30,6 +31,16 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
             return value;
         }
         std::thread::park();
+    }
+}
+
+/// Whether something that waited may go on.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -61,13 +72,17 @@ impl<T> Running<T> {
 
     /// Goes as far as it can; `None` if it waits. Not to be called again after it has ended.
     pub fn poll(&mut self) -> Option<T> {
-        let mut context = Context::from_waker(Waker::noop());
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
         loop {
             if let Poll::Ready(value) = self.future.as_mut().poll(&mut context) {
                 return Some(value);
             }
-            // It may have waited for the database alone.
-            if !self.site.as_ref().is_some_and(|site| site.quiesce()) {
+            // It may have waited for the database alone, whose answer may have come before anybody asks whether one is
+            // on its way.
+            let moved = self.site.as_ref().is_some_and(|site| site.quiesce());
+            if !woken.0.swap(false, Ordering::SeqCst) && !moved {
                 return None;
             }
         }

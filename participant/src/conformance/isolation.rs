@@ -9,7 +9,7 @@ use super::{
     Case, Client, Suite, absent, add, assert_reads, commit_alone, found, get, number, put, rows,
     scan,
 };
-use crate::participant::{Participant, Reply};
+use crate::participant::{Granularity, Participant, Reply};
 
 pub(super) const CASES: &[Case] = &[
     ("undecided writes are invisible", undecided_writes),
@@ -307,6 +307,10 @@ fn idle_victim(suite: &Suite<'_>) {
     // The client of 2 does nothing after its writes; 1 has to get through all the same.
     for schedule in ["r1(y) w2(y) w2(b) w1(b) c1", "w2(b) r1(y) w2(y) w1(b) c1"] {
         suite.run("an idle victim is undone", |site| {
+            if site.granularity() != Granularity::Key {
+                // The older one waits already where it only reads, and for its time: there is no circle.
+                return;
+            }
             let transcript = script::run(site, &script::parse(schedule));
             assert_eq!(transcript.committed, [1], "{transcript}");
             assert_reads(site, 50, get("b"), &found("T1"));

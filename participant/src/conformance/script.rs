@@ -347,6 +347,7 @@ fn describe(reply: &Reply) -> String {
                 .collect();
             format!("[{}]", rows.join(" "))
         }
+        Reply::Table(table) => format!("{:?}", table.rows),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::error::OperationError;
 use crate::participant::{
-    Ballot, Blocked, Change, Decision, Dependencies, Operation, Prepared, Reply,
+    Ballot, Blocked, Change, Decision, Dependencies, Granularity, Operation, Prepared, Reply,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -454,6 +454,10 @@ fn blocked_reports(suite: &Suite<'_>) {
 
 fn tombstones(suite: &Suite<'_>) {
     suite.run("an aborted transaction keeps its reason", |site| {
+        if site.granularity() == Granularity::Site {
+            // Nobody begins before the other has ended, so nobody has to go.
+            return;
+        }
         // 1 reads what 2 overwrites, and the other way round: one of them has to go.
         let [one, two] = [1, 2].map(|number| Client::begin(site, number));
         assert!(one.run(get("x")).is_ok() && two.run(get("y")).is_ok());

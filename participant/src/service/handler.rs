@@ -10,7 +10,7 @@ use coco::protocol::{AbortCause, ByHand, CommitAnswer, Refusal};
 use coco::service::audit::Audit;
 use coco::service::site::{
     DoneByHand, Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation as Wire,
-    OperationReply, Peer, Pending, Range, Row, SiteHandler, SiteStatistics, SiteTxn,
+    OperationReply, Peer, Pending, Range, Row, SiteHandler, SiteStatistics, SiteTxn, Table,
 };
 use coco::service::{Front, Refused, RefusedCode};
 use tokio::sync::oneshot;
@@ -207,7 +207,13 @@ impl Handler {
                 | OperationError::InvalidRange
                 | OperationError::TooOld { .. }
                 | OperationError::TooFarAhead { .. }
-                | OperationError::NotANumber { .. },
+                | OperationError::NotANumber { .. }
+                | OperationError::NotDeclared
+                | OperationError::DeclaredLate
+                | OperationError::TooManyKeys { .. }
+                | OperationError::StatementTooLong { .. }
+                | OperationError::NotYours { .. }
+                | OperationError::Statement { .. },
                 _,
             ) => RefusedCode::InvalidOperation,
             (OperationError::Unsupported { .. }, _) => RefusedCode::Unsupported,
@@ -362,6 +368,8 @@ fn operation_of(operation: Wire) -> Operation {
         Wire::Delete(key) => Operation::Delete(key.into()),
         Wire::Scan(range) => Operation::Scan(range_of(range)),
         Wire::Increment(key, by) => Operation::Increment(key.into(), by),
+        Wire::Declare(keys) => Operation::Declare(keys.into_iter().map(Into::into).collect()),
+        Wire::Sql(statement) => Operation::Sql(statement),
     }
 }
 
@@ -380,5 +388,10 @@ fn reply_to(reply: Reply) -> OperationReply {
             OperationReply::Rows(rows.into_iter().map(row).collect())
         }
         Reply::Done => OperationReply::Done,
+        Reply::Table(table) => OperationReply::Table(Table {
+            columns: table.columns,
+            rows: table.rows,
+            affected: table.affected,
+        }),
     }
 }

@@ -1,7 +1,7 @@
 //! A site's log records and their bytes.
 //!
 //! ```text
-//! record   = version:u8 (2, by hand: 3)  kind:u8  fields          all numbers little-endian
+//! record   = version:u8 (2, by hand: 3, named: 4)  kind:u8  fields          all numbers little-endian
 //! 1 life       incarnation:u64 clock:u64
 //! 2 prepared   gtid:u64 priority:u64 stamp:u64 read_only:u8 changes reads scans after:gtids if:gtids
 //! 3 decision   gtid:u64 (1:u8 stamp:u64 ordinal:u64 | 0:u8 cause:u8)
@@ -10,6 +10,7 @@
 //! 7 checkpoint incarnation:u64 clock:u64 ordinal:u64 follow:u32 count:u32 (gtid:u64 stamp:u64)*
 //! 8 by hand    gtid:u64 (1:u8 stamp:u64 ordinal:u64 | 0:u8 cause:u8) along:gtids
 //! 9 state      gtid:u64 outcome read_only:u8 (1:u8 because_of:u64 | 0:u8) (1:u8 heard:outcome | 0:u8) acknowledged:u8
+//! 10 named     name:u64 stamp:u64 ordinal:u64 changes
 //! outcome  = 1:u8 stamp:u64 | 0:u8 cause:u8
 //! gtids    = count:u32 gtid:u64*
 //! changes  = count:u32 (1:u8 key value | 2:u8 key | 3:u8 key by:i64)*
@@ -20,7 +21,8 @@
 //!
 //! Version 1 had no ordinals, no `gtids`, no checkpoints, and `6 applied place:u64`. It is read, and not written:
 //! a one-phase or local commit without an ordinal is one of version 1. Version 3 has the kinds 8 and 9 alone: a
-//! program that does not know them says that it is too old, and a log without them is one of version 2.
+//! program that does not know them says that it is too old, and a log without them is one of version 2. Version 4 has the
+//! kind 10 alone, and is written by sites alone whose branches are in a database.
 //!
 //! Invariant (C1): `decode(encode(r)) == r`, and no other bytes of the same version decode to `r`.
 
@@ -93,6 +95,17 @@ pub enum SiteRecord {
         /// What it changes.
         changes: Vec<Change>,
     },
+    /// The same, with its name: of a site whose branches are in a database, where it has to be found again.
+    NamedLocal {
+        /// Its name at the site.
+        name: u64,
+        /// Its place in the order of all sites.
+        stamp: Stamp,
+        /// As for a decision; never zero.
+        ordinal: u64,
+        /// What it changes.
+        changes: Vec<Change>,
+    },
     /// In version 1: a one-phase or local commit became visible, a while after its record, and perhaps after
     /// decisions whose records are later. Since version 2 commits become visible in the order of their records.
     Applied {
@@ -135,7 +148,7 @@ pub enum SiteRecord {
 pub enum SiteRecordError {
     /// Written by a later version of this program.
     #[error(
-        "it has format version {0}, and this program reads versions up to 3: use the newer program"
+        "it has format version {0}, and this program reads versions up to 4: use the newer program"
     )]
     NewerVersion(u8),
     /// A kind that its version does not have.
@@ -149,6 +162,8 @@ pub enum SiteRecordError {
 const VERSION: u8 = 2;
 /// Of the kinds that version 2 does not have.
 const BY_HAND_VERSION: u8 = 3;
+/// Of the kind that names local commits.
+const NAMED_VERSION: u8 = 4;
 const LIFE: u8 = 1;
 const PREPARED: u8 = 2;
 const DECISION: u8 = 3;
@@ -158,6 +173,7 @@ const APPLIED: u8 = 6;
 const CHECKPOINT: u8 = 7;
 const BY_HAND: u8 = 8;
 const BY_HAND_STATE: u8 = 9;
+const NAMED_LOCAL: u8 = 10;
 
 impl SiteRecord {
     /// The bytes.
@@ -203,6 +219,16 @@ impl SiteRecord {
                 changes,
             } => {
                 out.byte(LOCAL);
+                out.alone(*stamp, *ordinal, changes);
+            }
+            Self::NamedLocal {
+                name,
+                stamp,
+                ordinal,
+                changes,
+            } => {
+                out.byte(NAMED_LOCAL);
+                out.number(*name);
                 out.alone(*stamp, *ordinal, changes);
             }
             Self::Applied { place } => {
@@ -270,6 +296,7 @@ impl SiteRecord {
             | Self::Decision { .. }
             | Self::OnePhase { .. }
             | Self::Local { .. }
+            | Self::NamedLocal { .. }
             | Self::Applied { .. } => unreachable!("the caller has written these"),
         }
     }
@@ -281,6 +308,7 @@ impl SiteRecord {
             | Self::OnePhase { ordinal: 0, .. }
             | Self::Local { ordinal: 0, .. } => 1,
             Self::ByHand { .. } | Self::ByHandState(_) => BY_HAND_VERSION,
+            Self::NamedLocal { .. } => NAMED_VERSION,
             Self::Life { .. }
             | Self::Prepared { .. }
             | Self::Decision { .. }
@@ -293,13 +321,14 @@ impl SiteRecord {
     /// Reads the bytes of one record.
     ///
     /// # Errors
-    /// If they are not exactly one record of version 1, 2 or 3.
+    /// If they are not exactly one record of version 1, 2, 3 or 4.
     pub fn decode(bytes: &[u8]) -> Result<Self, SiteRecordError> {
         let mut reader = Reader(bytes);
         let record = match reader.byte()? {
             1 => Self::read(&mut reader, true)?,
             VERSION => Self::read(&mut reader, false)?,
             BY_HAND_VERSION => Self::read_by_hand(&mut reader)?,
+            NAMED_VERSION => Self::read_named(&mut reader)?,
             0 => return Err(SiteRecordError::Malformed("version zero")),
             newer => return Err(SiteRecordError::NewerVersion(newer)),
         };
@@ -322,6 +351,18 @@ impl SiteRecord {
                 })
             }
             BY_HAND_STATE => Ok(Self::ByHandState(reader.heuristic()?)),
+            other => Err(SiteRecordError::UnknownKind(other)),
+        }
+    }
+
+    fn read_named(reader: &mut Reader<'_>) -> Result<Self, SiteRecordError> {
+        match reader.byte()? {
+            NAMED_LOCAL => Ok(Self::NamedLocal {
+                name: reader.number()?,
+                stamp: Stamp(reader.number()?),
+                ordinal: reader.ordinal(false)?,
+                changes: reader.list(Reader::change)?,
+            }),
             other => Err(SiteRecordError::UnknownKind(other)),
         }
     }

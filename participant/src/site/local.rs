@@ -85,10 +85,21 @@ impl Site {
             });
             return;
         }
-        let record = SiteRecord::Local {
-            stamp,
-            ordinal: state.commits.give_alone(TxnName::Local(name)),
-            changes: prepared.changes,
+        let ordinal = state.commits.give_alone(TxnName::Local(name));
+        let changes = prepared.changes;
+        let record = if self.participant.keeps_branches() {
+            SiteRecord::NamedLocal {
+                name,
+                stamp,
+                ordinal,
+                changes,
+            }
+        } else {
+            SiteRecord::Local {
+                stamp,
+                ordinal,
+                changes,
+            }
         };
         Self::force(state, &record, move |written| match written {
             Ok(()) => [Some(Event::LocalDurable(name, stamp, done)), None],

@@ -143,6 +143,8 @@ struct Replayed<'a> {
     /// Commits of version 1 whose marker has not come, by their place among those of the log.
     waiting: BTreeMap<u64, Waiting>,
     places: u64,
+    /// The local commits of the last life, where the log names them.
+    local_names: Vec<u64>,
 }
 
 pub(super) fn open(
@@ -383,6 +385,7 @@ fn replay<'a>(
         outcomes: VecDeque::new(),
         waiting: BTreeMap::new(),
         places: 0,
+        local_names: Vec::new(),
     };
     for index in start..records.len() {
         let record = decode(records, index)?;
@@ -390,6 +393,9 @@ fn replay<'a>(
         check_storage(participant)?;
     }
     replayed.end_waiting();
+    for name in &replayed.local_names {
+        participant.restoring(TxnName::Local(*name));
+    }
     if stored > replayed.ordinal {
         return Err(RecoverError::StoreAhead {
             stored,
@@ -407,9 +413,14 @@ impl Replayed<'_> {
             SiteRecord::ByHand { .. } | SiteRecord::ByHandState(_) => {
                 return self.take_by_hand(record, index);
             }
+            SiteRecord::OnePhase { .. }
+            | SiteRecord::Local { .. }
+            | SiteRecord::NamedLocal { .. } => return self.take_alone(record, index),
             SiteRecord::Life { incarnation, clock } => {
                 self.end_waiting();
                 self.lived(incarnation, clock);
+                // Whatever was left of those before was finished before this life began; names may come again.
+                self.local_names.clear();
             }
             SiteRecord::Prepared {
                 gtid,
@@ -440,20 +451,6 @@ impl Replayed<'_> {
                 decision,
                 ordinal,
             } => return self.decided(index, gtid, decision, ordinal),
-            SiteRecord::OnePhase {
-                gtid,
-                stamp,
-                ordinal,
-                changes,
-            } => {
-                self.remember(gtid, stamp);
-                return self.alone(index, Some(gtid), stamp, ordinal, changes);
-            }
-            SiteRecord::Local {
-                stamp,
-                ordinal,
-                changes,
-            } => return self.alone(index, None, stamp, ordinal, changes),
             SiteRecord::Applied { place } => {
                 let waiting = self.waiting.remove(&place);
                 let (name, stamp, changes) =
@@ -472,6 +469,42 @@ impl Replayed<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A commit that this site alone has decided.
+    fn take_alone(&mut self, record: SiteRecord, index: usize) -> Result<(), RecoverError> {
+        match record {
+            SiteRecord::OnePhase {
+                gtid,
+                stamp,
+                ordinal,
+                changes,
+            } => {
+                self.remember(gtid, stamp);
+                self.alone(index, Some(gtid), stamp, ordinal, changes)
+            }
+            SiteRecord::Local {
+                stamp,
+                ordinal,
+                changes,
+            } => self.alone(index, None, stamp, ordinal, changes),
+            SiteRecord::NamedLocal {
+                name,
+                stamp,
+                ordinal,
+                changes,
+            } => {
+                self.local_names.push(name);
+                self.alone(index, None, stamp, ordinal, changes)
+            }
+            SiteRecord::Life { .. }
+            | SiteRecord::Prepared { .. }
+            | SiteRecord::Decision { .. }
+            | SiteRecord::Applied { .. }
+            | SiteRecord::Checkpoint { .. }
+            | SiteRecord::ByHand { .. }
+            | SiteRecord::ByHandState(_) => unreachable!("the caller takes these"),
+        }
     }
 
     fn take_by_hand(&mut self, record: SiteRecord, index: usize) -> Result<(), RecoverError> {
@@ -609,8 +642,9 @@ impl Replayed<'_> {
             return;
         }
         if let Some(gtid) = name {
-            let recorder = self.participant.recorder();
-            recorder.restoring(TxnName::Global(gtid));
+            let name = TxnName::Global(gtid);
+            self.participant.recorder().restoring(name);
+            self.participant.restoring(name);
         }
         self.participant.restore(stamp, changes);
         if self.ordinal.is_multiple_of(SETTLE_EVERY) {

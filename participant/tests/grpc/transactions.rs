@@ -71,6 +71,33 @@ async fn every_operation_works_over_the_wire() {
     cluster.finish().await;
 }
 
+/// Engines that need no declaration take it, and those without a language say so; the transaction goes on.
+#[tokio::test]
+async fn what_databases_alone_can_is_taken_or_refused_over_the_wire() {
+    let cluster = Cluster::start(&TWO).await;
+    let client = cluster.client().await;
+    let mut txn = client.begin().await.unwrap();
+    txn.declare("A", [b"k1", b"k2"]).await.unwrap();
+    txn.put("A", b"k1", b"v1").await.unwrap();
+    let refused = txn.sql("B", "SELECT 1").await.unwrap_err();
+    let ClientError::Refused(refused) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.code, RefusedCode::Unsupported);
+    assert!(refused.message.contains("run statements"), "{refused}");
+    assert!(matches!(txn.commit().await, Ok(Commit::Committed(_))));
+    let mut local = client.local("A");
+    local.declare([b"k1"]).await.unwrap();
+    assert_eq!(local.get(b"k1").await.unwrap(), Some(b"v1".to_vec()));
+    assert!(local.sql("SELECT 1").await.is_err());
+    assert!(matches!(local.commit().await, Ok(Commit::Committed(_))));
+    let mut txn = client.begin().await.unwrap();
+    let empty = txn.declare("A", [b""]).await.unwrap_err();
+    assert!(empty.to_string().contains("empty"), "{empty}");
+    txn.rollback().await.unwrap();
+    cluster.finish().await;
+}
+
 #[tokio::test]
 async fn a_rolled_back_and_a_dropped_transaction_leave_nothing() {
     let cluster = Cluster::start(&TWO).await;

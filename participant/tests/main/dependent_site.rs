@@ -188,7 +188,7 @@ impl Rig {
         let text = |reply: &Reply| match reply {
             Reply::Value(Some(value)) => String::from_utf8(value.to_vec()).unwrap(),
             Reply::Value(None) => String::new(),
-            Reply::Rows(_) | Reply::Done => panic!("{reply:?}"),
+            Reply::Rows(_) | Reply::Done | Reply::Table(_) => panic!("{reply:?}"),
         };
         assert_eq!([text(&replies[0]), text(&replies[1])], [x, y]);
         self.abort(number);

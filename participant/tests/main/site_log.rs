@@ -173,6 +173,52 @@ fn the_log_of_version_3_is_read() {
     assert_eq!(site.participant().stored().newest(), 4);
 }
 
+/// What version 4 has besides: a local commit with its name.
+fn of_version_4() -> Vec<SiteRecord> {
+    vec![
+        SiteRecord::Life {
+            incarnation: Incarnation(1),
+            clock: Stamp(0),
+        },
+        SiteRecord::NamedLocal {
+            name: 9,
+            stamp: Stamp(3),
+            ordinal: 1,
+            changes: vec![Change::Put(key("k"), key("v"))],
+        },
+    ]
+}
+
+#[test]
+fn the_log_of_version_4_is_read() {
+    let records = records_of(4);
+    let decoded: Vec<SiteRecord> = records
+        .iter()
+        .map(|bytes| SiteRecord::decode(bytes).unwrap())
+        .collect();
+    assert_eq!(decoded, of_version_4());
+    let encoded: Vec<Vec<u8>> = decoded.iter().map(SiteRecord::encode).collect();
+    assert_eq!(encoded, records);
+    // A site with its data in memory does it again.
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let log = MemoryLog::automatic();
+    let site = site(EngineKind::Ss2pl, &storage, &log, &records).unwrap();
+    assert_eq!(site.participant().stored().newest(), 1);
+}
+
+/// How the fixture was made: by the code of version 4, once.
+#[test]
+#[ignore = "writes the fixture of version 4"]
+fn the_log_of_version_4_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    for record in of_version_4() {
+        log.append_lazy(&record.encode());
+    }
+    drop(log);
+    std::fs::copy(folder.path().join(FIRST_SEGMENT), fixture(4)).unwrap();
+}
+
 /// How the fixture was made: by the code of version 3, once.
 #[test]
 #[ignore = "writes the fixture of version 3"]

@@ -55,6 +55,8 @@ impl Oracle {
                 self.rows.insert(key.clone(), Value::from(sum.as_slice()));
                 Reply::Done
             }
+            Operation::Declare(_) => Reply::Done,
+            Operation::Sql(_) => unreachable!("no plan has statements"),
         }
     }
 }

@@ -309,7 +309,7 @@ impl World {
             let read = match reply {
                 Reply::Value(value) => number(value.as_ref()),
                 Reply::Rows(rows) => rows.iter().map(|(_, value)| number(Some(value))).sum(),
-                Reply::Done => 0,
+                Reply::Done | Reply::Table(_) => 0,
             };
             it.attempt().sum = Some(sum + read);
         }

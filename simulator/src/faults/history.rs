@@ -77,11 +77,19 @@ impl Replay {
                     ordinal,
                     ..
                 }) => (Installer::Global(gtid), Some(changes), ordinal),
-                Ok(SiteRecord::Local {
-                    stamp,
-                    changes,
-                    ordinal,
-                }) => (Installer::Local(stamp), Some(changes), ordinal),
+                Ok(
+                    SiteRecord::Local {
+                        stamp,
+                        changes,
+                        ordinal,
+                    }
+                    | SiteRecord::NamedLocal {
+                        stamp,
+                        changes,
+                        ordinal,
+                        ..
+                    },
+                ) => (Installer::Local(stamp), Some(changes), ordinal),
                 // Nobody writes markers any more.
                 Ok(
                     SiteRecord::Life { .. }

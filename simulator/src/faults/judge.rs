@@ -282,7 +282,7 @@ fn apply(model: &mut BTreeMap<Key, participant::Value>, operation: &Operation) {
             let before = model.get(key).map_or(0, |value| decode(value));
             model.insert(key.clone(), crate::program::number(before + by));
         }
-        Operation::Get(_) | Operation::Scan(_) => {}
+        Operation::Get(_) | Operation::Scan(_) | Operation::Declare(_) | Operation::Sql(_) => {}
     }
 }
 

@@ -328,6 +328,8 @@ impl Action {
                 let high = range.high.as_deref().unwrap_or_default();
                 format!("{site}:scan({}..{})", show(&range.low), show(high))
             }
+            Self::Do(Operation::Declare(keys)) => format!("{site}:declare({} keys)", keys.len()),
+            Self::Do(Operation::Sql(statement)) => format!("{site}:sql({statement})"),
         }
     }
 }

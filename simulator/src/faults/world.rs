@@ -165,6 +165,7 @@ impl std::hash::Hash for Answer {
             Self::Begun { gtid, priority } => (gtid, priority).hash(state),
             Self::Replied(Reply::Value(value)) => value.hash(state),
             Self::Replied(Reply::Rows(rows)) => rows.hash(state),
+            Self::Replied(Reply::Table(table)) => table.rows.hash(state),
             Self::Replied(Reply::Done) | Self::Failed => {}
             Self::Outcome(answer) => answer.hash(state),
         }

@@ -5,7 +5,7 @@ use co_core::{Gtid, Priority, Stamp};
 use super::{MalformedWire, cause_of, cause_to_wire, stamp_of};
 use crate::service::site::{
     Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply, Range, Row,
-    SiteStatistics, SiteTxn,
+    SiteStatistics, SiteTxn, Table,
 };
 use crate::service::wire;
 
@@ -57,6 +57,8 @@ fn operation_to_wire(operation: Operation) -> wire::Operation {
         Operation::Delete(key) => Wire::Delete(key),
         Operation::Scan(range) => Wire::Scan(range_to_wire(range)),
         Operation::Increment(key, by) => Wire::Increment(wire::Increment { key, by }),
+        Operation::Declare(keys) => Wire::Declare(wire::Keys { keys }),
+        Operation::Sql(statement) => Wire::Sql(statement),
     };
     wire::Operation {
         operation: Some(operation),
@@ -75,6 +77,8 @@ fn operation_of(operation: wire::Operation) -> Result<Operation, MalformedWire> 
             Wire::Delete(key) => Operation::Delete(key),
             Wire::Scan(range) => Operation::Scan(range_of(range)),
             Wire::Increment(wire::Increment { key, by }) => Operation::Increment(key, by),
+            Wire::Declare(wire::Keys { keys }) => Operation::Declare(keys),
+            Wire::Sql(statement) => Operation::Sql(statement),
         },
     )
 }
@@ -145,6 +149,7 @@ fn result_to_wire(reply: OperationReply) -> wire::OperationResult {
         OperationReply::Value(value) => Wire::Value(wire::OptionalValue { value }),
         OperationReply::Rows(rows) => Wire::Rows(rows_to_wire(rows)),
         OperationReply::Done => Wire::Done(true),
+        OperationReply::Table(table) => Wire::Table(table_to_wire(table)),
     };
     wire::OperationResult {
         result: Some(result),
@@ -161,8 +166,38 @@ fn result_of(result: wire::OperationResult) -> Result<OperationReply, MalformedW
             Wire::Value(value) => OperationReply::Value(value.value),
             Wire::Rows(rows) => OperationReply::Rows(rows_of(rows)),
             Wire::Done(_) => OperationReply::Done,
+            Wire::Table(table) => OperationReply::Table(table_of(table)?),
         },
     )
+}
+
+fn table_to_wire(table: Table) -> wire::Table {
+    let row = |cells: Vec<Option<String>>| wire::TableRow {
+        cells: cells.into_iter().map(|text| wire::Cell { text }).collect(),
+    };
+    wire::Table {
+        columns: table.columns,
+        rows: table.rows.into_iter().map(row).collect(),
+        affected: table.affected,
+    }
+}
+
+/// A row has a cell for each column.
+fn table_of(table: wire::Table) -> Result<Table, MalformedWire> {
+    let width = table.columns.len();
+    let row = |row: wire::TableRow| {
+        let cells: Vec<_> = row.cells.into_iter().map(|cell| cell.text).collect();
+        if cells.len() == width {
+            Ok(cells)
+        } else {
+            Err(MalformedWire::Missing("table.rows.cells"))
+        }
+    };
+    Ok(Table {
+        rows: table.rows.into_iter().map(row).collect::<Result<_, _>>()?,
+        columns: table.columns,
+        affected: table.affected,
+    })
 }
 
 pub(crate) fn rows_to_wire(rows: Vec<Row>) -> wire::Rows {

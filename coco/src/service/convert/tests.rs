@@ -15,7 +15,7 @@ use crate::protocol::{
 use crate::service::coordinator::{BeginGrant, SiteInfo, Statistics};
 use crate::service::site::{
     DoneByHand, Execute, ExecuteAnswer, ExecuteOutcome, NewLocal, Operation, OperationReply,
-    Pending, Range, SiteTxn,
+    Pending, Range, SiteTxn, Table,
 };
 
 const ID: CoordinatorId = CoordinatorId(9);
@@ -146,7 +146,22 @@ fn operation() -> impl Strategy<Value = Operation> {
         (bytes(), prop::option::of(bytes()))
             .prop_map(|(low, high)| Operation::Scan(Range { low, high })),
         (bytes(), any::<i64>()).prop_map(|(key, by)| Operation::Increment(key, by)),
+        prop::collection::vec(bytes(), 0..3).prop_map(Operation::Declare),
+        ".{0,9}".prop_map(Operation::Sql),
     ]
+}
+
+fn table() -> impl Strategy<Value = Table> {
+    let cell = || prop::option::of(".{0,3}");
+    (0..3_usize).prop_flat_map(move |width| {
+        let columns = prop::collection::vec("[a-z]{1,3}", width);
+        let rows = prop::collection::vec(prop::collection::vec(cell(), width), 0..3);
+        (columns, rows, any::<u64>()).prop_map(|(columns, rows, affected)| Table {
+            columns,
+            rows,
+            affected,
+        })
+    })
 }
 
 fn reply() -> impl Strategy<Value = OperationReply> {
@@ -154,6 +169,7 @@ fn reply() -> impl Strategy<Value = OperationReply> {
         prop::option::of(bytes()).prop_map(OperationReply::Value),
         prop::collection::vec((bytes(), bytes()), 0..3).prop_map(OperationReply::Rows),
         Just(OperationReply::Done),
+        table().prop_map(OperationReply::Table),
     ]
 }
 

@@ -177,7 +177,7 @@ fn answer(reply: OperationReply) -> Answer {
     match reply {
         OperationReply::Value(value) => Answer::Value(value),
         OperationReply::Rows(rows) => Answer::Rows(rows),
-        OperationReply::Done => Answer::Done,
+        OperationReply::Done | OperationReply::Table(_) => Answer::Done,
     }
 }
 

@@ -1,7 +1,10 @@
 //! Sizes that every engine refuses, before it looks at the transaction.
 
 use crate::error::OperationError;
-use crate::participant::{Key, KeyRange, MAX_KEY_BYTES, MAX_VALUE_BYTES, Operation};
+use crate::participant::{
+    Key, KeyRange, MAX_DECLARED_KEYS, MAX_KEY_BYTES, MAX_STATEMENT_BYTES, MAX_VALUE_BYTES,
+    Operation,
+};
 
 pub(super) fn check(operation: &Operation) -> Result<(), OperationError> {
     match operation {
@@ -16,6 +19,16 @@ pub(super) fn check(operation: &Operation) -> Result<(), OperationError> {
             }
         }
         Operation::Scan(range) => check_range(range),
+        Operation::Declare(keys) => {
+            if keys.len() > MAX_DECLARED_KEYS {
+                return Err(OperationError::TooManyKeys { keys: keys.len() });
+            }
+            keys.iter().try_for_each(check_key)
+        }
+        Operation::Sql(statement) => match statement.len() {
+            0..=MAX_STATEMENT_BYTES => Ok(()),
+            bytes => Err(OperationError::StatementTooLong { bytes }),
+        },
     }
 }
 

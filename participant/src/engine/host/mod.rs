@@ -34,8 +34,8 @@ use crate::engine::backing::Stored;
 use crate::error::OperationError;
 use crate::history::Recorder;
 use crate::participant::{
-    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Key, KeyRange, OnBallot,
-    Operation, Participant, Prepared, Reply, TxnName, Value,
+    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Granularity, Key, KeyRange,
+    OnBallot, Operation, Participant, Prepared, Reply, Table, TxnName, Value,
 };
 use crate::registry::{Entry, Handle, Registry};
 use crate::storage::{Memory, Storage, StorageError};
@@ -88,6 +88,36 @@ pub trait Engine: Send + Sync + 'static {
         entry: &Entry<Self::Private>,
         change: Change,
     ) -> impl Future<Output = Result<(), OperationError>> + Send;
+
+    /// As [`Operation::Declare`].
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    fn declare(
+        &self,
+        entry: &Entry<Self::Private>,
+        keys: &[Key],
+    ) -> impl Future<Output = Result<(), OperationError>> + Send {
+        let _ = keys;
+        std::future::ready(entry.active().map(drop))
+    }
+
+    /// As [`Operation::Sql`].
+    ///
+    /// # Errors
+    /// As [`Engine::get`]; [`OperationError::Unsupported`] of engines without a language.
+    fn sql(
+        &self,
+        entry: &Entry<Self::Private>,
+        statement: &str,
+    ) -> impl Future<Output = Result<Table, OperationError>> + Send {
+        let _ = (entry, statement);
+        let error = OperationError::Unsupported {
+            engine: self.name(),
+            what: "run statements",
+        };
+        std::future::ready(Err(error))
+    }
 
     /// All operations are done and the vote is asked for next: the last chance to find conflicts.
     ///
@@ -144,6 +174,27 @@ pub trait Engine: Send + Sync + 'static {
     /// As [`Participant::increments_commute`].
     fn increments_commute(&self) -> bool {
         true
+    }
+
+    /// As [`Participant::granularity`].
+    fn granularity(&self) -> Granularity {
+        Granularity::Key
+    }
+
+    /// As [`Participant::keeps_branches`].
+    fn keeps_branches(&self) -> bool {
+        false
+    }
+
+    /// Whether a transaction waits now. Engines that know of waits which they do not have their scheduler answer (those
+    /// of a database) say more than it does, and tell it of whom such a transaction waits for.
+    fn waits(&self, handle: &Handle) -> bool {
+        handle.txn().is_waiting()
+    }
+
+    /// As [`Participant::restoring`].
+    fn restoring(&self, name: TxnName) {
+        let _ = name;
     }
 
     /// As [`Participant::recovered`].
@@ -362,7 +413,7 @@ impl<E: Engine> Participant for Host<E> {
         // Who has given a YES that depends on others is told of by that.
         let waiting = live
             .iter()
-            .filter(|handle| handle.txn().is_waiting() && handle.vote_stamp().is_none());
+            .filter(|handle| self.shared.engine.waits(handle) && handle.vote_stamp().is_none());
         waiting
             .filter_map(|handle| {
                 let TxnName::Global(gtid) = handle.name() else {
@@ -405,6 +456,18 @@ impl<E: Engine> Participant for Host<E> {
 
     fn increments_commute(&self) -> bool {
         self.shared.engine.increments_commute()
+    }
+
+    fn granularity(&self) -> Granularity {
+        self.shared.engine.granularity()
+    }
+
+    fn keeps_branches(&self) -> bool {
+        self.shared.engine.keeps_branches()
+    }
+
+    fn restoring(&self, name: TxnName) {
+        self.shared.engine.restoring(name);
     }
 
     fn recovered(&self) {
@@ -452,6 +515,8 @@ async fn run<E: Engine>(
         Operation::Put(key, value) => Change::Put(Arc::clone(key), Arc::clone(value)),
         Operation::Delete(key) => Change::Delete(Arc::clone(key)),
         Operation::Increment(key, delta) => Change::Increment(Arc::clone(key), *delta),
+        Operation::Declare(keys) => return engine.declare(entry, keys).await.map(|()| Reply::Done),
+        Operation::Sql(statement) => return engine.sql(entry, statement).await.map(Reply::Table),
     };
     engine.change(entry, change).await.map(|()| Reply::Done)
 }

@@ -148,6 +148,14 @@ fn records() -> impl Strategy<Value = SiteRecord> {
                 changes,
             }
         }),
+        (number(), number(), 1..u64::MAX, changes()).prop_map(|(name, stamp, ordinal, changes)| {
+            SiteRecord::NamedLocal {
+                name,
+                stamp: Stamp(stamp),
+                ordinal,
+                changes,
+            }
+        }),
     ]
 }
 
@@ -193,8 +201,12 @@ proptest! {
 #[test]
 fn a_newer_version_and_an_unknown_kind_are_named() {
     assert_eq!(
+        SiteRecord::decode(&[5, 1]),
+        Err(SiteRecordError::NewerVersion(5))
+    );
+    assert_eq!(
         SiteRecord::decode(&[4, 1]),
-        Err(SiteRecordError::NewerVersion(4))
+        Err(SiteRecordError::UnknownKind(1))
     );
     assert_eq!(
         SiteRecord::decode(&[3, 1]),
