@@ -201,9 +201,21 @@ pub(crate) async fn client(coordinator: &CoordinatorServer, sites: &[&str]) -> A
     Arc::new(client)
 }
 
-/// Runs the command to its end.
+/// Runs the command to its end, which has to come.
 pub(crate) fn adapter(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_adapter"));
     command.args(arguments).stdin(Stdio::null());
-    command.output().unwrap()
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    // What it says fits into the pipes.
+    while process.try_wait().unwrap().is_none() {
+        if Instant::now() >= end {
+            process.kill().unwrap();
+            process.wait().unwrap();
+            panic!("it does not end: adapter {}", arguments.join(" "));
+        }
+        std::thread::sleep(LOOK);
+    }
+    process.wait_with_output().unwrap()
 }
