@@ -1,23 +1,17 @@
-//! The branches of this life that are not finished: who has each, and what it changes.
+//! The branches of this life that are not finished, and who has each.
 //!
 //! A prepared branch stays in the session that made it until the decision, as far as there are sessions to spare: the
 //! server refuses to let anybody else finish it while that session lives. Where there are too many, the session of the
 //! oldest is closed: a branch needs it no more once it is prepared.
-//!
-//! The changes are kept until the end because a decision to commit has to hold even if somebody has rolled the branch back
-//! by hand: then they are made again. Nobody else can have changed those rows through the adapter meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use participant::Change;
 
 use super::session::{Owner, Session};
 use crate::branch::BranchName;
 
 struct Branch {
     owner: Owner,
-    changes: Vec<Change>,
     /// There once it is prepared, unless it had to go.
     session: Option<Session>,
     /// Its place among all that were ever prepared.
@@ -39,12 +33,11 @@ impl HeldBranches {
     }
 
     /// A branch is about to be made in that session.
-    pub(super) fn begin(&self, name: BranchName, owner: Owner, changes: &[Change]) {
+    pub(super) fn begin(&self, name: BranchName, owner: Owner) {
         let mut branches = self.lock();
         branches.places += 1;
         let branch = Branch {
             owner,
-            changes: changes.to_vec(),
             session: None,
             place: branches.places,
         };
@@ -80,12 +73,6 @@ impl HeldBranches {
     /// Who has made it, or is at it.
     pub(super) fn owner(&self, name: BranchName) -> Option<Owner> {
         self.lock().all.get(&name).map(|branch| branch.owner)
-    }
-
-    /// What it changes.
-    pub(super) fn changes(&self, name: BranchName) -> Option<Vec<Change>> {
-        let branches = self.lock();
-        branches.all.get(&name).map(|branch| branch.changes.clone())
     }
 
     /// It is finished.

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use adapters::mariadb::{MariaDb, MariaDbOptions};
-use adapters::{Backend, BranchName};
+use adapters::{Backend, BranchName, Ending};
 use co_core::Gtid;
 use databases::Server;
 use mysql_async::prelude::{FromRow, Queryable};
@@ -129,16 +129,18 @@ impl Bench {
     }
 
     /// Repeats what the engine above the adapter would: until it is done.
-    pub(crate) fn until_done<F, T, E>(&self, mut work: impl FnMut() -> F)
+    pub(crate) fn until_done<T, F, E>(&self, mut work: impl FnMut() -> F) -> T
     where
         F: Future<Output = Result<T, E>>,
-        E: std::fmt::Display,
     {
         self.run(async {
-            while work().await.is_err() {
+            loop {
+                if let Ok(done) = work().await {
+                    return done;
+                }
                 tokio::time::sleep(LOOK).await;
             }
-        });
+        })
     }
 
     /// Waits until a condition holds.
@@ -189,5 +191,6 @@ pub(crate) fn all() -> KeyRange {
 /// Commits one branch.
 pub(crate) async fn commit(adapter: &MariaDb, number: u64, changes: &[Change]) {
     adapter.prepare(global(number), changes).await.unwrap();
-    adapter.commit(global(number)).await.unwrap();
+    let ending = adapter.commit(global(number)).await.unwrap();
+    assert_eq!(ending, Ending::Now);
 }

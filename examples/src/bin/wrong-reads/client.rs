@@ -57,9 +57,12 @@ impl Seen {
 }
 
 /// Writes the first state: all halves are 1.
-pub(crate) async fn fill(client: &Client, pairs: u32) -> anyhow::Result<()> {
+pub(crate) async fn fill(client: &Client, pairs: u32, declares: bool) -> anyhow::Result<()> {
     let mut txn = client.begin().await?;
     for site in NAMES {
+        if declares {
+            txn.declare(site, (0..pairs).map(key)).await?;
+        }
         let puts = (0..pairs).map(|pair| coco::client::Operation::Put(key(pair), b"1".to_vec()));
         txn.execute(site, puts.collect()).await?;
     }
@@ -85,6 +88,7 @@ enum Answer {
 pub(crate) struct Worker {
     pub(crate) client: Client,
     pub(crate) pairs: u32,
+    pub(crate) declares: bool,
     pub(crate) random: Random,
     pub(crate) goal: Arc<Goal>,
 }
@@ -141,7 +145,7 @@ impl Worker {
             Some(age) => self.client.begin_again(age).await?,
         };
         *age = Some(txn.priority());
-        let wrong = match perform(&mut txn, pair, side).await {
+        let wrong = match perform(&mut txn, pair, side, self.declares).await {
             Ok(wrong) => wrong,
             Err(ClientError::Aborted(_)) => return Ok(Answer::Aborted),
             Err(error) => return Err(error).context("a transaction failed"),
@@ -156,8 +160,18 @@ impl Worker {
 }
 
 /// Reads both halves and changes what has to be changed. Says whether the state was impossible.
-async fn perform(txn: &mut Transaction, pair: u32, side: usize) -> Result<bool, ClientError> {
+async fn perform(
+    txn: &mut Transaction,
+    pair: u32,
+    side: usize,
+    declares: bool,
+) -> Result<bool, ClientError> {
     let key = key(pair);
+    if declares {
+        for site in NAMES {
+            txn.declare(site, [&key]).await?;
+        }
+    }
     let mut taken = [false; 2];
     for (site, taken) in NAMES.iter().zip(&mut taken) {
         *taken = txn.get(site, &key).await?.as_deref() == Some(b"0".as_slice());

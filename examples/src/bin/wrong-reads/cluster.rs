@@ -40,6 +40,8 @@ pub(crate) enum Judged {
     Invalid,
     /// Not decided.
     Unknown,
+    /// Nothing was recorded.
+    NotRecorded,
 }
 
 impl Cluster {
@@ -63,8 +65,13 @@ impl Cluster {
         for (name, server) in NAMES.into_iter().zip(servers) {
             let history = folder.join(format!("{name}.hist"));
             let file = BufWriter::new(File::create(&history)?);
-            let recorder = Recorder::to_writer(name, Box::new(file));
-            let participant = variant.open(server, name, schema, recorder)?;
+            let recorder = if variant.records() {
+                Recorder::to_writer(name, Box::new(file))
+            } else {
+                Recorder::off()
+            };
+            let participant =
+                variant.open(server, &format!("{schema}-{name}"), schema, recorder)?;
             let (log, records) = open_log(&folder.join(name), &Owner::participant(name))?;
             let options = ParticipantOptions::new(name, &uri);
             let listener = TcpListener::bind("127.0.0.1:0").await?;

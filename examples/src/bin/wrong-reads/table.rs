@@ -41,6 +41,7 @@ fn row(text: &mut String, cell: &Cell) -> std::fmt::Result {
         Judged::Valid => "serializable",
         Judged::Invalid => "**not serializable**",
         Judged::Unknown => "not decided",
+        Judged::NotRecorded => "",
     };
     writeln!(
         text,

@@ -2,39 +2,82 @@
 
 use std::sync::Arc;
 
-use adapters::ordered;
-use adapters::postgres::{OpenError, Postgres, PostgresOptions};
-use anyhow::bail;
+use adapters::{Mode, SiteOptions, open_site};
 use clap::ValueEnum;
 use co_core::VoteRule;
 use databases::{Product, Server};
-use participant::engine::Options;
 use participant::{Participant, Recorder};
 
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Variant {
-    /// Snapshots, and conflicts tracked by the adapter, but nobody keeps an order: what `co` shows without its votes.
+    /// Two-phase commit over serializable databases, which is what transaction managers do. MariaDB keeps its read locks
+    /// until the decision, as in `lock`.
+    Plain,
+    /// Mode `co` without its order: each site is serializable, and votes without waiting.
     Off,
-    /// Mode `co` of the adapter: snapshots, conflicts tracked by the adapter, votes in commit order.
+    /// Mode `co`: conflicts tracked by the adapter, votes in commit order.
     Co,
+    /// Row locks until the decision.
+    Lock,
+    /// Locks on keys that are declared first (PostgreSQL).
+    Advisory,
+    /// One transaction at a time at each site (PostgreSQL).
+    Serial,
 }
 
 impl Variant {
-    pub(crate) const ALL: [Self; 2] = [Self::Off, Self::Co];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Plain,
+        Self::Off,
+        Self::Co,
+        Self::Lock,
+        Self::Advisory,
+        Self::Serial,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Off => "off",
+            Self::Plain => "plain 2PC",
+            Self::Off => "co, order off",
             Self::Co => "co",
+            Self::Lock => "lock",
+            Self::Advisory => "advisory",
+            Self::Serial => "serial",
         }
     }
 
     /// Whether it keeps a global order: no wrong read is allowed.
     pub(crate) const fn is_ordered(self) -> bool {
         match self {
-            Self::Off => false,
-            Self::Co => true,
+            Self::Plain | Self::Off => false,
+            Self::Co | Self::Lock | Self::Advisory | Self::Serial => true,
+        }
+    }
+
+    /// Whether transactions have to say which keys they need.
+    pub(crate) const fn declares(self) -> bool {
+        matches!(self, Self::Advisory)
+    }
+
+    /// Whether a site over such a server can say what it has read and written: where reads leave no locks it cannot.
+    pub(crate) const fn records(self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
+    /// Whether there is an adapter for it.
+    pub(crate) fn is_there(self, product: Product) -> bool {
+        self.mode(product).is_some()
+    }
+
+    fn mode(self, product: Product) -> Option<Mode> {
+        match (self, product) {
+            (Self::Off | Self::Co, _) => Some(Mode::Co),
+            (Self::Plain, Product::Postgres) => Some(Mode::Plain),
+            (Self::Lock, Product::Postgres) => Some(Mode::Lock),
+            (Self::Advisory, Product::Postgres) => Some(Mode::Advisory),
+            (Self::Serial, Product::Postgres) => Some(Mode::Serial),
+            (_, Product::MariaDb) => None,
         }
     }
 
@@ -49,34 +92,22 @@ impl Variant {
         schema: &str,
         recorder: Recorder,
     ) -> anyhow::Result<Arc<dyn Participant>> {
-        #[derive(Debug, thiserror::Error)]
-        #[error(transparent)]
-        enum Failed {
-            Open(#[from] OpenError),
-            Adapter(#[from] ordered::OpenError),
-        }
+        let mode = self
+            .mode(server.product())
+            .ok_or_else(|| anyhow::anyhow!("no such mode over {}", server.product()))?;
         let rule = if self.is_ordered() {
             VoteRule::Withhold
         } else {
             VoteRule::LocalOnly
         };
-        let engine = Options {
+        let options = SiteOptions {
+            mode,
+            schema: schema.to_owned(),
+            sessions: 32,
             rule,
             recorder,
-            ..Options::default()
+            ..SiteOptions::new(site, &server.url())
         };
-        match server.product() {
-            Product::Postgres => {
-                let options = PostgresOptions {
-                    schema: schema.to_owned(),
-                    sessions: 32,
-                    ..PostgresOptions::new(&server.url())
-                };
-                let site = site.to_owned();
-                let connect = async move { Ok::<_, Failed>(Postgres::open(&site, options).await?) };
-                Ok(Arc::new(ordered::open(engine, 1, connect)?))
-            }
-            Product::MariaDb => bail!("no adapter for MariaDB yet"),
-        }
+        Ok(open_site(options)?)
     }
 }
