@@ -18,13 +18,8 @@ type Case = (&'static str, fn(&mut Bench));
 #[test]
 fn mariadb_keeps_what_the_adapter_relies_on_and_the_adapter_survives_the_rest() {
     let settings = [("innodb_flush_log_at_trx_commit", "2")];
-    let server = match Server::private(Product::MariaDb, &settings) {
-        Ok(server) => server,
-        Err(error) if error.is_missing() => {
-            eprintln!("SKIPPED: {error}");
-            return;
-        }
-        Err(error) => panic!("{error}"),
+    let Some(server) = Server::for_test(Product::MariaDb, &settings) else {
+        return;
     };
     let mut bench = Bench::new(server);
     let groups: [&[Case]; 5] = [

@@ -22,14 +22,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 fn server(settings: Settings<'static>) -> Option<Server> {
-    match Server::private(Product::Postgres, settings) {
-        Ok(server) => Some(server),
-        Err(error) if error.is_missing() => {
-            eprintln!("SKIPPED: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    Server::for_test(Product::Postgres, settings)
 }
 
 const QUICK: Settings<'static> = &[("fsync", "off")];

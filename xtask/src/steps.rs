@@ -213,6 +213,24 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "faults",
+        about: "every step of a commit over two database servers, and everybody who can die there",
+        work: Work::Cargo(
+            &[
+                "test",
+                "-p",
+                "adapters",
+                "--features",
+                "failpoints",
+                "--test",
+                "faults",
+                "--",
+                "--nocapture",
+            ],
+            &[],
+        ),
+    },
+    Step {
         name: "loom",
         about: "loom models of co-core",
         work: Work::Cargo(&["test", "--release", "-p", "loom-tests"], LOOM_ENV),
@@ -233,7 +251,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// The step whose tests want database servers.
-const WITH_SERVERS: &str = "tests";
+const WITH_SERVERS: [&str; 2] = ["tests", "faults"];
 
 /// What a step counted and took.
 #[derive(Default, Clone, Copy)]
@@ -287,7 +305,7 @@ fn run_step(step: &Step, counts: &mut Counts) -> Result<(), String> {
         Work::Here(function) => return function(),
         Work::Cargo(arguments, environment) => (arguments, environment),
     };
-    let installed = if step.name == WITH_SERVERS {
+    let installed = if WITH_SERVERS.contains(&step.name) {
         crate::databases::prepare()
     } else {
         Ok(())

@@ -7,7 +7,7 @@
 //!
 //! | step | here | in the database |
 //! |---|---|---|
-//! | read | a mark; then what is decided and on its way ([`Rows`]), or | a statement of its own |
+//! | read | a mark; then what is decided and on its way (`rows`), or | a statement of its own |
 //! | write | the key's lock, an intent; the value is kept | nothing |
 //! | asked for the vote | | the branch, with all its changes, is prepared |
 //! | vote | withheld until all who precede it are decided | |

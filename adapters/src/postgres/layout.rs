@@ -169,10 +169,10 @@ impl Layout {
         let ends = [(Some(&range.low), ">="), (range.high.as_ref(), "<")];
         let mut word = " WHERE";
         for (end, compared) in ends {
-            let cells = self.codec.decode_start(end.map_or(&[], |end| end))?;
-            if cells.is_empty() {
+            let Some(end) = end.filter(|end| !end.is_empty()) else {
                 continue;
-            }
+            };
+            let cells = self.codec.decode_start(end)?;
             let columns = self.order_list(cells.len());
             let literals: Vec<String> = cells.iter().map(literal).collect();
             push(
@@ -456,6 +456,15 @@ mod tests {
              ORDER BY \"branch\", \"name\" COLLATE \"C\" LIMIT 9"
         );
         assert!(layout.check_range(&range).is_ok());
+        let all = KeyRange {
+            low: key(""),
+            high: None,
+        };
+        let own = Layout::own("co", "rows");
+        assert_eq!(
+            own.scan_range(&all, 9).unwrap(),
+            "SELECT \"key\", \"value\" FROM \"co\".\"rows\" ORDER BY \"key\" LIMIT 9"
+        );
         assert!(layout.check_key(b"short").is_err());
         assert!(layout.check_key(&of(1, "a\0")).is_err());
         let increment = Change::Increment(of(1, "a"), 1);
