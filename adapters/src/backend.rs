@@ -19,7 +19,7 @@ use crate::branch::BranchName;
 #[non_exhaustive]
 pub enum BackendError {
     /// It cannot be reached now, or the connection broke: what was asked may have been done or not.
-    #[error("{database} cannot be reached: {why}; it is tried again")]
+    #[error("{database} cannot be reached: {why}")]
     Away {
         /// Which.
         database: String,

@@ -1,10 +1,12 @@
 //! Every step of a commit over two servers, and everybody who can die there: a table whose cells are all green.
 //!
 //! The coordinator and each adapter is a process; a failpoint holds one of them at the step while the victim is killed,
-//! which may be itself. Then the victim comes back, and: transfers go through again, no branch stays prepared, no money
-//! is lost, every answer *committed* was true, and what all lives have recorded is in commit order.
+//! which may be itself, or the way between an adapter and its server is cut, which the server does not notice. Then the
+//! victim comes back, and: transfers go through again, no branch stays prepared, no money is lost, every answer
+//! *committed* was true, and what all lives have recorded is in commit order. Site `a` is over PostgreSQL and `b` over
+//! MariaDB, then the other way round.
 //!
-//! `STEP` and `VICTIM` choose cells: `STEP="adapter: prepared" VICTIM="server a"`.
+//! `STEP`, `VICTIM` and `A` choose cells: `STEP="adapter: prepared" VICTIM="server a" A=mariadb`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,8 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use adapters::ordered;
-use adapters::postgres::{OpenError, Postgres, PostgresOptions};
+use adapters::{SiteOptions, open_site};
 use checker::{Level, Verdict, judge};
 use co_core::VoteRule;
 use coco::client::{Client, ClientError, ClientOptions, Commit};
@@ -30,9 +31,11 @@ use coco::log::{FileLog, Options as LogOptions, Owner};
 use coco::protocol::{CoordinatorConfig, VoterConfig};
 use coco::service::coordinator::{CoordinatorOptions, CoordinatorServer};
 use databases::{Product, Server, Settings};
+use mysql_async::prelude::Queryable;
 use participant::Recorder;
 use participant::service::{ParticipantOptions, ParticipantServer, Storage};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_postgres::NoTls;
 
 const NAMES: [&str; 2] = ["a", "b"];
@@ -74,14 +77,18 @@ enum Victim {
     Server(usize),
     Adapter(usize),
     Coordinator,
+    /// Between an adapter and its server.
+    Way(usize),
 }
 
-const VICTIMS: [Victim; 5] = [
+const VICTIMS: [Victim; 7] = [
     Victim::Server(0),
     Victim::Server(1),
     Victim::Adapter(0),
     Victim::Adapter(1),
     Victim::Coordinator,
+    Victim::Way(0),
+    Victim::Way(1),
 ];
 
 impl fmt::Display for Victim {
@@ -92,6 +99,8 @@ impl fmt::Display for Victim {
             Self::Adapter(0) => "adapter a",
             Self::Adapter(_) => "adapter b",
             Self::Coordinator => "coordinator",
+            Self::Way(0) => "way a",
+            Self::Way(_) => "way b",
         })
     }
 }
@@ -131,32 +140,18 @@ async fn run_coordinator() -> CoordinatorServer {
         .unwrap()
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-enum Failed {
-    Open(#[from] OpenError),
-    Adapter(#[from] ordered::OpenError),
-}
-
 async fn run_adapter() -> ParticipantServer {
     let (folder, name) = (PathBuf::from(variable("FOLDER")), variable("NAME"));
     let life: u64 = variable("LIFE").parse().unwrap();
     let file = std::fs::File::create(chaos::lives::file(&folder, &name, life)).unwrap();
-    let engine = participant::engine::Options {
-        rule: VoteRule::Withhold,
-        recorder: Recorder::to_writer(&name, Box::new(file)),
-        ..participant::engine::Options::default()
-    };
-    let options = PostgresOptions {
+    let options = SiteOptions {
         schema: variable("SCHEMA"),
         sessions: 4,
-        ..PostgresOptions::new(&variable("URL"))
+        rule: VoteRule::Withhold,
+        recorder: Recorder::to_writer(&name, Box::new(file)),
+        ..SiteOptions::new(&name, &variable("URL"))
     };
-    let site = name.clone();
-    let open = tokio::task::spawn_blocking(move || {
-        let connect = async move { Ok::<_, Failed>(Postgres::open(&site, options).await?) };
-        ordered::open(engine, life, connect)
-    });
+    let open = tokio::task::spawn_blocking(move || open_site(options));
     let engine = open.await.unwrap().unwrap();
     let owner = Owner::participant(&name);
     let (log, records) = FileLog::open(&folder.join(&name), &owner, LogOptions::default()).unwrap();
@@ -175,7 +170,7 @@ async fn run_adapter() -> ParticipantServer {
         records,
     };
     let listener = bind(&variable("PORT")).await;
-    ParticipantServer::start(options, Arc::new(engine), storage, listener).unwrap()
+    ParticipantServer::start(options, engine, storage, listener).unwrap()
 }
 
 /// A process of a cell: it serves until its standard input says `end` or is closed.
@@ -266,12 +261,113 @@ impl Drop for Running {
     }
 }
 
+/// The way from an adapter to its server, which can be cut: the adapter loses all its connections at once and gets no new
+/// ones, and the server sees nothing of it.
+struct Way {
+    port: u16,
+    is_open: watch::Sender<bool>,
+}
+
+/// How long it stays cut.
+const CUT_FOR: Duration = Duration::from_millis(300);
+
+impl Way {
+    async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (is_open, open) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let mut open = open.clone();
+                if !*open.borrow_and_update() {
+                    continue;
+                }
+                let Ok(mut to) = TcpStream::connect(("127.0.0.1", server)).await else {
+                    continue;
+                };
+                tokio::spawn(async move {
+                    let cut = tokio::select! {
+                        _ended = tokio::io::copy_bidirectional(&mut from, &mut to) => false,
+                        _cut = open.changed() => true,
+                    };
+                    if cut {
+                        drop(from);
+                        // The server's side stays until the server ends it.
+                        let mut rest = tokio::io::sink();
+                        let _ended = tokio::io::copy(&mut to, &mut rest).await;
+                    }
+                });
+            }
+        });
+        Self { port, is_open }
+    }
+
+    fn cut(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    fn mend(&self) {
+        self.is_open.send_replace(true);
+    }
+}
+
+/// The servers of both sites, and the ways to them.
+struct System {
+    servers: [Server; 2],
+    ways: [Way; 2],
+}
+
+impl System {
+    async fn over(servers: [Server; 2]) -> Self {
+        let ways = [
+            Way::to(servers[0].port()).await,
+            Way::to(servers[1].port()).await,
+        ];
+        Self { servers, ways }
+    }
+
+    /// The server's address, by the way.
+    fn url(&self, which: usize) -> String {
+        let (server, way) = (&self.servers[which], &self.ways[which]);
+        let port = |number: u16| format!(":{number}/");
+        server.url().replace(&port(server.port()), &port(way.port))
+    }
+
+    /// What the account holds at a server and which branches are prepared there, without the adapter.
+    async fn look(&self, which: usize, schema: &str) -> (i64, Vec<String>) {
+        let server = &self.servers[which];
+        let (value, left): (Vec<u8>, Vec<String>) = match server.product() {
+            Product::Postgres => {
+                let (client, connection) =
+                    tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+                tokio::spawn(connection);
+                let left = client.query("SELECT gid FROM pg_prepared_xacts", &[]);
+                let left = left.await.unwrap();
+                let statement = format!("SELECT value FROM {schema}.rows");
+                let row = client.query_one(&statement, &[]).await.unwrap();
+                (row.get(0), left.iter().map(|row| row.get(0)).collect())
+            }
+            Product::MariaDb => {
+                let mut conn = mysql_async::Conn::from_url(server.url()).await.unwrap();
+                let left: Vec<(u64, u64, u64, String)> = conn.query("XA RECOVER").await.unwrap();
+                let statement = format!("SELECT `value` FROM `{schema}`.`rows`");
+                let value: Option<Vec<u8>> = conn.query_first(statement).await.unwrap();
+                conn.disconnect().await.unwrap();
+                let left = left.into_iter().map(|(.., data)| data);
+                (value.unwrap(), left.collect())
+            }
+        };
+        let balance = String::from_utf8(value).unwrap().parse().unwrap();
+        (balance, left)
+    }
+}
+
 /// One cell of the table.
 struct Cell<'a> {
     step: &'static str,
     times: u32,
     victim: Victim,
-    servers: &'a mut [Server; 2],
+    system: &'a mut System,
     schema: String,
     folder: tempfile::TempDir,
     ports: [u16; 3],
@@ -331,7 +427,7 @@ impl Cell<'_> {
             ("NAME", NAMES[which].to_owned()),
             ("FOLDER", self.folder.path().display().to_string()),
             ("SCHEMA", self.schema.clone()),
-            ("URL", self.servers[which].url()),
+            ("URL", self.system.url(which)),
             ("COORDINATOR", self.uri()),
             ("PORT", self.ports[which].to_string()),
             ("LIFE", self.lives[which].to_string()),
@@ -350,13 +446,18 @@ impl Cell<'_> {
         }
         if result.is_ok() {
             match self.victim {
-                Victim::Server(which) => self.servers[which].kill(),
+                Victim::Server(which) => self.system.servers[which].kill(),
+                Victim::Way(which) => self.system.ways[which].cut(),
                 Victim::Adapter(which) => adapters[which].kill(),
                 Victim::Coordinator => coordinator.kill(),
             }
             std::fs::write(self.path("go"), "").unwrap();
             match self.victim {
-                Victim::Server(which) => self.servers[which].start().unwrap(),
+                Victim::Server(which) => self.system.servers[which].start().unwrap(),
+                Victim::Way(which) => {
+                    tokio::time::sleep(CUT_FOR).await;
+                    self.system.ways[which].mend();
+                }
                 Victim::Adapter(which) => adapters[which] = self.adapter(which, false),
                 Victim::Coordinator => coordinator = self.coordinator(false),
             }
@@ -440,21 +541,12 @@ impl Cell<'_> {
             }
         }
         let mut balances = [0_i64; 2];
-        for (server, balance) in self.servers.iter().zip(&mut balances) {
-            let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
-            let connection = tokio::spawn(connection);
-            let left = client.query("SELECT gid FROM pg_prepared_xacts", &[]);
-            let left = left.await.unwrap();
-            if let Some(row) = left.first() {
-                let gid: &str = row.get(0);
-                return Err(format!("branch {gid} is still prepared"));
+        for (which, balance) in balances.iter_mut().enumerate() {
+            let (found, left) = self.system.look(which, &self.schema).await;
+            if let Some(branch) = left.first() {
+                return Err(format!("branch {branch} is still prepared"));
             }
-            let statement = format!("SELECT value FROM {}.rows", self.schema);
-            let row = client.query_one(&statement, &[]).await.unwrap();
-            let value = String::from_utf8(row.get(0)).unwrap();
-            *balance = value.parse().unwrap();
-            drop(client);
-            connection.await.unwrap().ok();
+            *balance = found;
         }
         let moved = balances[1] - MONEY;
         if balances[0] + balances[1] != 2 * MONEY {
@@ -483,57 +575,69 @@ impl Cell<'_> {
     }
 }
 
+fn is_chosen(name: &str, value: &str) -> bool {
+    let only = std::env::var(name).unwrap_or_default();
+    only.is_empty() || only == value
+}
+
+/// Two servers of these products; nothing where one of them is not installed.
+fn servers(products: [Product; 2]) -> Option<[Server; 2]> {
+    let start = |product| {
+        let settings: Settings<'static> = match product {
+            Product::Postgres => &[("fsync", "on")],
+            Product::MariaDb => &[("innodb_flush_log_at_trx_commit", "1")],
+        };
+        Server::for_test(product, settings)
+    };
+    Some([start(products[0])?, start(products[1])?])
+}
+
 #[test]
 fn whoever_dies_at_any_step_nothing_is_lost_and_nothing_stays() {
-    const DURABLE: Settings<'static> = &[("fsync", "on")];
-    let mut servers = Vec::new();
-    for _ in NAMES {
-        let Some(server) = Server::for_test(Product::Postgres, DURABLE) else {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (mut table, mut failed, mut number) = (String::new(), Vec::new(), 0);
+    let both = [
+        ("postgres", [Product::Postgres, Product::MariaDb]),
+        ("mariadb", [Product::MariaDb, Product::Postgres]),
+    ];
+    for (name, products) in both.into_iter().filter(|(name, _)| is_chosen("A", name)) {
+        let Some(servers) = servers(products) else {
             return;
         };
-        servers.push(server);
-    }
-    let mut servers: [Server; 2] = servers.try_into().unwrap();
-    let chosen = |name: &str, value: &str| {
-        let only = std::env::var(name).unwrap_or_default();
-        only.is_empty() || only == value
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (mut table, mut failed) = (String::new(), Vec::new());
-    let mut number = 0;
-    for (step, times) in STEPS.iter().filter(|(step, _)| chosen("STEP", step)) {
-        table.push_str(&format!("{step:28}"));
-        for victim in VICTIMS {
-            if !chosen("VICTIM", &victim.to_string()) {
-                continue;
+        let mut system = runtime.block_on(System::over(servers));
+        table.push_str(&format!("site a over {}\n", products[0]));
+        for (step, times) in STEPS.iter().filter(|(step, _)| is_chosen("STEP", step)) {
+            table.push_str(&format!("  {step:28}"));
+            let chosen = |victim: &Victim| is_chosen("VICTIM", &victim.to_string());
+            for victim in VICTIMS.into_iter().filter(chosen) {
+                number += 1;
+                let cell = Cell {
+                    step,
+                    times: *times,
+                    victim,
+                    system: &mut system,
+                    schema: format!("cell_{number}"),
+                    folder: tempfile::tempdir().unwrap(),
+                    ports: [free_port(), free_port(), free_port()],
+                    lives: [0; 2],
+                    asked: AtomicBool::new(false),
+                    committed: 0,
+                    unknown: 0,
+                };
+                let began = Instant::now();
+                let result = runtime.block_on(cell.run());
+                let word = if result.is_ok() { "green" } else { "RED" };
+                println!("{name} {step:28} {victim:12} {word} {:?}", began.elapsed());
+                table.push_str(&format!(" {victim}: {word:6}"));
+                if let Err(problem) = result {
+                    eprintln!("{name}, {step}, {victim}: {problem}");
+                    failed.push((name, step, victim));
+                }
             }
-            number += 1;
-            let cell = Cell {
-                step,
-                times: *times,
-                victim,
-                servers: &mut servers,
-                schema: format!("cell_{number}"),
-                folder: tempfile::tempdir().unwrap(),
-                ports: [free_port(), free_port(), free_port()],
-                lives: [0; 2],
-                asked: AtomicBool::new(false),
-                committed: 0,
-                unknown: 0,
-            };
-            let began = Instant::now();
-            let result = runtime.block_on(cell.run());
-            let word = if result.is_ok() { "green" } else { "RED" };
-            println!("{step:28} {victim:12} {word} {:?}", began.elapsed());
-            table.push_str(&format!(" {victim}: {word:6}"));
-            if let Err(problem) = result {
-                eprintln!("{step}, {victim}: {problem}");
-                failed.push((step, victim));
-            }
+            table.push('\n');
         }
-        table.push('\n');
     }
     println!("{table}");
-    assert!(number > 0, "STEP or VICTIM names none");
+    assert!(number > 0, "A, STEP or VICTIM names none");
     assert!(failed.is_empty(), "{failed:?}");
 }

@@ -231,12 +231,13 @@ fn what_cannot_be_is_refused_in_one_line_that_says_what_to_do_and_no_password() 
     };
     for (database, mode, words) in [
         ("oracle://u:secret@127.0.0.1:1/d", "co", "write postgres://"),
+        ("mysql://u:secret@127.0.0.1:1/d", "co", "cannot be reached"),
+        ("mysql://u:secret@127.0.0.1:1/d", "serial", "use co"),
         (
-            "mysql://u:secret@127.0.0.1:1/d",
-            "co",
-            "no adapter for MariaDB",
+            "postgres://u:secret@127.0.0.1:1/d",
+            "serial",
+            "cannot be reached",
         ),
-        ("postgres://u:secret@127.0.0.1:1/d", "serial", "use co"),
         (
             "postgres://u:secret@127.0.0.1:1/d",
             "co",
