@@ -127,7 +127,8 @@ pub struct SiteOptions {
     /// The columns of somebody else's table that make key and value (PostgreSQL); without them the table is the
     /// adapter's own.
     pub columns: Option<TableColumns>,
-    /// Whether triggers refuse writers that do not come through the site; MariaDB has them always.
+    /// Whether triggers refuse writers that do not come through the site, where the server's locks do not put them in
+    /// order anyway; MariaDB has them always.
     pub guard: bool,
     /// How many sessions with the server there are at most.
     pub sessions: usize,
@@ -268,7 +269,7 @@ fn postgres_native(
         options.postgres = PostgresOptions {
             schema,
             table,
-            guard,
+            guard: guard && mode.needs_guard(),
             sessions,
             ..options.postgres
         };

@@ -16,7 +16,6 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener as Probe;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -109,12 +108,12 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap()
 }
 
-async fn bind(port: &str) -> TcpListener {
+async fn bind(address: &str) -> TcpListener {
     let end = Instant::now() + PATIENCE;
     loop {
-        match TcpListener::bind(format!("127.0.0.1:{port}")).await {
+        match TcpListener::bind(address).await {
             Ok(listener) => return listener,
-            Err(error) => assert!(Instant::now() < end, "port {port}: {error}"),
+            Err(error) => assert!(Instant::now() < end, "{address}: {error}"),
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -134,7 +133,7 @@ async fn run_coordinator() -> CoordinatorServer {
         },
         ..CoordinatorOptions::default()
     };
-    let listener = bind(&variable("PORT")).await;
+    let listener = bind(&variable("LISTEN")).await;
     CoordinatorServer::start(options, listener, Arc::new(log), &records)
         .await
         .unwrap()
@@ -169,7 +168,7 @@ async fn run_adapter() -> ParticipantServer {
         log: Arc::new(log),
         records,
     };
-    let listener = bind(&variable("PORT")).await;
+    let listener = bind(&variable("LISTEN")).await;
     ParticipantServer::start(options, engine, storage, listener).unwrap()
 }
 
@@ -292,9 +291,8 @@ impl Way {
                     };
                     if cut {
                         drop(from);
-                        // The server's side stays until the server ends it.
-                        let mut rest = tokio::io::sink();
-                        let _ended = tokio::io::copy(&mut to, &mut rest).await;
+                        // The server's side stays for as long as the way is cut.
+                        let _mended = open.wait_for(|open| *open).await;
                     }
                 });
             }
@@ -370,7 +368,8 @@ struct Cell<'a> {
     system: &'a mut System,
     schema: String,
     folder: tempfile::TempDir,
-    ports: [u16; 3],
+    /// An address of its own: no port of it is anybody else's, so that whoever comes back finds its own free.
+    host: String,
     lives: [u64; 2],
     /// A client has asked for a transaction.
     asked: AtomicBool,
@@ -378,18 +377,18 @@ struct Cell<'a> {
     unknown: i64,
 }
 
-fn free_port() -> u16 {
-    let probe = Probe::bind("127.0.0.1:0").unwrap();
-    probe.local_addr().unwrap().port()
-}
-
 impl Cell<'_> {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
+    /// Where the sites listen, and the coordinator as third.
+    fn address(&self, which: usize) -> String {
+        format!("{}:{}", self.host, 7000 + which)
+    }
+
     fn uri(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports[2])
+        format!("http://{}", self.address(2))
     }
 
     /// The failpoint stands until the victim is dead.
@@ -412,7 +411,7 @@ impl Cell<'_> {
         let variables = [
             ("ROLE", "coordinator".to_owned()),
             ("FOLDER", self.folder.path().display().to_string()),
-            ("PORT", self.ports[2].to_string()),
+            ("LISTEN", self.address(2)),
         ];
         let failpoint = armed.then(|| (self.failpoint(), script.as_str()));
         Running::start(&variables, &self.path("errors"), failpoint)
@@ -429,7 +428,7 @@ impl Cell<'_> {
             ("SCHEMA", self.schema.clone()),
             ("URL", self.system.url(which)),
             ("COORDINATOR", self.uri()),
-            ("PORT", self.ports[which].to_string()),
+            ("LISTEN", self.address(which)),
             ("LIFE", self.lives[which].to_string()),
         ];
         let failpoint = armed.then(|| (self.failpoint(), script.as_str()));
@@ -441,7 +440,7 @@ impl Cell<'_> {
         let mut adapters = [self.adapter(0, true), self.adapter(1, true)];
         let working = self.work_until(|cell| cell.path("at").exists());
         let mut result = working.await;
-        if !self.asked.load(Ordering::Relaxed) {
+        if result.is_ok() && !self.asked.load(Ordering::Relaxed) {
             result = Err("the step came before there was a transaction".to_owned());
         }
         if result.is_ok() {
@@ -618,7 +617,12 @@ fn whoever_dies_at_any_step_nothing_is_lost_and_nothing_stays() {
                     system: &mut system,
                     schema: format!("cell_{number}"),
                     folder: tempfile::tempdir().unwrap(),
-                    ports: [free_port(), free_port(), free_port()],
+                    host: format!(
+                        "127.{}.{}.{}",
+                        std::process::id() % 200 + 20,
+                        number / 250 + 1,
+                        number % 250 + 1
+                    ),
                     lives: [0; 2],
                     asked: AtomicBool::new(false),
                     committed: 0,

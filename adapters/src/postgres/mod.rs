@@ -208,7 +208,7 @@ impl Postgres {
         let session = self.pool.session().await?;
         let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                          WHERE application_name = $1 AND pid <> pg_backend_pid() \
-                         AND datname = current_database()";
+                         AND datname = current_database() AND usename = current_user";
         let application = application(&self.site);
         loop {
             let rows = session.client.query(statement, &[&application]).await;

@@ -90,6 +90,12 @@ impl Mode {
         }
     }
 
+    /// Whether who writes past the site is in no order: where the server's own locks give it, they give it to all.
+    #[must_use]
+    pub const fn needs_guard(self) -> bool {
+        matches!(self, Self::Advisory)
+    }
+
     const fn begin(self) -> &'static str {
         match self {
             Self::Lock | Self::Advisory | Self::Serial => {
@@ -120,6 +126,7 @@ impl NativeOptions {
         Self {
             postgres: PostgresOptions {
                 sessions: 48,
+                guard: mode.needs_guard(),
                 ..PostgresOptions::new(url)
             },
             mode,
