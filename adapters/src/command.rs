@@ -41,13 +41,14 @@ enum Command {
         adapter serve --name stock --database-file stock.url --coordinator 127.0.0.1:7000 --data ./stock \\\n      \
             --history stock.hist")]
     Serve(Box<Serve>),
-    /// Lists the branches that are prepared in a server: those of a site, those of others, and how old they are.
+    /// Lists the branches that are prepared in a PostgreSQL server: those of a site, those of others, and how old they
+    /// are.
     #[command(after_help = "Example:\n  \
         adapter branches --name orders --database postgres://orders@127.0.0.1/shop\n\n\
         A running site ends its own branches by itself. What a site has left for good is ended by hand with\n\
         `adapter resolve`, or, if the site will never run again, with the server's own statements.")]
     Branches(branches::Branches),
-    /// Says whether a server's settings fit, and with which statements to mend them. Changes nothing.
+    /// Says whether a PostgreSQL server's settings fit, and with which statements to mend them. Changes nothing.
     #[command(after_help = "Example:\n  \
         adapter check --database postgres://orders@127.0.0.1/shop\n\n\
         Exit status: 0 it fits, 1 it does not, 2 could not ask.")]
@@ -62,7 +63,7 @@ enum Command {
 #[derive(ClapArgs, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 struct DatabaseArgs {
-    /// The server and database: postgres://user@host:port/database or mysql://user@host:port/database. Whoever may list
+    /// The server and database: postgres://user@host:port/database or mysql://user@host:port. Whoever may list
     /// processes can read it: an address with a password goes into a file.
     #[arg(long, value_name = "URL", required_unless_present = "database_file")]
     database: Option<String>,
@@ -98,7 +99,7 @@ struct TableArgs {
     /// The site's table; it is made if it is not there, unless --key says that it is yours.
     #[arg(long, default_value = "rows")]
     table: String,
-    /// Columns of a table of yours that make the keys, in their order (PostgreSQL).
+    /// Columns of a table of yours that make the keys, in their order (PostgreSQL, mode co).
     #[arg(
         long,
         value_name = "COLUMN,...",
@@ -106,7 +107,7 @@ struct TableArgs {
         requires = "value"
     )]
     key: Vec<String>,
-    /// Columns of a table of yours that make the values.
+    /// Columns of a table of yours that make the values (PostgreSQL, mode co).
     #[arg(
         long,
         value_name = "COLUMN,...",
@@ -114,7 +115,8 @@ struct TableArgs {
         requires = "key"
     )]
     value: Vec<String>,
-    /// Let others write to the table past the site (PostgreSQL): what they do has no place in the commit order.
+    /// Let others write to the table past the site (PostgreSQL): what they do has no place in the commit order, and the
+    /// site cannot see it.
     #[arg(long)]
     no_guard: bool,
     /// How many sessions with the server the site has at most.
@@ -140,14 +142,24 @@ fn sessions(text: &str) -> Result<usize, String> {
 struct Serve {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// Who keeps the commit order: co (the adapter, for keys and ranges), lock, advisory, serial, or plain (nobody).
+    /// Who keeps the commit order: co (the adapter, for keys and ranges); in PostgreSQL also lock (row locks), advisory
+    /// (locks on keys that are declared first), serial (one transaction at a time, SQL too), or plain (nobody: not
+    /// serializable over several sites).
     #[arg(long, default_value_t = Mode::Co)]
     mode: Mode,
     #[command(flatten)]
     table: TableArgs,
+    /// Run without --data, for trials: a restart forgets what the site has promised, and rolls back what the other sites
+    /// of those transactions have committed.
+    #[arg(long, conflicts_with = "data")]
+    volatile: bool,
     #[command(flatten)]
     site: SiteArgs,
 }
+
+/// What who gives no data folder, and does not say that nothing need be remembered, is told.
+const NO_DATA: &str = "say with --data FOLDER where the site's log is: without it a restart rolls back what this site had \
+                       promised and others have committed. For a trial whose data may be lost say --volatile";
 
 /// Runs the command to its end, on a runtime of its own.
 #[must_use]
@@ -168,8 +180,12 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
         database,
         mode,
         table,
+        volatile,
         site,
     } = args;
+    if !volatile && !site.remembers() {
+        return Err(Fatal::because(NO_DATA));
+    }
     let database = database.address()?;
     site.serve(&PROGRAM, VoterConfig::default(), move |opening| {
         let Opening {

@@ -177,7 +177,8 @@ pub enum SiteError {
     Scheme(String),
     /// The command is for PostgreSQL.
     #[error(
-        "this command looks at PostgreSQL servers only; for {0}, `XA RECOVER` lists prepared branches"
+        "this command looks at PostgreSQL servers only. `adapter serve` checks the settings of {0} when it starts, and in the \
+         server `XA RECOVER` lists prepared branches"
     )]
     Product(Product),
     /// The mode does not exist for the product.

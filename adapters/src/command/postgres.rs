@@ -337,25 +337,31 @@ async fn of_table(
              WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL \
              AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum), \
          (SELECT string_agg(quote_ident(t.tgname), ', ') FROM pg_trigger t \
-             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D') \
+             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' \
+             AND t.tgname NOT IN ('co_guard', 'co_guard_truncate')) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE n.nspname = $1 AND c.relname = $2";
     let found = client
         .query_opt(statement, &[&table.schema, &table.table])
         .await?;
-    Ok(found.map_or_else(Vec::new, |row| of_found_table(&row)))
+    let own = table.key.is_empty();
+    Ok(found.map_or_else(Vec::new, |row| of_found_table(&row, own)))
 }
 
-fn of_found_table(row: &Row) -> Vec<Finding> {
+/// `own` is a table as the site makes it; of another one the site itself says whether its columns will do.
+fn of_found_table(row: &Row, own: bool) -> Vec<Finding> {
     let (name, user): (String, String) = (row.get(0), row.get(4));
     let mut all = Vec::new();
     let table = matches!(row.get::<_, &str>(1), "r" | "p");
-    let columns = row.get::<_, i32>(6) == 2;
-    if !table || !columns || !row.get::<_, bool>(7) {
+    let columns = row.get::<_, i32>(6) == 2 && row.get::<_, bool>(7);
+    if !table || (own && !columns) {
         all.push(wrong(
             format!("{name} is not a table of a unique `key` and a `value`, both bytea"),
             format!("ALTER TABLE {name} RENAME TO other_rows;"),
-            Some("let the site make its own, or give another one with --table"),
+            Some(
+                "let the site make its own, give another one with --table, or say which columns of this one are key and \
+                 value with --key and --value",
+            ),
         ));
         return all;
     }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use participant::{Change, Key, KeyRange, Value};
 use tokio_postgres::Config;
+use tokio_postgres::config::Host;
 use tokio_postgres::types::ToSql;
 
 use self::layout::{Layout, Parameter};
@@ -90,7 +91,7 @@ pub enum OpenError {
         "`{url}` is no address of a PostgreSQL server ({why}); write postgres://user@host:port/database"
     )]
     Address {
-        /// What was given.
+        /// What was given, without its password.
         url: String,
         /// What is wrong with it.
         why: String,
@@ -143,6 +144,38 @@ pub enum OpenError {
     Backend(#[from] BackendError),
 }
 
+/// An address without what may be a password: of a URL what stands behind the @, without its options. Where it is not
+/// plain which @ that is, and of an address in words (`host=... password=...`), nothing.
+fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "...".to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((before, place)) if !before.contains('?') => {
+            let place = place.split('?').next().unwrap_or(place);
+            format!("{scheme}://...@{place}")
+        }
+        _ => format!("{scheme}://..."),
+    }
+}
+
+/// Where a server is, in words: `127.0.0.1:5432`, and more if the address names several.
+fn places(config: &Config) -> String {
+    let ports = config.get_ports();
+    let place = |(at, host): (usize, &Host)| {
+        let host = match host {
+            Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            Host::Unix(folder) => folder.display().to_string(),
+        };
+        // One port is that of all.
+        let port = ports.get(at).or_else(|| ports.first());
+        format!("{host}:{}", port.copied().unwrap_or(5432))
+    };
+    let places = config.get_hosts().iter().enumerate().map(place);
+    places.collect::<Vec<_>>().join(", ")
+}
+
 /// A table in a PostgreSQL database.
 #[derive(Debug)]
 pub struct Postgres {
@@ -165,7 +198,7 @@ impl Postgres {
             .url
             .parse()
             .map_err(|error: tokio_postgres::Error| OpenError::Address {
-                url: options.url.clone(),
+                url: shown(&options.url),
                 why: error.to_string(),
             })?;
         config.application_name(application(&site));
@@ -180,10 +213,9 @@ impl Postgres {
         };
         config.options(settings);
         let database = format!(
-            "database `{}` of PostgreSQL at {:?}:{:?}",
+            "database `{}` of PostgreSQL at {}",
             config.get_dbname().unwrap_or("(default)"),
-            config.get_hosts(),
-            config.get_ports()
+            places(&config)
         );
         let layout = inspect::table(&config, &database, &site, &options).await?;
         let texts = Texts {
@@ -467,5 +499,37 @@ impl Backend for Postgres {
             .execute(&statement, &[&self.site.name(), &ordinal, &stamp])
             .await;
         done.map(drop).map_err(|error| self.pool.error(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_shown_without_what_may_be_a_password() {
+        for (url, expected) in [
+            ("postgres://u:secret@h:x/d", "postgres://...@h:x/d"),
+            ("postgres://u:sec@ret@h:x/d", "postgres://...@h:x/d"),
+            ("postgres://u@h:x/d?password=secret", "postgres://...@h:x/d"),
+            ("postgres://u@h/d?password=sec@ret", "postgres://..."),
+            ("postgres://u:se?cr@et@h:x/d", "postgres://..."),
+            ("postgres://u:secret/d", "postgres://..."),
+            ("host=h port=x password=secret", "..."),
+        ] {
+            assert_eq!(shown(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_by_its_places() {
+        for (url, expected) in [
+            ("postgres://u:secret@h/d", "h:5432"),
+            ("postgres://u@h:1/d", "h:1"),
+            ("postgres://u@a:1,b:2/d", "a:1, b:2"),
+            ("host=/run/pg port=3", "/run/pg:3"),
+        ] {
+            assert_eq!(places(&url.parse().unwrap()), expected, "{url}");
+        }
     }
 }

@@ -93,6 +93,7 @@ fn a_server_that_prepares_nothing_does_not_fit_and_one_as_it_should_be_does() {
         "serve",
         "--name",
         "a",
+        "--volatile",
         "--coordinator",
         "http://127.0.0.1:1",
         "--database",
@@ -177,6 +178,7 @@ async fn a_site_is_served_by_one_process() {
         "serve",
         "--name",
         "only",
+        "--volatile",
         "--coordinator",
         "http://127.0.0.1:1",
         "--log-level",
@@ -217,6 +219,7 @@ fn what_cannot_be_is_refused_in_one_line_that_says_what_to_do_and_no_password() 
             "serve",
             "--name",
             "a",
+            "--volatile",
             "--coordinator",
             "http://127.0.0.1:1",
             "--log-level",
@@ -231,17 +234,26 @@ fn what_cannot_be_is_refused_in_one_line_that_says_what_to_do_and_no_password() 
     };
     for (database, mode, words) in [
         ("oracle://u:secret@127.0.0.1:1/d", "co", "write postgres://"),
-        ("mysql://u:secret@127.0.0.1:1/d", "co", "cannot be reached"),
+        (
+            "mysql://u:secret@127.0.0.1:1/d",
+            "co",
+            "127.0.0.1:1 cannot be reached",
+        ),
         ("mysql://u:secret@127.0.0.1:1/d", "serial", "use co"),
         (
-            "postgres://u:secret@127.0.0.1:1/d",
-            "serial",
-            "cannot be reached",
+            "postgres://u:secret@127.0.0.1:port/d",
+            "co",
+            "`postgres://...@127.0.0.1:port/d` is no address",
+        ),
+        (
+            "postgres://u:secret@127.0.0.1:port/d",
+            "lock",
+            "`postgres://...@127.0.0.1:port/d` is no address",
         ),
         (
             "postgres://u:secret@127.0.0.1:1/d",
             "co",
-            "cannot be reached",
+            "database `d` of PostgreSQL at 127.0.0.1:1 cannot be reached",
         ),
     ] {
         let error = serve(database, mode);
@@ -252,4 +264,67 @@ fn what_cannot_be_is_refused_in_one_line_that_says_what_to_do_and_no_password() 
         );
         assert!(!error.contains("secret"), "{error}");
     }
+}
+
+#[test]
+fn a_site_that_would_forget_its_promises_does_not_start_unless_that_is_said() {
+    let serve = |more: &[&str]| {
+        let site = [
+            "serve",
+            "--name",
+            "a",
+            "--coordinator",
+            "http://127.0.0.1:1",
+        ];
+        let database = [
+            "--log-level",
+            "off",
+            "--database",
+            "postgres://u@127.0.0.1:1/d",
+        ];
+        let output = adapter(&[&site, &database, more].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let refused = serve(&[]);
+    assert_eq!(refused.lines().count(), 1, "{refused}");
+    assert!(refused.contains("--data FOLDER"), "{refused}");
+    assert!(refused.contains("--volatile"), "{refused}");
+    let said = serve(&["--volatile"]);
+    assert!(said.contains("cannot be reached"), "{said}");
+    let both = serve(&["--volatile", "--data", "never-made"]);
+    assert!(both.contains("cannot be used with"), "{both}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_a_site_s_own_guard_nor_declared_columns_are_found_fault_with() {
+    let Some(server) = server() else { return };
+    let url = server.url();
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = coordinator(folder.path()).await;
+    let mut site = Site::new("guarded", &url, &coordinator, folder.path(), false);
+    site.start();
+    let root = session(&url).await;
+    let table = "CREATE TABLE accounts (branch int, id int, balance bigint NOT NULL, PRIMARY KEY (branch, id))";
+    root.batch_execute(table).await.unwrap();
+    let accounts = ["--schema", "public", "--table", "accounts"];
+    let columns = ["--key", "branch,id", "--value", "balance"];
+    let found = |more: &[&str]| {
+        let check = ["check", "--json", "--database", &url];
+        let found = document(&[&check, more].concat(), 1);
+        let found = found["findings"].as_array().unwrap().iter();
+        let found = found.map(|finding| finding["what"].as_str().unwrap().to_owned());
+        // That is how the servers of tests are.
+        let found = found.filter(|what| !what.starts_with("fsync is off"));
+        found.collect::<Vec<String>>()
+    };
+    assert_eq!(found(&["--schema", "guarded"]), Vec::<String>::new());
+    assert_eq!(found(&[accounts, columns].concat()), Vec::<String>::new());
+    let undeclared = found(&accounts);
+    assert!(
+        undeclared[0].contains("is not a table of a unique `key`"),
+        "{undeclared:?}"
+    );
+    site.end();
+    coordinator.kill();
 }

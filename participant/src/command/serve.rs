@@ -145,6 +145,12 @@ impl SiteArgs {
         &self.name
     }
 
+    /// Whether the site has a folder, and so remembers what it has promised.
+    #[must_use]
+    pub const fn remembers(&self) -> bool {
+        self.data.is_some()
+    }
+
     /// Serves the site until the process is told to end. `open` makes the engine, on a thread on which it may block;
     /// `voter` says how the site votes, but for its address and durability, which are filled in.
     ///

@@ -187,7 +187,7 @@ impl PostgresSessions {
             .url
             .parse()
             .map_err(|error: tokio_postgres::Error| OpenError::Address {
-                url: postgres.url.clone(),
+                url: super::shown(&postgres.url),
                 why: error.to_string(),
             })?;
         let application = format!("co session:{site}");
