@@ -270,7 +270,7 @@ fn postgres_native(
         options.postgres = PostgresOptions {
             schema,
             table,
-            guard: guard && mode.needs_guard(),
+            guard,
             sessions,
             ..options.postgres
         };

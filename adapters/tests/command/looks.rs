@@ -282,7 +282,7 @@ fn a_site_that_would_forget_its_promises_does_not_start_unless_that_is_said() {
             "--database",
             "postgres://u@127.0.0.1:1/d",
         ];
-        let output = adapter(&[&site, &database, more].concat());
+        let output = adapter(&[&site[..], &database[..], more].concat());
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8(output.stderr).unwrap()
     };

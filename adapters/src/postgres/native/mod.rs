@@ -91,8 +91,7 @@ impl Mode {
     }
 
     /// Whether who writes past the site is in no order: where the server's own locks give it, they give it to all.
-    #[must_use]
-    pub const fn needs_guard(self) -> bool {
+    const fn needs_guard(self) -> bool {
         matches!(self, Self::Advisory)
     }
 
@@ -109,7 +108,7 @@ impl Mode {
 /// Which server, which table, which mode.
 #[derive(Clone, Debug)]
 pub struct NativeOptions {
-    /// Where the rows are. `sessions` of it is how many transactions can be at work at once: the others wait, for
+    /// Where the rows are. A guard is made in the mode [`Mode::Advisory`] alone. `sessions` of it is how many transactions can be at work at once: the others wait, for
     /// `lock_timeout` at most.
     pub postgres: PostgresOptions,
     /// How transactions are kept apart.
@@ -126,7 +125,6 @@ impl NativeOptions {
         Self {
             postgres: PostgresOptions {
                 sessions: 48,
-                guard: mode.needs_guard(),
                 ..PostgresOptions::new(url)
             },
             mode,
@@ -206,6 +204,7 @@ impl PostgresSessions {
             site,
             PostgresOptions {
                 sessions: CONTROL_SESSIONS,
+                guard: postgres.guard && mode.needs_guard(),
                 ..postgres
             },
         )
