@@ -227,7 +227,8 @@ const STEPS: &[Step] = &[
                 "--",
                 "--nocapture",
             ],
-            &[],
+            // The other half of the table swaps the servers.
+            &[("A", "postgres")],
         ),
     },
     Step {

@@ -257,7 +257,8 @@ impl ParticipantServer {
     }
 
     /// Begins nothing more, says so to those who ask after its health, and waits until all transactions that
-    /// run here are decided, but no longer than `patience`. Then [`shutdown`](Self::shutdown).
+    /// run here are decided and nothing of them is on its way to a database any more, but no longer than `patience`. Then
+    /// [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     /// If the history could not be written in full.
@@ -268,6 +269,14 @@ impl ParticipantServer {
                 // Many things end a transaction, none of which tells: the engine is asked.
                 tokio::time::sleep(DRAIN_POLL).await;
             }
+            let (tell, told) = oneshot::channel::<()>();
+            let participant = Arc::clone(self.site.participant());
+            // A thread of its own: nobody waits for one that waits for a database which does not come back.
+            std::thread::spawn(move || {
+                participant.quiesce();
+                drop(tell);
+            });
+            let _quiet = told.await;
         };
         let _late = tokio::time::timeout(patience, quiet).await;
         self.shutdown().await
