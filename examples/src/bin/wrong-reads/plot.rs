@@ -104,7 +104,7 @@ fn panel(
 ) {
     let most = cells.iter().map(|cell| value(cell)).fold(0.0_f64, f64::max);
     let scale = if most > 0.0 { PANEL.1 / most } else { 0.0 };
-    text(svg, x, y - 8.0, "start", title);
+    text(svg, x, y - 18.0, "start", title);
     let base = y + PANEL.1;
     writeln!(
         svg,
@@ -140,8 +140,10 @@ fn panel(
             .expect("a string takes all");
             let label = if shown >= 100.0 || shown == 0.0 {
                 format!("{shown:.0}")
-            } else {
+            } else if shown >= 1.0 {
                 format!("{shown:.1}")
+            } else {
+                format!("{shown:.2}")
             };
             writeln!(
                 svg,

@@ -77,7 +77,7 @@ impl Servers {
     fn start(args: &Args) -> anyhow::Result<Self> {
         const FORCED: Settings<'static> = &[("fsync", "on")];
         const NOT_FORCED: Settings<'static> = &[("fsync", "off")];
-        const MARIADB_NOT_FORCED: Settings<'static> = &[("innodb-flush-log-at-trx-commit", "0")];
+        const MARIADB_NOT_FORCED: Settings<'static> = &[("innodb_flush_method", "nosync")];
         let mut servers = Vec::new();
         for product in [Product::Postgres, Product::MariaDb] {
             let count = |duo: &Duo| duo.0.iter().filter(|&&it| it == product).count();
