@@ -15,6 +15,7 @@ use coco::service::process::Fatal;
 use coco::service::security::read_secret;
 use participant::command::serve::{Opening, Program, SiteArgs, on_a_runtime};
 
+use crate::identity::LogIdentity;
 use crate::postgres::TableColumns;
 use crate::site::{Mode, SiteOptions, open_site};
 
@@ -192,8 +193,9 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
             name,
             rule,
             recorder,
-            data: _,
+            data,
         } = opening;
+        let log = data.as_deref().map(LogIdentity::of_folder).transpose();
         open_site(SiteOptions {
             name,
             database,
@@ -203,6 +205,7 @@ async fn serve(args: Serve) -> Result<(), Fatal> {
             schema: table.schema,
             table: table.table,
             sessions: table.sessions,
+            log: log.map_err(Fatal::new)?,
             rule,
             recorder,
         })

@@ -1,12 +1,14 @@
 //! PostgreSQL and MariaDB as participants.
 #![forbid(unsafe_code)]
 
+mod address;
 mod backend;
 mod branch;
 mod claim;
 pub mod columns;
 #[cfg(feature = "command")]
 pub mod command;
+mod identity;
 pub mod mariadb;
 pub mod native;
 pub mod ordered;
@@ -16,5 +18,6 @@ mod threads;
 
 pub use backend::{Backend, BackendError, Ending, NotPrepared};
 pub use branch::{BranchName, InvalidSite, Site};
+pub use identity::{IdentityError, LogIdentity, OtherLog};
 pub use site::{Mode, Product, SiteError, SiteOptions, UnknownMode, open_site};
 pub use threads::Threads;

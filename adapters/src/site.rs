@@ -9,7 +9,9 @@ use co_core::VoteRule;
 use participant::engine::Options;
 use participant::{Participant, Recorder};
 
-use crate::claim::claim;
+use crate::address::shown;
+use crate::claim::Taken;
+use crate::identity::LogIdentity;
 use crate::mariadb::{self, MariaDb, MariaDbOptions};
 use crate::ordered;
 use crate::postgres::native::{self, NativeOptions, PostgresSessions};
@@ -112,7 +114,7 @@ impl FromStr for Mode {
 }
 
 /// Which site, over what.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SiteOptions {
     /// The site's name. It is part of the names of its branches: no two sites of one server share it.
     pub name: String,
@@ -132,10 +134,31 @@ pub struct SiteOptions {
     pub guard: bool,
     /// How many sessions with the server there are at most.
     pub sessions: usize,
+    /// The log that the site's promises are in; `None` for a site that forgets them with its end. A database that was told
+    /// one takes no other for that name.
+    pub log: Option<LogIdentity>,
     /// When transactions may vote.
     pub rule: VoteRule,
     /// Where they are recorded.
     pub recorder: Recorder,
+}
+
+impl fmt::Debug for SiteOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SiteOptions")
+            .field("name", &self.name)
+            .field("database", &shown(&self.database))
+            .field("mode", &self.mode)
+            .field("schema", &self.schema)
+            .field("table", &self.table)
+            .field("columns", &self.columns)
+            .field("guard", &self.guard)
+            .field("sessions", &self.sessions)
+            .field("log", &self.log)
+            .field("rule", &self.rule)
+            .field("recorder", &self.recorder)
+            .finish()
+    }
 }
 
 impl SiteOptions {
@@ -151,9 +174,49 @@ impl SiteOptions {
             columns: None,
             guard: true,
             sessions: 16,
+            log: None,
             rule: VoteRule::default(),
             recorder: Recorder::off(),
         }
+    }
+
+    fn postgres(&self) -> PostgresOptions {
+        PostgresOptions {
+            schema: self.schema.clone(),
+            table: self.table.clone(),
+            columns: self.columns.clone(),
+            guard: self.guard,
+            sessions: self.sessions,
+            log: self.log.clone(),
+            ..PostgresOptions::new(&self.database)
+        }
+    }
+
+    fn mariadb(&self) -> MariaDbOptions {
+        MariaDbOptions {
+            schema: self.schema.clone(),
+            table: self.table.clone(),
+            sessions: self.sessions,
+            log: self.log.clone(),
+            ..MariaDbOptions::new(&self.database)
+        }
+    }
+
+    /// Claims the site's name, for as long as the present runtime lives.
+    async fn claim(&self) -> Result<(), SiteError> {
+        let (name, database) = (&self.name, &self.database);
+        let product = Product::of_address(database)?;
+        let claimed = match product {
+            Product::Postgres => postgres::claim(name, database).await,
+            Product::MariaDb => mariadb::claim(name, database).await,
+        };
+        claimed.map_err(|Taken(holder)| SiteError::Taken {
+            site: name.clone(),
+            end: match product {
+                Product::Postgres => format!("SELECT pg_terminate_backend({holder})"),
+                Product::MariaDb => format!("KILL {holder}"),
+            },
+        })
     }
 
     fn engine(&self) -> Options {
@@ -194,13 +257,13 @@ pub enum SiteError {
     /// Another process runs the site.
     #[error(
         "another process serves site `{site}` over this database; stop it, or give this site another name. If it is gone \
-         and its session is left, run `SELECT pg_terminate_backend({holder})` there"
+         and its session is left, run `{end}` there"
     )]
     Taken {
         /// Which site.
         site: String,
-        /// The server's process behind the other one.
-        holder: i32,
+        /// The statement that ends the session of the other one.
+        end: String,
     },
     /// Columns of a table were declared, and the adapter of the product takes its own table only.
     #[error("the adapter for {0} keeps rows in a table of its own; leave out the columns")]
@@ -250,84 +313,38 @@ fn postgres_native(
     options: SiteOptions,
     mode: native::Mode,
 ) -> Result<Arc<dyn Participant>, SiteError> {
-    let engine = options.engine();
-    let SiteOptions {
-        name,
-        database,
-        schema,
-        table,
-        columns,
-        guard,
-        sessions,
-        ..
-    } = options;
-    if columns.is_some() {
+    if options.columns.is_some() {
         return Err(SiteError::ColumnsInMode(mode.name()));
     }
+    let engine = options.engine();
     let connect = async move {
-        claim(&name, &database).await?;
-        let mut options = NativeOptions::new(&database, mode);
-        options.postgres = PostgresOptions {
-            schema,
-            table,
-            guard,
-            sessions,
-            ..options.postgres
+        options.claim().await?;
+        let native = NativeOptions {
+            postgres: options.postgres(),
+            ..NativeOptions::new(&options.database, mode)
         };
-        Ok::<_, SiteError>(PostgresSessions::open(&name, options).await?)
+        Ok::<_, SiteError>(PostgresSessions::open(&options.name, native).await?)
     };
     Ok(Arc::new(crate::native::open(engine, life(), connect)?))
 }
 
 fn postgres_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError> {
     let engine = options.engine();
-    let SiteOptions {
-        name,
-        database,
-        schema,
-        table,
-        columns,
-        guard,
-        sessions,
-        ..
-    } = options;
     let connect = async move {
-        claim(&name, &database).await?;
-        let options = PostgresOptions {
-            schema,
-            table,
-            columns,
-            guard,
-            sessions,
-            ..PostgresOptions::new(&database)
-        };
-        Ok::<_, SiteError>(Postgres::open(&name, options).await?)
+        options.claim().await?;
+        Ok::<_, SiteError>(Postgres::open(&options.name, options.postgres()).await?)
     };
     Ok(Arc::new(ordered::open(engine, life(), connect)?))
 }
 
 fn mariadb_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError> {
-    let engine = options.engine();
-    let SiteOptions {
-        name,
-        database,
-        schema,
-        table,
-        columns,
-        sessions,
-        ..
-    } = options;
-    if columns.is_some() {
+    if options.columns.is_some() {
         return Err(SiteError::Columns(Product::MariaDb));
     }
+    let engine = options.engine();
     let connect = async move {
-        let options = MariaDbOptions {
-            schema,
-            table,
-            sessions,
-            ..MariaDbOptions::new(&database)
-        };
-        Ok::<_, SiteError>(MariaDb::open(&name, options).await?)
+        options.claim().await?;
+        Ok::<_, SiteError>(MariaDb::open(&options.name, options.mariadb()).await?)
     };
     Ok(Arc::new(ordered::open(engine, life(), connect)?))
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use adapters::{SiteOptions, open_site};
+use adapters::{LogIdentity, SiteOptions, open_site};
 use checker::{Level, Verdict, judge};
 use co_core::VoteRule;
 use coco::client::{Client, ClientError, ClientOptions, Commit};
@@ -143,17 +143,21 @@ async fn run_adapter() -> ParticipantServer {
     let (folder, name) = (PathBuf::from(variable("FOLDER")), variable("NAME"));
     let life: u64 = variable("LIFE").parse().unwrap();
     let file = std::fs::File::create(chaos::lives::file(&folder, &name, life)).unwrap();
+    let data = folder.join(&name);
+    std::fs::create_dir_all(&data).unwrap();
+    let log = LogIdentity::of_folder(&data).unwrap();
     let options = SiteOptions {
         schema: variable("SCHEMA"),
         sessions: 4,
         rule: VoteRule::Withhold,
         recorder: Recorder::to_writer(&name, Box::new(file)),
+        log: Some(log),
         ..SiteOptions::new(&name, &variable("URL"))
     };
     let open = tokio::task::spawn_blocking(move || open_site(options));
     let engine = open.await.unwrap().unwrap();
     let owner = Owner::participant(&name);
-    let (log, records) = FileLog::open(&folder.join(&name), &owner, LogOptions::default()).unwrap();
+    let (log, records) = FileLog::open(&data, &owner, LogOptions::default()).unwrap();
     let options = ParticipantOptions {
         idle_timeout: Duration::from_secs(3),
         operation_timeout: Duration::from_secs(3),

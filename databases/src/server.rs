@@ -14,7 +14,6 @@ use crate::binaries::Binaries;
 use crate::error::Error;
 use crate::process::{self, LOOK};
 use crate::product::Product;
-use crate::skips;
 use crate::watchdog::Watchdog;
 
 /// How long a server may take to start; recovery after a kill is part of that.
@@ -57,7 +56,7 @@ impl Server {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{}-{number}", product.daemon(), std::process::id());
         let folder = std::env::temp_dir().join(format!("co-databases-{name}"));
-        let port = free_port()?;
+        let port = free_port(number)?;
         let mut server = Self::describe(product, &name, folder, port, settings)?;
         server.temporary = true;
         server.watchdog = Some(Watchdog::over(&server.folder)?);
@@ -79,7 +78,7 @@ impl Server {
             all.retain(|(known, _)| *known != name);
             all.push((name, value.to_owned()));
         }
-        let binaries = Binaries::find(product).inspect_err(skips::note)?;
+        let binaries = Binaries::find(product)?;
         Ok(Self {
             name: name.to_owned(),
             binaries,
@@ -402,6 +401,11 @@ impl Drop for Server {
     }
 }
 
+/// Ports of private servers.
+const PORTS: std::ops::Range<u16> = 16_500..26_000;
+/// How many ports a process has before it comes to those of the next.
+const PORTS_A_PROCESS: u32 = 64;
+
 /// The end of a text, from the beginning of a line.
 fn tail(text: &str) -> String {
     let text = text.trim_end();
@@ -414,17 +418,45 @@ fn tail(text: &str) -> String {
     }
 }
 
-/// A port that nobody uses now.
-fn free_port() -> Result<u16, Error> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let address = listener.and_then(|listener| listener.local_addr());
-    let port = address.map(|address| address.port());
-    port.map_err(Error::io("find a free port"))
+/// A port that nobody uses, and that nobody is likely to take before the server does, or between two of its lives: systems
+/// give to whoever asks for any port one from 32768 on, and no two processes that start servers begin to look at the same
+/// place soon after each other.
+fn free_port(number: u32) -> Result<u16, Error> {
+    let first = u32::from(PORTS.start);
+    let count = u32::from(PORTS.end) - first;
+    let start = std::process::id()
+        .wrapping_mul(PORTS_A_PROCESS)
+        .wrapping_add(number);
+    let mut last = None;
+    for at in 0..count {
+        let port = first + start.wrapping_add(at) % count;
+        let port = u16::try_from(port).expect("it is one of PORTS");
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_free) => return Ok(port),
+            Err(error) => last = Some(error),
+        }
+    }
+    let error = last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into());
+    Err(Error::io("find a free port")(error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_that_are_started_at_once_get_ports_of_their_own() {
+        let ports: std::collections::BTreeSet<u16> = (0..PORTS_A_PROCESS)
+            .map(|number| free_port(number).unwrap())
+            .collect();
+        assert!(ports.len() > PORTS_A_PROCESS as usize / 2, "{ports:?}");
+        assert!(ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, *ports.first().unwrap())).unwrap();
+        let others: Vec<u16> = (0..PORTS_A_PROCESS)
+            .map(|number| free_port(number).unwrap())
+            .collect();
+        assert!(!others.contains(&taken.local_addr().unwrap().port()));
+    }
 
     #[test]
     fn a_tail_begins_with_a_line_and_is_the_whole_of_a_short_text() {

@@ -31,11 +31,7 @@ impl Binaries {
     /// In CI (`CI=true`) if the product is not installed.
     #[must_use]
     pub fn for_test(product: Product) -> Option<Self> {
-        let found = Self::find(product);
-        if let Err(error) = &found {
-            note(error);
-        }
-        there(found)
+        there(Self::find(product))
     }
 }
 
@@ -43,6 +39,7 @@ fn there<T>(found: Result<T, Error>) -> Option<T> {
     match found {
         Ok(found) => Some(found),
         Err(error) if error.is_missing() && !in_ci() => {
+            note(&error);
             // Straight to the process's own standard error, past what the test program keeps to itself.
             let _nobody_reads = writeln!(std::io::stderr(), "SKIPPED: {}: {error}", test());
             None
@@ -52,7 +49,7 @@ fn there<T>(found: Result<T, Error>) -> Option<T> {
 }
 
 /// Adds a line to the file of those that skip, if there is one.
-pub(crate) fn note(error: &Error) {
+fn note(error: &Error) {
     let Some(path) = std::env::var_os(SKIPPED_TESTS) else {
         return;
     };

@@ -122,6 +122,9 @@ fn a_killed_process_leaves_no_mariadb() {
 #[test]
 fn skipper() {
     if std::env::var(VICTIM).is_ok_and(|told| told == "skipper") {
+        // A program that is asked for a server that is not there says so, and is no test that skips.
+        let asked = Server::private(Product::Postgres, &[]);
+        assert!(asked.is_err_and(|error| error.is_missing()));
         assert!(Server::for_test(Product::Postgres, &[]).is_none());
     }
 }

@@ -7,6 +7,7 @@ use participant::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use super::options::{MariaDbOptions, OpenError};
 use super::session::{Fault, Session};
 use super::sql::{self, DIGEST, GUARDS, HEAD, REST, Table, WRITER};
+use crate::identity::{LogIdentity, OtherLog};
 
 /// The oldest version whose prepared branches outlive their sessions.
 const OLDEST: (u32, u32) = (10, 5);
@@ -224,12 +225,42 @@ impl Checks<'_> {
         Ok(unguarded)
     }
 
+    /// Tells the database which log the site has, unless it was told another before (I2).
+    pub(super) async fn belongs(
+        &mut self,
+        site: &str,
+        own: Option<&LogIdentity>,
+    ) -> Result<(), OpenError> {
+        let sites = self.table.sites();
+        let log = own.map_or_else(|| "NULL".to_owned(), |own| format!("'{own}'"));
+        self.run(&format!(
+            "INSERT INTO {sites} (`site`, `epoch`, `ordinal`, `stamp`, `log`) VALUES ('{site}', 0, 0, 0, {log}) \
+             ON DUPLICATE KEY UPDATE `log` = IFNULL(`log`, VALUES(`log`))"
+        ))
+        .await?;
+        let told = format!("SELECT `log` FROM {sites} WHERE `site` = '{site}'");
+        let rows = self.session.rows(&told).await;
+        let rows: Vec<Option<String>> = rows.map_err(|fault| self.error(fault))?;
+        match rows.into_iter().next().flatten() {
+            Some(theirs) if own.is_none_or(|own| own.as_str() != theirs) => Err(OtherLog {
+                site: site.to_owned(),
+                database: self.database.to_owned(),
+                theirs,
+                own: own.cloned(),
+                forget: format!(
+                    "UPDATE {sites} SET log = NULL, ordinal = 0, stamp = 0 WHERE site = '{site}'"
+                ),
+            }
+            .into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Begins the site's next epoch (O3), and says which.
     pub(super) async fn next_epoch(&mut self, site: &str) -> Result<u64, OpenError> {
         let sites = self.table.sites();
         self.run(&format!(
-            "INSERT INTO {sites} (`site`, `epoch`, `ordinal`, `stamp`) VALUES ('{site}', LAST_INSERT_ID(1), 0, 0) \
-             ON DUPLICATE KEY UPDATE `epoch` = LAST_INSERT_ID(`epoch` + 1)"
+            "UPDATE {sites} SET `epoch` = LAST_INSERT_ID(`epoch` + 1) WHERE `site` = '{site}'"
         ))
         .await?;
         let rows = self.session.rows("SELECT LAST_INSERT_ID()").await;

@@ -61,6 +61,7 @@
 //! ```
 
 mod checks;
+mod claim;
 mod held;
 mod options;
 mod pool;
@@ -74,12 +75,13 @@ use mysql_async::Opts;
 use participant::{Change, Key, KeyRange, Value};
 
 use self::checks::Checks;
+pub(crate) use self::claim::claim;
 use self::held::HeldBranches;
-use self::options::shown;
 pub use self::options::{MariaDbOptions, OpenError};
 use self::pool::{Held, Identity, LOOK, Pool, evict, evict_all};
 use self::session::{DUPID, Fault, NOTA, RBROLLBACK, Session, Slot};
 use self::sql::{Table, messages};
+use crate::address::shown;
 use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::{BranchName, Site};
 
@@ -132,6 +134,7 @@ impl MariaDb {
         };
         checks.server(&options).await?;
         checks.tables().await?;
+        checks.belongs(site.name(), options.log.as_ref()).await?;
         let epoch = checks.next_epoch(site.name()).await?;
         evict_all(&mut session, &site).await.map_err(lost)?;
         let identity = Identity {

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use crate::address::shown;
 use crate::backend::BackendError;
 use crate::branch::InvalidSite;
+use crate::identity::{LogIdentity, OtherLog};
 
 /// Which server, and which table.
 #[derive(Clone)]
@@ -20,6 +22,9 @@ pub struct MariaDbOptions {
     /// Takes a server whose prepared branches survive its own crash but not that of its machine
     /// (`innodb_flush_log_at_trx_commit = 2`). Off unless asked for.
     pub lazy_flush: bool,
+    /// The log that the site's promises are in; a site without one forgets them with its end. The database remembers it,
+    /// and takes no other from then on.
+    pub log: Option<LogIdentity>,
 }
 
 impl MariaDbOptions {
@@ -32,6 +37,7 @@ impl MariaDbOptions {
             table: "rows".to_owned(),
             sessions: 16,
             lazy_flush: false,
+            log: None,
         }
     }
 }
@@ -44,15 +50,8 @@ impl fmt::Debug for MariaDbOptions {
             .field("table", &self.table)
             .field("sessions", &self.sessions)
             .field("lazy_flush", &self.lazy_flush)
+            .field("log", &self.log)
             .finish()
-    }
-}
-
-/// An address without what stands before the @, which may be a password.
-pub(super) fn shown(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((_, rest)) => format!("mysql://...@{rest}"),
-        None => url.to_owned(),
     }
 }
 
@@ -165,6 +164,9 @@ pub enum OpenError {
         /// What the server said.
         why: String,
     },
+    /// The database was told that the site's promises are in another log.
+    #[error(transparent)]
+    OtherLog(#[from] OtherLog),
     /// The database did not do what it was asked.
     #[error(transparent)]
     Backend(#[from] BackendError),

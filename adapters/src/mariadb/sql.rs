@@ -152,7 +152,7 @@ impl Table {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (`site` VARBINARY(64) NOT NULL PRIMARY KEY, \
              `epoch` BIGINT UNSIGNED NOT NULL, `ordinal` BIGINT UNSIGNED NOT NULL, \
-             `stamp` BIGINT UNSIGNED NOT NULL) ENGINE=InnoDB",
+             `stamp` BIGINT UNSIGNED NOT NULL, `log` VARBINARY(64)) ENGINE=InnoDB",
             self.sites()
         )
     }

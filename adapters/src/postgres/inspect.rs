@@ -8,6 +8,7 @@ use super::{LOCK_TIMEOUT, OpenError, PostgresOptions, TableColumns};
 use crate::backend::BackendError;
 use crate::branch::Site;
 use crate::columns::{Kind, Values};
+use crate::identity::{LogIdentity, OtherLog};
 
 /// The guard's function takes the site's name, so that one serves all tables of a schema.
 const GUARD: &str = "\
@@ -64,7 +65,7 @@ pub(super) async fn table(
     let mut make = format!(
         "CREATE SCHEMA IF NOT EXISTS {schema};\
          CREATE TABLE IF NOT EXISTS {schema}.sites \
-         (site text PRIMARY KEY, ordinal bigint NOT NULL, stamp bigint NOT NULL);"
+         (site text PRIMARY KEY, ordinal bigint NOT NULL, stamp bigint NOT NULL, log text);"
     );
     let name = format!("{schema}.{}", identifier(&options.table));
     if options.columns.is_none() {
@@ -98,7 +99,35 @@ pub(super) async fn table(
         LOCK_TIMEOUT.as_millis()
     );
     client.batch_execute(&make).await.map_err(away)?;
-    Ok(layout)
+    let belongs = belongs(&client, database, site, options).await;
+    belongs
+        .map_err(away)?
+        .map_or(Ok(layout), |other| Err(other.into()))
+}
+
+/// Tells the database which log the site has, unless it was told another before (I2): then that is returned.
+async fn belongs(
+    client: &Client,
+    database: &str,
+    site: &Site,
+    options: &PostgresOptions,
+) -> Result<Option<OtherLog>, tokio_postgres::Error> {
+    let sites = format!("{}.sites", identifier(&options.schema));
+    let own = options.log.as_ref().map(LogIdentity::as_str);
+    let tell = format!(
+        "INSERT INTO {sites} AS known (site, ordinal, stamp, log) VALUES ($1, 0, 0, $2) \
+         ON CONFLICT (site) DO UPDATE SET log = coalesce(known.log, excluded.log) RETURNING log"
+    );
+    let row = client.query_one(&tell, &[&site.name(), &own]).await?;
+    let told: Option<String> = row.get(0);
+    let other = |theirs| OtherLog {
+        site: site.name().to_owned(),
+        database: database.to_owned(),
+        theirs,
+        own: options.log.clone(),
+        forget: format!("DELETE FROM {sites} WHERE site = {}", text(site.name())),
+    };
+    Ok(told.filter(|told| own != Some(told)).map(other))
 }
 
 /// The trigger, made anew, or taken away.

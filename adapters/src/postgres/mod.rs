@@ -13,6 +13,7 @@
 //!   its own: who opens ends the sessions of the former life first.
 //! - `COMMIT PREPARED` says that there is no such branch when it was finished before: for who asks again that is success.
 
+mod claim;
 mod inspect;
 mod layout;
 pub mod native;
@@ -20,6 +21,7 @@ mod pool;
 mod sql;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +32,12 @@ use tokio_postgres::types::ToSql;
 
 use self::layout::{Layout, Parameter};
 use self::pool::{Pool, Process, Texts};
+use crate::address::shown;
 use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::{BranchName, InvalidSite, Site};
+use crate::identity::{LogIdentity, OtherLog};
+
+pub(crate) use self::claim::claim;
 
 /// How long a branch waits for a row that somebody outside the adapter has locked.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,7 +54,7 @@ pub struct TableColumns {
 }
 
 /// Which server, and which table.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PostgresOptions {
     /// Where it is: `postgres://user@host:port/database`, or `host=... user=...`.
     pub url: String,
@@ -62,6 +68,23 @@ pub struct PostgresOptions {
     pub guard: bool,
     /// How many sessions there are at most.
     pub sessions: usize,
+    /// The log that the site's promises are in; a site without one forgets them with its end. The database remembers it,
+    /// and takes no other from then on.
+    pub log: Option<LogIdentity>,
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions")
+            .field("url", &shown(&self.url))
+            .field("schema", &self.schema)
+            .field("table", &self.table)
+            .field("columns", &self.columns)
+            .field("guard", &self.guard)
+            .field("sessions", &self.sessions)
+            .field("log", &self.log)
+            .finish()
+    }
 }
 
 impl PostgresOptions {
@@ -75,6 +98,7 @@ impl PostgresOptions {
             columns: None,
             guard: true,
             sessions: 16,
+            log: None,
         }
     }
 }
@@ -139,24 +163,12 @@ pub enum OpenError {
         /// Why, and what to do.
         why: String,
     },
+    /// The database was told that the site's promises are in another log.
+    #[error(transparent)]
+    OtherLog(#[from] OtherLog),
     /// The database did not do what it was asked.
     #[error(transparent)]
     Backend(#[from] BackendError),
-}
-
-/// An address without what may be a password: of a URL what stands behind the @, without its options. Where it is not
-/// plain which @ that is, and of an address in words (`host=... password=...`), nothing.
-fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return "...".to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((before, place)) if !before.contains('?') => {
-            let place = place.split('?').next().unwrap_or(place);
-            format!("{scheme}://...@{place}")
-        }
-        _ => format!("{scheme}://..."),
-    }
 }
 
 /// Where a server is, in words: `127.0.0.1:5432`, and more if the address names several.
@@ -505,21 +517,6 @@ impl Backend for Postgres {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_that_cannot_be_read_is_shown_without_what_may_be_a_password() {
-        for (url, expected) in [
-            ("postgres://u:secret@h:x/d", "postgres://...@h:x/d"),
-            ("postgres://u:sec@ret@h:x/d", "postgres://...@h:x/d"),
-            ("postgres://u@h:x/d?password=secret", "postgres://...@h:x/d"),
-            ("postgres://u@h/d?password=sec@ret", "postgres://..."),
-            ("postgres://u:se?cr@et@h:x/d", "postgres://..."),
-            ("postgres://u:secret/d", "postgres://..."),
-            ("host=h port=x password=secret", "..."),
-        ] {
-            assert_eq!(shown(url), expected, "{url}");
-        }
-    }
 
     #[test]
     fn a_server_is_named_by_its_places() {

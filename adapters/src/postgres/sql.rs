@@ -1,7 +1,5 @@
-//! The statements, and the quoting of what stands in them.
-//!
-//! Prepared transactions take no parameters, so keys and values stand in the text, as hexadecimal digits: nothing in them
-//! can end a literal.
+//! The statements of the native modes on the adapter's own table, whose keys and values are parameters; and quoting, for
+//! all that cannot be one.
 
 /// A table with a key column and a value column, both `bytea`.
 #[derive(Clone, PartialEq, Eq, Debug)]

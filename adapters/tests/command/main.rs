@@ -8,4 +8,5 @@
 
 mod killed;
 mod looks;
+mod one_log;
 mod system;

@@ -8,10 +8,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapters::Product;
 use coco::client::Client;
 use coco::log::{FileLog, Options, Owner};
 use coco::service::coordinator::{CoordinatorOptions, CoordinatorServer};
-use databases::{Product, Server};
+use databases::Server;
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,7 +21,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// A server, or nothing where there is none: the test is skipped, loudly.
 pub(crate) fn server() -> Option<Server> {
-    Server::for_test(Product::Postgres, &[("fsync", "off")])
+    Server::for_test(databases::Product::Postgres, &[("fsync", "off")])
 }
 
 /// A session with the server.
@@ -135,9 +136,16 @@ impl Site {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             (ready["site"].as_str(), ready["engine"].as_str()),
-            (Some(self.name), Some("postgres"))
+            (Some(self.name), Some(self.engine()))
         );
         self.process = Some(process);
+    }
+
+    fn engine(&self) -> &'static str {
+        match Product::of_address(&self.url).unwrap() {
+            Product::Postgres => "postgres",
+            Product::MariaDb => "mariadb",
+        }
     }
 
     /// What all its lives have said to standard error.

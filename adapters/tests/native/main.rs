@@ -3,7 +3,7 @@
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "tests: a skipped one says so, and what fails panics"
+    reason = "tests: long ones say how far they are, and what fails panics"
 )]
 
 mod anomalies;
@@ -30,14 +30,7 @@ const NEVER: Duration = Duration::from_secs(120);
 
 /// A server of the test's own; `None`, said loudly, where there is none.
 fn server() -> Option<Server> {
-    match Server::private(Product::Postgres, &[("fsync", "off")]) {
-        Ok(server) => Some(server),
-        Err(error) if error.is_missing() => {
-            eprintln!("SKIPPED: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    Server::for_test(Product::Postgres, &[("fsync", "off")])
 }
 
 fn options(url: &str, mode: Mode) -> NativeOptions {

@@ -140,13 +140,8 @@ fn nothing_begins_before_one_in_doubt_without_a_branch_is_decided_again() {
 /// Why no fence is needed: a reader's locks are part of its prepared branch.
 #[test]
 fn read_locks_of_a_prepared_branch_survive_a_killed_server() {
-    let mut server = match Server::private(Product::Postgres, &[]) {
-        Ok(server) => server,
-        Err(error) if error.is_missing() => {
-            eprintln!("SKIPPED: {error}");
-            return;
-        }
-        Err(error) => panic!("{error}"),
+    let Some(mut server) = Server::for_test(Product::Postgres, &[]) else {
+        return;
     };
     let life = Life::begin(&server.url(), Mode::Lock);
     let before = life.client(9);
