@@ -13,6 +13,7 @@ pub mod mariadb;
 pub mod native;
 pub mod ordered;
 pub mod postgres;
+mod progress;
 mod site;
 mod threads;
 

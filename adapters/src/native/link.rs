@@ -17,7 +17,7 @@ use super::slots::{Job, Left, Ready, Slots, Watched};
 use super::versions::Versions;
 use crate::backend::{BackendError, NotPrepared};
 use crate::branch::BranchName;
-use crate::ordered::rows::failed;
+use crate::progress::failed;
 use crate::threads::{Threads, until_done};
 
 /// How long an operation takes before the database is asked whether it waits, and how long after each look.

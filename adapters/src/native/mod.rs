@@ -60,7 +60,7 @@ use self::link::{Answer, Ask, Link, outcome, storage_error};
 use self::versions::Versions;
 use crate::backend::BackendError;
 use crate::ordered::hot::HotKeys;
-use crate::ordered::rows::failed;
+use crate::progress::failed;
 use crate::threads::Threads;
 
 pub use session::{Holder, Intent, Session, SessionBackend, SessionError, SessionId, Traits, Wait};
@@ -218,7 +218,7 @@ impl<B: SessionBackend> Drop for Torn<'_, B> {
 impl<B: SessionBackend> DatabaseLocks<B> {
     /// Has an operation done in the transaction's session. What it waits for meanwhile is made known.
     async fn ask(&self, entry: &Entry<()>, ask: Ask) -> Result<Answer, OperationError> {
-        if let Some(failure) = self.link.versions.failure() {
+        if let Some(failure) = self.link.versions.progress().failure() {
             return Err(failure.into());
         }
         self.pass_fence(entry).await?;
@@ -433,7 +433,7 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
             self.link.commit(handle.name(), None);
             return Ok(None);
         }
-        if let Some(failure) = self.link.versions.failure() {
+        if let Some(failure) = self.link.versions.progress().failure() {
             return Err(failure);
         }
         let ordinal = self.link.versions.install(&work.changes(), stamp);
@@ -466,7 +466,7 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
 
     /// The changes are in the database, or in a branch that [`Engine::recovered`] commits (D2).
     fn restore(&self, stamp: Stamp, changes: &[Change]) -> Result<Option<u64>, StorageError> {
-        if let Some(failure) = self.link.versions.failure() {
+        if let Some(failure) = self.link.versions.progress().failure() {
             return Err(failure);
         }
         if changes.is_empty() {
@@ -512,7 +512,7 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
     }
 
     fn stored(&self) -> &dyn Stored {
-        &self.link.versions
+        self.link.versions.progress()
     }
 
     fn is_idle(&self) -> bool {

@@ -24,7 +24,7 @@
 
 mod branches;
 pub(crate) mod hot;
-pub(crate) mod rows;
+mod rows;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -44,9 +44,10 @@ use tokio::sync::oneshot;
 
 use self::branches::{Branch, Branches};
 use self::hot::HotKeys;
-use self::rows::{Known, Rows, failed};
+use self::rows::{Known, Rows};
 use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::BranchName;
+use crate::progress::failed;
 use crate::threads::{Threads, until_done};
 
 /// A database under a commit order.
@@ -477,7 +478,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
         if work.is_read_only() {
             return Ok(None);
         }
-        if let Some(failure) = self.link.rows.failure() {
+        if let Some(failure) = self.link.rows.progress().failure() {
             return Err(failure);
         }
         let changes = work.changes();
@@ -550,7 +551,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
     }
 
     fn restore(&self, stamp: Stamp, changes: &[Change]) -> Result<Option<u64>, StorageError> {
-        if let Some(failure) = self.link.rows.failure() {
+        if let Some(failure) = self.link.rows.progress().failure() {
             return Err(failure);
         }
         if changes.is_empty() {
@@ -588,7 +589,7 @@ impl<B: Backend> Engine for CommitOrdered<B> {
     }
 
     fn stored(&self) -> &dyn Stored {
-        &self.link.rows
+        self.link.rows.progress()
     }
 
     fn is_idle(&self) -> bool {
