@@ -19,6 +19,15 @@
 
 use std::fmt::Write;
 
+/// What of a table makes a site's rows: the module says how they are spelled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableColumns {
+    /// The columns of the key, which have a unique index of their own.
+    pub key: Vec<String>,
+    /// The columns of the value.
+    pub value: Vec<String>,
+}
+
 /// What kind of column a part of a key is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {

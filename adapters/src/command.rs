@@ -15,8 +15,8 @@ use coco::service::process::Fatal;
 use coco::service::security::read_secret;
 use participant::command::serve::{Opening, Program, SiteArgs, on_a_runtime};
 
+use crate::columns::TableColumns;
 use crate::identity::LogIdentity;
-use crate::postgres::TableColumns;
 use crate::site::{Mode, SiteOptions, open_site};
 
 /// What this command is called, and says.
@@ -100,7 +100,7 @@ struct TableArgs {
     /// The site's table; it is made if it is not there, unless --key says that it is yours.
     #[arg(long, default_value = "rows")]
     table: String,
-    /// Columns of a table of yours that make the keys, in their order (PostgreSQL, mode co).
+    /// Columns of a table of yours that make the keys, in their order (mode co).
     #[arg(
         long,
         value_name = "COLUMN,...",
@@ -108,7 +108,7 @@ struct TableArgs {
         requires = "value"
     )]
     key: Vec<String>,
-    /// Columns of a table of yours that make the values (PostgreSQL, mode co).
+    /// Columns of a table of yours that make the values (mode co).
     #[arg(
         long,
         value_name = "COLUMN,...",
@@ -116,7 +116,7 @@ struct TableArgs {
         requires = "key"
     )]
     value: Vec<String>,
-    /// Let others write to the table past the site (PostgreSQL): what they do has no place in the commit order, and the
+    /// Let others write to the table past the site (in MariaDB, to a table of yours): what they do has no place in the commit order, and the
     /// site cannot see it.
     #[arg(long)]
     no_guard: bool,

@@ -11,11 +11,12 @@ use participant::{Participant, Recorder};
 
 use crate::address::shown;
 use crate::claim::Taken;
+use crate::columns::TableColumns;
 use crate::identity::LogIdentity;
 use crate::mariadb::{self, MariaDb, MariaDbOptions};
 use crate::ordered;
 use crate::postgres::native::{self, NativeOptions, PostgresSessions};
-use crate::postgres::{self, Postgres, PostgresOptions, TableColumns};
+use crate::postgres::{self, Postgres, PostgresOptions};
 
 /// A database product.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -126,11 +127,11 @@ pub struct SiteOptions {
     pub schema: String,
     /// The table; the adapter's own is made if it is not there.
     pub table: String,
-    /// The columns of somebody else's table that make key and value (PostgreSQL); without them the table is the
+    /// The columns of somebody else's table that make key and value (mode `co`); without them the table is the
     /// adapter's own.
     pub columns: Option<TableColumns>,
     /// Whether triggers refuse writers that do not come through the site, where the server's locks do not put them in
-    /// order anyway; MariaDB has them always.
+    /// order anyway; the adapter's own table in MariaDB has them always.
     pub guard: bool,
     /// How many sessions with the server there are at most.
     pub sessions: usize,
@@ -196,6 +197,8 @@ impl SiteOptions {
         MariaDbOptions {
             schema: self.schema.clone(),
             table: self.table.clone(),
+            columns: self.columns.clone(),
+            guard: self.guard,
             sessions: self.sessions,
             log: self.log.clone(),
             ..MariaDbOptions::new(&self.database)
@@ -265,9 +268,6 @@ pub enum SiteError {
         /// The statement that ends the session of the other one.
         end: String,
     },
-    /// Columns of a table were declared, and the adapter of the product takes its own table only.
-    #[error("the adapter for {0} keeps rows in a table of its own; leave out the columns")]
-    Columns(Product),
     /// Columns of a table were declared, in a mode that takes its own table only.
     #[error("{0} keeps rows in a table of its own; leave out the columns, or use the mode `co`")]
     ColumnsInMode(&'static str),
@@ -338,9 +338,6 @@ fn postgres_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteE
 }
 
 fn mariadb_in_order(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError> {
-    if options.columns.is_some() {
-        return Err(SiteError::Columns(Product::MariaDb));
-    }
     let engine = options.engine();
     let connect = async move {
         options.claim().await?;

@@ -10,7 +10,7 @@
 mod mariadb_server;
 
 use databases::{Product, Server};
-use mariadb_server::{Bench, behaviour, branches, guards, lives, settings};
+use mariadb_server::{Bench, behaviour, branches, guards, lives, settings, users};
 
 /// One thing that is checked.
 type Case = (&'static str, fn(&mut Bench));
@@ -22,10 +22,11 @@ fn mariadb_keeps_what_the_adapter_relies_on_and_the_adapter_survives_the_rest() 
         return;
     };
     let mut bench = Bench::new(server);
-    let groups: [&[Case]; 5] = [
+    let groups: [&[Case]; 6] = [
         behaviour::CASES,
         branches::CASES,
         guards::CASES,
+        users::CASES,
         settings::CASES,
         lives::CASES,
     ];

@@ -7,9 +7,9 @@
 
 use std::sync::{Arc, mpsc};
 
-use adapters::columns::{Cell, Kind, Kinds};
+use adapters::columns::{Cell, Kind, Kinds, TableColumns};
 use adapters::ordered::{self, Ordered};
-use adapters::postgres::{OpenError, Postgres, PostgresOptions, TableColumns};
+use adapters::postgres::{OpenError, Postgres, PostgresOptions};
 use adapters::{Backend, BranchName, Ending, NotPrepared};
 use co_core::{Gtid, Priority, Stamp};
 use databases::{Product, Server, Settings};

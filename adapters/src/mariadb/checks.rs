@@ -25,16 +25,19 @@ pub(super) struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    fn error(&self, fault: Fault) -> OpenError {
+    pub(super) fn error(&self, fault: Fault) -> OpenError {
         OpenError::Backend(fault.into_error(self.database))
     }
 
-    async fn run(&mut self, statement: &str) -> Result<(), OpenError> {
+    pub(super) async fn run(&mut self, statement: &str) -> Result<(), OpenError> {
         let done = self.session.run(statement).await;
         done.map_err(|fault| self.error(fault))
     }
 
-    async fn texts(&mut self, statement: &str) -> Result<Vec<(String, String)>, OpenError> {
+    pub(super) async fn texts(
+        &mut self,
+        statement: &str,
+    ) -> Result<Vec<(String, String)>, OpenError> {
         let rows = self.session.rows(statement).await;
         rows.map_err(|fault| self.error(fault))
     }
@@ -94,8 +97,8 @@ impl Checks<'_> {
         Ok(())
     }
 
-    /// The tables and their guards.
-    pub(super) async fn tables(&mut self) -> Result<(), OpenError> {
+    /// The tables, and the guards of the adapter's own.
+    pub(super) async fn tables(&mut self, own: bool) -> Result<(), OpenError> {
         let table = self.table;
         let schema = sql::bytes(table.schema().as_bytes());
         let statement = format!(
@@ -106,10 +109,9 @@ impl Checks<'_> {
             self.run(&format!("CREATE DATABASE IF NOT EXISTS {name}"))
                 .await?;
         }
-        for (name, quoted, create) in [
-            (table.name(), table.quoted(), table.create()),
-            ("sites", table.sites(), table.create_sites()),
-        ] {
+        let rows = own.then(|| (table.name(), table.quoted(), table.create()));
+        let sites = ("sites", table.sites(), table.create_sites());
+        for (name, quoted, create) in rows.into_iter().chain([sites]) {
             let engine = match self.engine(name).await? {
                 Some(engine) => engine,
                 None => {
@@ -124,12 +126,15 @@ impl Checks<'_> {
                 });
             }
         }
-        self.columns().await?;
-        self.guards().await
+        if own {
+            self.columns().await?;
+            self.guards().await?;
+        }
+        Ok(())
     }
 
     /// The engine of a table, if it is there.
-    async fn engine(&mut self, table: &str) -> Result<Option<String>, OpenError> {
+    pub(super) async fn engine(&mut self, table: &str) -> Result<Option<String>, OpenError> {
         let statement = format!(
             "SELECT IFNULL(ENGINE, TABLE_TYPE), '' FROM information_schema.TABLES WHERE {}",
             self.of_table("TABLE_SCHEMA", "TABLE_NAME", table)
@@ -138,7 +143,7 @@ impl Checks<'_> {
         Ok(found.into_iter().next().map(|(engine, _)| engine))
     }
 
-    fn of_table(&self, schema: &str, name: &str, table: &str) -> String {
+    pub(super) fn of_table(&self, schema: &str, name: &str, table: &str) -> String {
         let is = |column, text: &str| {
             format!(
                 "{column} = CONVERT({} USING utf8mb4)",
@@ -198,7 +203,7 @@ impl Checks<'_> {
         }
     }
 
-    fn no_guard(&self, why: String) -> OpenError {
+    pub(super) fn no_guard(&self, why: String) -> OpenError {
         OpenError::Guards {
             table: self.table.quoted(),
             why,

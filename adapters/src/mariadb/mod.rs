@@ -67,11 +67,12 @@ mod options;
 mod pool;
 mod session;
 mod sql;
+mod users;
 mod xid;
 
 use std::fmt;
 
-use mysql_async::Opts;
+use mysql_async::{Opts, Row};
 use participant::{Change, Key, KeyRange, Value};
 
 use self::checks::Checks;
@@ -81,6 +82,7 @@ pub use self::options::{MariaDbOptions, OpenError};
 use self::pool::{Held, Identity, LOOK, Pool, evict, evict_all};
 use self::session::{DUPID, Fault, NOTA, RBROLLBACK, Session, Slot};
 use self::sql::{Table, messages};
+use self::users::UsersTable;
 use crate::address::shown;
 use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::{BranchName, Site};
@@ -92,6 +94,8 @@ const LOOKS: u32 = 100;
 pub struct MariaDb {
     site: Site,
     table: Table,
+    /// Somebody else's, if the rows are in such a one.
+    users: Option<UsersTable>,
     pool: Pool,
     held: HeldBranches,
 }
@@ -133,7 +137,11 @@ impl MariaDb {
             table: &table,
         };
         checks.server(&options).await?;
-        checks.tables().await?;
+        checks.tables(options.columns.is_none()).await?;
+        let users = match &options.columns {
+            Some(columns) => Some(checks.users(&options, columns).await?),
+            None => None,
+        };
         checks.belongs(site.name(), options.log.as_ref()).await?;
         let epoch = checks.next_epoch(site.name()).await?;
         evict_all(&mut session, &site).await.map_err(lost)?;
@@ -148,6 +156,7 @@ impl MariaDb {
             pool: Pool::new(opts, database, identity, size),
             site,
             table,
+            users,
             held: HeldBranches::default(),
         })
     }
@@ -177,6 +186,13 @@ impl MariaDb {
         rows.map_err(|fault| self.pool.error(fault))
     }
 
+    fn changes(&self, changes: &[Change]) -> Vec<String> {
+        match &self.users {
+            Some(users) => users.changes(changes),
+            None => self.table.changes(changes),
+        }
+    }
+
     /// Sends a branch, from its beginning to its preparation.
     async fn send(
         &self,
@@ -185,7 +201,7 @@ impl MariaDb {
         changes: &[Change],
     ) -> Result<(), Fault> {
         let mut statements = vec![format!("XA START {xid}")];
-        statements.extend(self.table.changes(changes));
+        statements.extend(self.changes(changes));
         statements.push(format!("XA END {xid}"));
         statements.push(format!("XA PREPARE {xid}"));
         for message in messages(statements, session.most()) {
@@ -311,19 +327,26 @@ impl Backend for MariaDb {
         "mariadb"
     }
 
-    fn check_key(&self, _: &Key) -> Result<(), &'static str> {
-        Ok(())
+    fn check_key(&self, key: &Key) -> Result<(), &'static str> {
+        let users = self.users.as_ref();
+        users.map_or(Ok(()), |users| users.check_key(key))
     }
 
-    fn check_range(&self, _: &KeyRange) -> Result<(), &'static str> {
-        Ok(())
+    fn check_range(&self, range: &KeyRange) -> Result<(), &'static str> {
+        let users = self.users.as_ref();
+        users.map_or(Ok(()), |users| users.check_range(range))
     }
 
-    fn check_change(&self, _: &Change) -> Result<(), &'static str> {
-        Ok(())
+    fn check_change(&self, change: &Change) -> Result<(), &'static str> {
+        let users = self.users.as_ref();
+        users.map_or(Ok(()), |users| users.check_change(change))
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Value>, BackendError> {
+        if let Some(users) = &self.users {
+            let rows: Vec<Row> = self.read(&users.get(key)).await?;
+            return Ok(rows.first().map(|row| users.value(row, 0)));
+        }
         let rows: Vec<Vec<u8>> = self.read(&self.table.get(key)).await?;
         Ok(rows.into_iter().next().map(Value::from))
     }
@@ -333,6 +356,19 @@ impl Backend for MariaDb {
         range: &KeyRange,
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, BackendError> {
+        if let Some(users) = &self.users {
+            let statement = users.scan(range, limit.saturating_add(1));
+            let rows: Vec<Row> = self.read(&statement).await?;
+            if rows.len() > limit {
+                return Err(BackendError::TooManyRows);
+            }
+            let pairs = rows.iter().map(|row| users.pair(row));
+            let pairs: Option<Vec<_>> = pairs.collect();
+            return pairs.ok_or_else(|| {
+                self.pool
+                    .refused("table", "a key column has changed its type")
+            });
+        }
         let statement = self.table.scan(range, limit.saturating_add(1));
         let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = self.read(&statement).await?;
         if rows.len() > limit {
@@ -399,7 +435,7 @@ impl Backend for MariaDb {
             return Ok(());
         }
         let mut statements = vec!["START TRANSACTION".to_owned()];
-        statements.extend(self.table.changes(changes));
+        statements.extend(self.changes(changes));
         statements.push("COMMIT".to_owned());
         self.run(statements).await
     }

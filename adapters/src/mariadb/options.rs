@@ -5,6 +5,7 @@ use std::fmt;
 use crate::address::shown;
 use crate::backend::BackendError;
 use crate::branch::InvalidSite;
+use crate::columns::TableColumns;
 use crate::identity::{LogIdentity, OtherLog};
 
 /// Which server, and which table.
@@ -17,6 +18,11 @@ pub struct MariaDbOptions {
     pub schema: String,
     /// The table; it is made if it is not there.
     pub table: String,
+    /// The columns of somebody else's table that make key and value; without them the table is the adapter's own.
+    pub columns: Option<TableColumns>,
+    /// Whether writers that do not come through the site are refused by triggers on somebody else's table; on the
+    /// adapter's own they always are.
+    pub guard: bool,
     /// How many sessions work at once, at most. Prepared branches keep as many more.
     pub sessions: usize,
     /// Takes a server whose prepared branches survive its own crash but not that of its machine
@@ -35,6 +41,8 @@ impl MariaDbOptions {
             url: url.to_owned(),
             schema: "co".to_owned(),
             table: "rows".to_owned(),
+            columns: None,
+            guard: true,
             sessions: 16,
             lazy_flush: false,
             log: None,
@@ -48,6 +56,8 @@ impl fmt::Debug for MariaDbOptions {
             .field("url", &shown(&self.url))
             .field("schema", &self.schema)
             .field("table", &self.table)
+            .field("columns", &self.columns)
+            .field("guard", &self.guard)
             .field("sessions", &self.sessions)
             .field("lazy_flush", &self.lazy_flush)
             .field("log", &self.log)
@@ -152,6 +162,14 @@ pub enum OpenError {
         table: String,
         /// Its columns.
         found: String,
+    },
+    /// The table cannot be put under a commit order as it is.
+    #[error("table {table} cannot be a site's: {why}")]
+    UnfitTable {
+        /// Which.
+        table: String,
+        /// Why, and what to do.
+        why: String,
     },
     /// The table's guards cannot be made.
     #[error(

@@ -124,7 +124,8 @@ impl Pool {
         ))
     }
 
-    fn refused(&self, code: &str, why: &str) -> BackendError {
+    /// What this adapter refuses itself.
+    pub(super) fn refused(&self, code: &str, why: &str) -> BackendError {
         BackendError::Refused {
             database: self.database.clone(),
             code: code.to_owned(),

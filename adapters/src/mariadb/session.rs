@@ -221,6 +221,8 @@ fn setup() -> String {
         // Prepared branches of others are not seen, and there are no locks on gaps.
         "SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
         "SESSION TRANSACTION READ WRITE".to_owned(),
+        // Times of day that a clock shows twice a year are one moment.
+        "time_zone = '+00:00'".to_owned(),
         "autocommit = 1".to_owned(),
         "completion_type = 0".to_owned(),
         // What does not fit is refused, not cut.

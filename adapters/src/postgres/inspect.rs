@@ -4,10 +4,10 @@ use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::layout::{Column, Layout};
 use super::sql::{identifier, text};
-use super::{LOCK_TIMEOUT, OpenError, PostgresOptions, TableColumns};
+use super::{LOCK_TIMEOUT, OpenError, PostgresOptions};
 use crate::backend::BackendError;
 use crate::branch::Site;
-use crate::columns::{Kind, Values};
+use crate::columns::{Kind, TableColumns, Values};
 use crate::identity::{LogIdentity, OtherLog};
 
 /// The guard's function takes the site's name, so that one serves all tables of a schema.

@@ -35,6 +35,7 @@ use self::pool::{Pool, Process, Texts};
 use crate::address::shown;
 use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::{BranchName, InvalidSite, Site};
+use crate::columns::TableColumns;
 use crate::identity::{LogIdentity, OtherLog};
 
 pub(crate) use self::claim::claim;
@@ -43,15 +44,6 @@ pub(crate) use self::claim::claim;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the end of a process of the server is looked for.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// What of a table makes a site's rows: `crate::columns` says how they are spelled.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TableColumns {
-    /// The columns of the key, which have a unique index of their own.
-    pub key: Vec<String>,
-    /// The columns of the value.
-    pub value: Vec<String>,
-}
 
 /// Which server, and which table.
 #[derive(Clone)]

@@ -6,6 +6,7 @@ pub(crate) mod guards;
 pub(crate) mod lives;
 pub(crate) mod proxy;
 pub(crate) mod settings;
+pub(crate) mod users;
 
 use std::future::Future;
 use std::time::Duration;
