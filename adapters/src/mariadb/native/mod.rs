@@ -209,6 +209,7 @@ impl MariaDbSessions {
         let Some(Kept {
             mut session,
             permit,
+            used,
         }) = self.pinned.take(branch).await
         else {
             return Ok(false);
@@ -216,8 +217,7 @@ impl MariaDbSessions {
         match session.run(&self.control.ending(end, branch)).await {
             Ok(()) => {
                 self.control.held.forget(branch);
-                // Renewed in any case: whether statements were run in it is not known any more.
-                self.clean(session, true).await;
+                self.clean(session, used).await;
                 drop(permit);
                 Ok(true)
             }
@@ -351,6 +351,7 @@ impl SessionBackend for MariaDbSessions {
                 let kept = Kept {
                     session: session.connection,
                     permit: session.permit,
+                    used: session.used,
                 };
                 let added = self.pinned.add(branch, kept).await;
                 added.map_err(|lost| NotPrepared::Unknown(lost.to_string()))

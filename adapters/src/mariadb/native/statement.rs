@@ -197,11 +197,17 @@ fn tokens(text: &str) -> Vec<Token> {
         } else if let Some(comment) = dashes.or_else(|| rest.strip_prefix('#')) {
             rest = comment.split_once('\n').map_or("", |(_, rest)| rest);
         } else if let Some(comment) = rest.strip_prefix("/*") {
-            if comment.starts_with('!') || comment.starts_with("M!") {
-                // Never a character of a statement: control characters are passed over.
-                tokens.push(Token::Symbol('\u{1}'));
-            }
-            rest = comment.split_once("*/").map_or("", |(_, rest)| rest);
+            rest = match comment
+                .strip_prefix("M!")
+                .or_else(|| comment.strip_prefix('!'))
+            {
+                Some(executed) => {
+                    // Never a character of a statement: control characters are passed over.
+                    tokens.push(Token::Symbol('\u{1}'));
+                    executed
+                }
+                None => comment.split_once("*/").map_or("", |(_, rest)| rest),
+            };
         } else if first == '\'' || first == '"' {
             rest = quoted(behind, first, true).1;
             tokens.push(Token::Text);
