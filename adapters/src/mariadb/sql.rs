@@ -60,6 +60,11 @@ impl Table {
         qualified(&self.schema, "sites")
     }
 
+    /// The empty table that branches ask to write to.
+    pub(super) fn numbers(&self) -> String {
+        qualified(&self.schema, "branches")
+    }
+
     pub(super) fn get(&self, key: &Key) -> String {
         format!(
             "SELECT SQL_NO_CACHE `value` FROM {} WHERE {}",

@@ -28,7 +28,8 @@
 //!   only be rolled back.
 //! - A `SELECT` outside of a transaction takes no locks at any level: nothing is read outside of a branch here.
 //! - The tables that tell who waits are copies of up to 100 ms ago, and for ever old to who looks more often than that: so
-//!   a circle over two sites costs about that. They need the right `PROCESS`. Waits for
+//!   a circle over two sites costs about that. And all who have only read are one and the same there, unless made to ask
+//!   for a write lock: a branch does that at its beginning, in the empty table `branches` beside the site's. They need the right `PROCESS`. Waits for
 //!   somebody's table lock or DDL are seen too.
 //! - A prepared branch needs its session, so it counts among [`NativeOptions::mariadb`]'s `sessions`.
 //!
@@ -154,6 +155,7 @@ impl MariaDbSessions {
             looker: Mutex::default(),
         };
         let mut first = sessions.connect().await?;
+        sessions.make_numbers(&mut first).await?;
         let levels = first.rows("SELECT @@tx_isolation").await;
         let levels: Vec<String> = levels.map_err(|fault| sessions.control.pool.error(fault))?;
         if levels.first().is_none_or(|level| level != "SERIALIZABLE") {
@@ -194,6 +196,20 @@ impl MariaDbSessions {
         let set = connection.run(&self.settings()).await;
         set.map_err(|fault| self.control.pool.error(fault))?;
         Ok(connection)
+    }
+
+    /// Makes the table by which branches get their numbers, unless it is there.
+    async fn make_numbers(&self, connection: &mut Connection) -> Result<(), OpenError> {
+        let numbers = self.shared.table.numbers();
+        let look = format!("SELECT `id` FROM {numbers} LIMIT 1");
+        if connection.run(&look).await.is_ok() {
+            return Ok(());
+        }
+        let create = format!(
+            "CREATE TABLE IF NOT EXISTS {numbers} (`id` INT NOT NULL PRIMARY KEY) ENGINE=InnoDB"
+        );
+        let made = connection.run(&create).await;
+        made.map_err(|fault| self.control.pool.error(fault).into())
     }
 
     /// Takes away what statements of a client's may have left in a session, by way of functions.
@@ -299,7 +315,12 @@ impl SessionBackend for MariaDbSessions {
             Ok(permit) => permit.expect("the semaphore is never closed"),
             Err(_late) => return Err(SessionError::Aborted(AbortReason::Conflict)),
         };
-        let begin = format!("XA START {}", self.control.xid(branch));
+        // The second statement gives it a number: `waits`.
+        let begin = format!(
+            "XA START {}; DO (SELECT `id` FROM {} FOR UPDATE)",
+            self.control.xid(branch),
+            self.shared.table.numbers()
+        );
         loop {
             let idle = self.idle().pop();
             let fresh = idle.is_none();

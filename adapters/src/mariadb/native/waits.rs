@@ -4,6 +4,10 @@
 //! within [`AGE`]: whoever looks more often sees the same old copy for ever. So a look waits that long, and is made in
 //! a transaction whose own statement bears a number: a copy that has the number is as new as the look.
 //!
+//! A transaction that has only read has the number 0 there, as all others of that kind, so nobody could tell whose lock it
+//! is. A branch of the site gets a number of its own at its beginning: it asks to write to a table that is empty and stays
+//! so, and waits for nobody there.
+//!
 //! Who holds a lock is told by the thread whose transaction it is. A prepared branch has its session until it is decided, so
 //! its thread is known as well; without one is only what is left in doubt by a former life, and behind the fence nobody
 //! waits for that.
@@ -25,10 +29,10 @@ fn query(number: u64) -> String {
     let mark = format!("/* look {number} */");
     // The mark of another number is no part of it: it ends with a space.
     format!(
-        "SELECT {mark} r.trx_mysql_thread_id, b.trx_mysql_thread_id \
+        "SELECT {mark} r.trx_mysql_thread_id, IFNULL(b.trx_mysql_thread_id, 0) \
          FROM information_schema.INNODB_LOCK_WAITS w \
-         JOIN information_schema.INNODB_TRX r ON r.trx_id = w.requesting_trx_id \
-         JOIN information_schema.INNODB_TRX b ON b.trx_id = w.blocking_trx_id \
+         JOIN information_schema.INNODB_TRX r ON r.trx_id = w.requesting_trx_id AND r.trx_id <> 0 \
+         LEFT JOIN information_schema.INNODB_TRX b ON b.trx_id = w.blocking_trx_id AND b.trx_id <> 0 \
          UNION ALL SELECT 0, 0 FROM information_schema.INNODB_TRX \
          WHERE trx_mysql_thread_id = CONNECTION_ID() AND LOCATE(CONCAT('look ', '{number} '), trx_query) > 0 \
          UNION ALL SELECT ID, 0 FROM information_schema.PROCESSLIST \
