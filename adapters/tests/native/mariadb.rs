@@ -211,18 +211,22 @@ fn raw_read_locks_go_at_repeatable_read_and_with_the_session() {
         )
         .unwrap();
     let write = "UPDATE raw.t SET v = v + 1 WHERE k = 1";
-    let read = |level: &str, how: &str| {
+    let read = |level: &str, how: &str, also: &str| {
         format!(
-            "SET SESSION TRANSACTION ISOLATION LEVEL {level}; XA START 'r'; SELECT v FROM raw.t WHERE k = 1{how}; \
+            "SET SESSION TRANSACTION ISOLATION LEVEL {level}; XA START 'r'; SELECT v FROM raw.t WHERE k = 1{how}; {also} \
              XA END 'r'; XA PREPARE 'r'"
         )
     };
     reader
-        .run(&read("REPEATABLE READ", " LOCK IN SHARE MODE"))
+        .run(&read(
+            "REPEATABLE READ",
+            " LOCK IN SHARE MODE",
+            "INSERT INTO raw.t VALUES (9, 9);",
+        ))
         .unwrap();
     assert_eq!(writer.run(write), Ok(()), "case 27: the lock is gone");
     reader.run("XA COMMIT 'r'").unwrap();
-    reader.run(&read("SERIALIZABLE", "")).unwrap();
+    reader.run(&read("SERIALIZABLE", "", "")).unwrap();
     assert_eq!(writer.run(write), Err(1205), "it is kept");
     drop(reader);
     // The server ends the session some time after that.
@@ -275,8 +279,8 @@ fn the_loss_of_an_undecided_readers_session_ends_the_life_and_is_a_no_for_the_ne
     let reader = life.client(1);
     assert_eq!(reader.run(get("x")), Ok(found("old")));
     let vote = reader.prepare();
-    let prepared = life.site.prepared(reader.name()).unwrap();
     let stamp = vote.yes().unwrap();
+    let prepared = life.site.prepared(reader.name()).unwrap();
     let foreign = Foreign::to(&server.url());
     foreign.kill_transactions();
     let writer = life.client(2);
@@ -322,8 +326,8 @@ fn nothing_votes_over_a_killed_server_before_all_that_is_in_doubt_is_decided() {
     let reader = life.client(1);
     assert_eq!(reader.run(get("x")), Ok(found("old")));
     let vote = reader.prepare();
-    let prepared = life.site.prepared(reader.name()).unwrap();
     let stamp = vote.yes().unwrap();
+    let prepared = life.site.prepared(reader.name()).unwrap();
     server.kill();
     server.start().unwrap();
     // What the server would let happen: the row is free, although the reader is undecided.
