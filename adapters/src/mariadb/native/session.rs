@@ -106,13 +106,19 @@ impl Session for MariaDbSession {
 
     async fn put(&mut self, key: &Key, value: Option<&Value>) -> Result<(), SessionError> {
         let key = Key::clone(key);
-        let change = match value {
-            Some(value) => Change::Put(key, Value::clone(value)),
-            None => Change::Delete(key),
+        let changes = match value {
+            Some(value) => vec![Change::Put(key, Value::clone(value))],
+            // To delete what is not there locks no row, and who reads that it is not there would not wait for this one.
+            None => vec![
+                Change::Put(Key::clone(&key), Value::from([])),
+                Change::Delete(key),
+            ],
         };
-        for statement in self.shared.table.changes(&[change]) {
-            let done = self.connection.run(&statement).await;
-            done.map_err(|fault| self.failed(fault))?;
+        for change in changes {
+            for statement in self.shared.table.changes(&[change]) {
+                let done = self.connection.run(&statement).await;
+                done.map_err(|fault| self.failed(fault))?;
+            }
         }
         Ok(())
     }
