@@ -168,6 +168,7 @@ fn sql(text: &str) -> Operation {
 }
 
 #[test]
+#[ignore = "takes many minutes: each wait is seen after 100 ms, and has not been run to its end yet"]
 fn serializable_xa_keeps_every_promise_of_a_participant() {
     let Some(server) = server() else { return };
     let threads = Threads::start().unwrap();
