@@ -274,7 +274,12 @@ async fn table(conn: &mut Conn, sql: &str, limit: usize) -> Result<Rows, Error> 
             Value::NULL => None,
             Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             // Not in an answer to a statement that is sent as text.
-            other => Some(other.as_sql(true)),
+            other @ (Value::Int(_)
+            | Value::UInt(_)
+            | Value::Float(_)
+            | Value::Double(_)
+            | Value::Date(..)
+            | Value::Time(..)) => Some(other.as_sql(true)),
         });
         rows.rows.push(cells.collect());
     }

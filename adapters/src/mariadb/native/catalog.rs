@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::super::session::{Fault, Session};
 use super::super::sql;
+use super::Shared;
 use super::statement::{self, Name};
 
 /// The server's own schemas: what is in them is no table of InnoDB's, or not to be written.
@@ -16,21 +17,36 @@ const OWN: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sy
 /// A thing of the catalogue that a name may mean.
 type Place = (String, String);
 
-/// Why a statement is not run: what it touches.
-pub(super) async fn objection(
+/// What is to be said of a statement.
+pub(super) enum Look {
+    /// It is not run, for what it touches.
+    Refused(String),
+    /// It may run. `routines`: functions or triggers run with it, and may set something in the session that stays set.
+    Fine { routines: bool },
+}
+
+fn refused(why: String) -> Result<Look, Fault> {
+    Ok(Look::Refused(why))
+}
+
+/// Looks at all that the names of a statement lead to; one that `changes` something must not do that to the adapter's own
+/// tables.
+pub(super) async fn look(
     session: &mut Session,
-    default: &str,
+    shared: &Shared,
     names: Vec<Name>,
-) -> Result<Option<String>, Fault> {
+    changes: bool,
+) -> Result<Look, Fault> {
+    let mut routines = false;
     let mut known: BTreeSet<Place> = BTreeSet::new();
     let mut called: BTreeSet<Place> = BTreeSet::new();
-    let mut next: Vec<(String, Vec<Name>)> = vec![(default.to_owned(), names)];
+    let mut next: Vec<(String, Vec<Name>)> = vec![(shared.schema.clone(), names)];
     while let Some((default, names)) = next.pop() {
         if let Some(own) = names.iter().find_map(|it| own_schema(it)) {
-            return Ok(Some(format!("{own} is the server's own")));
+            return refused(format!("{own} is the server's own"));
         }
         if statement::takes_locks(&names) {
-            return Ok(Some("it takes or gives back named locks".to_owned()));
+            return refused("it takes or gives back named locks".to_owned());
         }
         let place = |name: Name| (name.schema.unwrap_or_else(|| default.clone()), name.name);
         let (functions, tables): (Vec<Name>, Vec<Name>) =
@@ -46,35 +62,42 @@ pub(super) async fn objection(
         let functions: Vec<Place> = functions.filter(|it| called.insert(it.clone())).collect();
         for table in of_tables(session, &tables).await? {
             if is_own(&table.place.0) {
-                return Ok(Some(format!("{} is the server's own", table.place.0)));
+                return refused(format!("{} is the server's own", table.place.0));
+            }
+            let (schema, name) = &table.place;
+            if (changes || routines) && shared.table.is_bookkeeping(schema, name) {
+                return refused(format!("{schema}.{name} is the adapter's own"));
             }
             match table.what {
                 What::InnoDb => {}
                 What::Engine(engine) => {
-                    let (schema, name) = table.place;
-                    return Ok(Some(format!(
+                    return refused(format!(
                         "the table {schema}.{name} is not one of InnoDB's ({engine})"
-                    )));
+                    ));
                 }
-                What::Text(text) if text.is_empty() => {
-                    let (schema, name) = table.place;
-                    return Ok(Some(format!(
-                        "what {schema}.{name} does is not shown to the site's user"
-                    )));
+                What::View(text) | What::Trigger(text) if text.is_empty() => {
+                    return refused(hidden(schema, name));
                 }
-                What::Text(text) => next.push((table.place.0, statement::names_in(&text))),
+                What::View(text) => next.push((table.place.0, statement::names_in(&text))),
+                What::Trigger(text) => {
+                    routines = true;
+                    next.push((table.place.0, statement::names_in(&text)));
+                }
             }
         }
         for (schema, name, text) in of_functions(session, &functions).await? {
             let Some(text) = text else {
-                return Ok(Some(format!(
-                    "what {schema}.{name} does is not shown to the site's user"
-                )));
+                return refused(hidden(&schema, &name));
             };
+            routines = true;
             next.push((schema, statement::names_in(&text)));
         }
     }
-    Ok(None)
+    Ok(Look::Fine { routines })
+}
+
+fn hidden(schema: &str, name: &str) -> String {
+    format!("what {schema}.{name} does is not shown to the site's user")
 }
 
 fn own_schema(name: &Name) -> Option<&str> {
@@ -90,9 +113,14 @@ enum What {
     InnoDb,
     /// Another engine, or no table.
     Engine(String),
-    /// It does what this says.
-    Text(String),
+    /// It shows what this says.
+    View(String),
+    /// It has this done.
+    Trigger(String),
 }
+
+/// What a text makes of what has it.
+type OfText = fn(String) -> What;
 
 struct Found {
     place: Place,
@@ -137,19 +165,21 @@ async fn of_tables(session: &mut Session, places: &[Place]) -> Result<Vec<Found>
         };
         found.push(Found { place, what });
     }
-    let texts = [
+    let texts: [(_, OfText, _, _); 2] = [
         (
             views,
+            What::View,
             "SELECT TABLE_SCHEMA, TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS",
             ("TABLE_SCHEMA", "TABLE_NAME"),
         ),
         (
             tables,
+            What::Trigger,
             "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, ACTION_STATEMENT FROM information_schema.TRIGGERS",
             ("EVENT_OBJECT_SCHEMA", "EVENT_OBJECT_TABLE"),
         ),
     ];
-    for (places, select, columns) in texts {
+    for (places, what, select, columns) in texts {
         if places.is_empty() {
             continue;
         }
@@ -157,7 +187,7 @@ async fn of_tables(session: &mut Session, places: &[Place]) -> Result<Vec<Found>
         let rows: Vec<(String, String, Option<String>)> = session.rows(&statement).await?;
         found.extend(rows.into_iter().map(|(schema, name, text)| Found {
             place: (schema, name),
-            what: What::Text(text.unwrap_or_default()),
+            what: what(text.unwrap_or_default()),
         }));
     }
     Ok(found)

@@ -20,17 +20,19 @@
 //! What the server does that one would not expect, and what follows, besides what stands at [`super`]:
 //! - Locks of what was only read are gone when the session of the prepared branch is, and when the server is killed; only
 //!   rows that the branch has changed stay locked. So each branch keeps its session until the decision, before
-//!   any branch is prepared all these sessions are asked whether they are there, and one that is not ends the life of the site. After
-//!   a restart nothing begins before all that is in doubt is decided (`native`, D3). What others do directly in a
-//!   server that comes up again before the site does is held back by nothing.
+//!   any branch is prepared all these sessions are asked whether they are there, and one that is not ends the life of the
+//!   site. After a restart nothing begins before all that is in doubt is decided (`native`, D3). What others do directly in
+//!   a server that comes up again before the site does is held back by nothing.
 //! - At REPEATABLE READ and below, `XA PREPARE` lets read locks go. The level is set for each session, and looked at.
 //! - 1205, a wait that took too long, undoes the statement alone; the branch is doomed here. 1213 leaves a branch that can
 //!   only be rolled back.
+//! - What a function or a trigger sets in a session stays set, and may be the level of the next transaction: a session in
+//!   which one has run is closed after its transaction.
 //! - A `SELECT` outside of a transaction takes no locks at any level: nothing is read outside of a branch here.
 //! - The tables that tell who waits are copies of up to 100 ms ago, and for ever old to who looks more often than that: so
 //!   a circle over two sites costs about that. And all who have only read are one and the same there, unless made to ask
-//!   for a write lock: a branch does that at its beginning, in the empty table `branches` beside the site's. They need the right `PROCESS`. Waits for
-//!   somebody's table lock or DDL are seen too.
+//!   for a write lock: a branch does that at its beginning, in the empty table `branches` beside the site's. They need the
+//!   right `PROCESS`. Waits for somebody's table lock or DDL are seen too.
 //! - A prepared branch needs its session, so it counts among [`NativeOptions::mariadb`]'s `sessions`.
 //!
 //! It costs one message more for each vote, and one for each undecided branch of the site and round of votes; a
@@ -212,10 +214,9 @@ impl MariaDbSessions {
         made.map_err(|fault| self.control.pool.error(fault).into())
     }
 
-    /// Takes away what statements of a client's may have left in a session, by way of functions.
-    async fn clean(&self, mut connection: Connection, used: bool) {
-        let settings = format!("{}; {}", super::session::setup(), self.settings());
-        if connection.is_clean() && (!used || connection.run(&settings).await.is_ok()) {
+    /// Gives a session back, for the next transaction; or closes it.
+    fn spare(&self, connection: Connection, tainted: bool) {
+        if connection.is_clean() && !tainted {
             self.idle().push(connection);
         }
     }
@@ -225,7 +226,7 @@ impl MariaDbSessions {
         let Some(Kept {
             mut session,
             permit,
-            used,
+            tainted,
         }) = self.pinned.take(branch).await
         else {
             return Ok(false);
@@ -233,7 +234,7 @@ impl MariaDbSessions {
         match session.run(&self.control.ending(end, branch)).await {
             Ok(()) => {
                 self.control.held.forget(branch);
-                self.clean(session, used).await;
+                self.spare(session, tainted);
                 drop(permit);
                 Ok(true)
             }
@@ -248,7 +249,7 @@ impl MariaDbSessions {
         let MariaDbSession {
             mut connection,
             branch,
-            used,
+            tainted,
             permit,
             ..
         } = session;
@@ -258,7 +259,7 @@ impl MariaDbSessions {
             || self.control.undo(&mut connection, &xid).await;
         if undone {
             self.control.held.forget(branch);
-            self.clean(connection, used).await;
+            self.spare(connection, tainted);
         } else {
             drop(connection);
             if let Ok(mut session) = self.control.pool.session().await
@@ -336,7 +337,7 @@ impl SessionBackend for MariaDbSessions {
                         shared: Arc::clone(&self.shared),
                         permit,
                         branch,
-                        used: false,
+                        tainted: false,
                         doomed: false,
                     });
                 }
@@ -372,7 +373,7 @@ impl SessionBackend for MariaDbSessions {
                 let kept = Kept {
                     session: session.connection,
                     permit: session.permit,
-                    used: session.used,
+                    tainted: session.tainted,
                 };
                 let added = self.pinned.add(branch, kept).await;
                 added.map_err(|lost| NotPrepared::Unknown(lost.to_string()))

@@ -25,8 +25,8 @@ use crate::branch::BranchName;
 pub(super) struct Kept {
     pub(super) session: Session,
     pub(super) permit: OwnedSemaphorePermit,
-    /// Statements of a client's have run in it.
-    pub(super) used: bool,
+    /// It is not to be used again.
+    pub(super) tainted: bool,
 }
 
 /// Somebody may be asking it.

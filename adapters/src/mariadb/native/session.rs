@@ -34,14 +34,17 @@ const DOOMING: [u16; 12] = [
     3024,
 ];
 
+/// A row of a scan: see [`pairs`](super::super::pairs).
+type Row = (Vec<u8>, Vec<u8>, Vec<u8>);
+
 /// A session of [`MariaDbSessions`](super::MariaDbSessions).
 pub struct MariaDbSession {
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) branch: BranchName,
-    /// Statements of a client's have run in it.
-    pub(super) used: bool,
+    /// Functions or triggers of others have run in it, and what they have set stays set: nobody else gets it.
+    pub(super) tainted: bool,
     /// Something is half done, and must not be prepared.
     pub(super) doomed: bool,
 }
@@ -95,8 +98,7 @@ impl Session for MariaDbSession {
         limit: usize,
     ) -> Result<Vec<(Key, Value)>, SessionError> {
         let statement = self.shared.table.scan(range, limit.saturating_add(1));
-        let rows: Result<Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>, Fault> =
-            self.connection.rows(&statement).await;
+        let rows: Result<Vec<Row>, Fault> = self.connection.rows(&statement).await;
         let rows = rows.map_err(|fault| self.failed(fault))?;
         if rows.len() > limit {
             return Err(SessionError::Refused(OperationError::TooManyRows));
@@ -125,16 +127,15 @@ impl Session for MariaDbSession {
 
     async fn statement(&mut self, text: &str, limit: usize) -> Result<Table, SessionError> {
         let names = statement::check(text).map_err(SessionError::Refused)?;
-        self.used = true;
-        let objection = catalog::objection(&mut self.connection, &self.shared.schema, names).await;
-        match objection {
-            Ok(None) => {}
-            Ok(Some(why)) => return Err(Self::refused("engine", why)),
+        let changes = !statement::only_reads(text);
+        match catalog::look(&mut self.connection, &self.shared, names, changes).await {
+            Ok(catalog::Look::Fine { routines }) => self.tainted |= routines,
+            Ok(catalog::Look::Refused(why)) => return Err(Self::refused("engine", why)),
             Err(fault) => return Err(self.failed(fault)),
         }
         match self.connection.table(text, limit).await {
             // What it has changed stays changed, and nobody has seen what.
-            Ok(rows) if rows.too_many && !statement::only_reads(text) => {
+            Ok(rows) if rows.too_many && changes => {
                 self.doomed = true;
                 Err(SessionError::Aborted(AbortReason::Conflict))
             }
