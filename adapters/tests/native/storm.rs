@@ -47,6 +47,9 @@ impl Storm {
         let name = TxnName::Global(Gtid(number));
         self.fates.lock().unwrap().insert(number, Fate::Open);
         for site in &self.sites {
+            // Or everybody would try again for ever.
+            let failure = site.stored().failure();
+            assert!(failure.is_none(), "{failure:?}");
             let priority = Priority(priority);
             site.begin(Begin { name, priority }).unwrap();
         }
