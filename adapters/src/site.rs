@@ -13,6 +13,7 @@ use crate::address::shown;
 use crate::claim::Taken;
 use crate::columns::TableColumns;
 use crate::identity::LogIdentity;
+use crate::mariadb::native::MariaDbSessions;
 use crate::mariadb::{self, MariaDb, MariaDbOptions};
 use crate::ordered;
 use crate::postgres::native::{self, NativeOptions, PostgresSessions};
@@ -59,14 +60,16 @@ pub enum Mode {
     /// The adapter, which sees every key and range, by [`ordered`]. The server needs no isolation level of its own.
     #[default]
     Co,
-    /// The server's row locks, held until the decision; table locks for scans.
+    /// The server's row locks, held until the decision; table locks for scans, or the locks of gaps that MariaDB has.
     Lock,
     /// Locks with names in the server, for transactions that say at their beginning which keys they need.
     Advisory,
     /// One transaction after another.
     Serial,
     /// Nobody: plain two-phase commit over what the server does by itself. Sites that are serializable each are not so
-    /// together.
+    /// together: PostgreSQL, that is. MariaDB at SERIALIZABLE holds what it reads until the decision, so over it this is
+    /// what `lock` is, and serializable while its sessions and the server stay up; what is done about the rest is done in
+    /// this mode as well.
     Plain,
 }
 
@@ -298,15 +301,31 @@ pub fn open_site(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError
         (Product::Postgres, Mode::Advisory) => postgres_native(options, native::Mode::Advisory),
         (Product::Postgres, Mode::Serial) => postgres_native(options, native::Mode::Serial),
         (Product::Postgres, Mode::Plain) => postgres_native(options, native::Mode::Plain),
-        (
-            product @ Product::MariaDb,
-            mode @ (Mode::Lock | Mode::Advisory | Mode::Serial | Mode::Plain),
-        ) => Err(SiteError::Mode {
-            mode,
-            product,
-            usable: "co",
-        }),
+        (Product::MariaDb, Mode::Lock | Mode::Plain) => mariadb_native(options),
+        (product @ Product::MariaDb, mode @ (Mode::Advisory | Mode::Serial)) => {
+            Err(SiteError::Mode {
+                mode,
+                product,
+                usable: "co, lock or plain",
+            })
+        }
     }
+}
+
+fn mariadb_native(options: SiteOptions) -> Result<Arc<dyn Participant>, SiteError> {
+    if options.columns.is_some() {
+        return Err(SiteError::ColumnsInMode(options.mode.name()));
+    }
+    let engine = options.engine();
+    let connect = async move {
+        options.claim().await?;
+        let native = mariadb::native::NativeOptions {
+            mariadb: options.mariadb(),
+            ..mariadb::native::NativeOptions::new(&options.database)
+        };
+        Ok::<_, SiteError>(MariaDbSessions::open(&options.name, native).await?)
+    };
+    Ok(Arc::new(crate::native::open(engine, life(), connect)?))
 }
 
 fn postgres_native(
@@ -391,7 +410,7 @@ mod tests {
             };
             open_site(options).map(drop).unwrap_err()
         };
-        for mode in [Mode::Lock, Mode::Advisory, Mode::Serial, Mode::Plain] {
+        for mode in [Mode::Advisory, Mode::Serial] {
             let refused = open("mysql://u@127.0.0.1:1/d", mode);
             assert!(matches!(refused, SiteError::Mode { .. }), "{refused}");
         }

@@ -75,6 +75,13 @@ impl HeldBranches {
         self.lock().all.get(&name).map(|branch| branch.owner)
     }
 
+    /// All that are not finished.
+    pub(super) fn owners(&self) -> Vec<(BranchName, Owner)> {
+        let branches = self.lock();
+        let all = branches.all.iter();
+        all.map(|(name, branch)| (*name, branch.owner)).collect()
+    }
+
     /// It is finished.
     pub(super) fn forget(&self, name: BranchName) {
         self.lock().all.remove(&name);

@@ -185,6 +185,26 @@ pub enum OpenError {
     /// The database was told that the site's promises are in another log.
     #[error(transparent)]
     OtherLog(#[from] OtherLog),
+    /// Who waits for whom is hidden from the user.
+    #[error(
+        "{database} shows who waits for whose locks only to who has the right PROCESS, and the mode lock needs it; run \
+         `GRANT PROCESS ON *.* TO ...` for the site's user"
+    )]
+    NoProcess {
+        /// Which database.
+        database: String,
+    },
+    /// Sessions do not get the isolation level that keeps the locks of what is read.
+    #[error(
+        "{database} gives sessions the isolation level {found} where SERIALIZABLE was asked for, and at that level XA PREPARE \
+         lets read locks go; take out what sets it (init_connect, a proxy)"
+    )]
+    Isolation {
+        /// Which database.
+        database: String,
+        /// Which level.
+        found: String,
+    },
     /// The database did not do what it was asked.
     #[error(transparent)]
     Backend(#[from] BackendError),

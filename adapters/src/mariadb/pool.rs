@@ -66,6 +66,11 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the server is called in errors.
+    pub(super) fn database(&self) -> &str {
+        &self.database
+    }
+
     /// How many sessions are used at once.
     pub(super) const fn size(&self) -> usize {
         self.size
@@ -90,7 +95,8 @@ impl Pool {
         })
     }
 
-    async fn connect(&self) -> Result<Session, BackendError> {
+    /// One that is nobody else's.
+    pub(super) async fn connect(&self) -> Result<Session, BackendError> {
         let session = Session::connect(self.opts.clone()).await;
         let mut session = session.map_err(|fault| self.error(fault))?;
         let mut tries = 0;

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{Conn, Error, Opts};
+use mysql_async::{Conn, Error, Opts, Value};
 
 use crate::backend::BackendError;
 use crate::branch::Site;
@@ -33,6 +33,8 @@ pub(super) const RBROLLBACK: u16 = 1402;
 pub(super) const DUPID: u16 = 1440;
 /// No such thread.
 pub(super) const NO_SUCH_THREAD: u16 = 1094;
+/// Somebody has interrupted the statement.
+pub(super) const INTERRUPTED: u16 = 1317;
 
 /// Why a statement was not executed, or not to its end.
 #[derive(Clone, Debug)]
@@ -77,7 +79,7 @@ impl From<Error> for Fault {
             return Self::Lost(error.to_string());
         };
         // Errors of the way there, servers that stop, too many connections, and a session that was killed.
-        let lost = said.state.starts_with("08") || matches!(said.code, 1203 | 1927 | 1317);
+        let lost = said.state.starts_with("08") || matches!(said.code, 1203 | 1927 | INTERRUPTED);
         if lost {
             Self::Lost(format!("{} ({})", said.message, said.code))
         } else {
@@ -118,6 +120,19 @@ pub(super) struct Session {
     /// Nothing is on its way (S1).
     clean: bool,
     most: usize,
+    patience: Duration,
+    /// Statements are interrupted on purpose, and the session goes on behind that.
+    interruptible: bool,
+}
+
+/// What a statement returned, as text.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) columns: Vec<String>,
+    pub(super) rows: Vec<Vec<Option<String>>>,
+    pub(super) affected: u64,
+    /// There were more rows than asked for.
+    pub(super) too_many: bool,
 }
 
 impl Session {
@@ -136,6 +151,8 @@ impl Session {
             slot: None,
             clean: true,
             most: 0,
+            patience: PATIENCE,
+            interruptible: false,
         };
         let of_session = "SELECT VERSION(), CONNECTION_ID(), @@max_allowed_packet";
         let rows: Vec<(String, u64, usize)> = session.rows(of_session).await?;
@@ -185,11 +202,17 @@ impl Session {
         self.clean
     }
 
+    /// Makes it one whose statements wait so long for locks, and may be interrupted.
+    pub(super) fn wait_for_locks(&mut self, longest: Duration) {
+        self.patience = PATIENCE + longest;
+        self.interruptible = true;
+    }
+
     /// Runs one or more statements; the first that fails is the last.
     pub(super) async fn run(&mut self, sql: &str) -> Result<(), Fault> {
         self.clean = false;
-        let done = tokio::time::timeout(PATIENCE, self.conn.query_drop(sql)).await;
-        self.answered(answer(done))
+        let done = tokio::time::timeout(self.patience, self.conn.query_drop(sql)).await;
+        self.answered(done)
     }
 
     /// Runs one statement, for its rows.
@@ -198,25 +221,85 @@ impl Session {
         sql: &str,
     ) -> Result<Vec<T>, Fault> {
         self.clean = false;
-        let done = tokio::time::timeout(PATIENCE, self.conn.query(sql)).await;
-        self.answered(answer(done))
+        let done = tokio::time::timeout(self.patience, self.conn.query(sql)).await;
+        self.answered(done)
     }
 
-    fn answered<T>(&mut self, answer: Result<T, Fault>) -> Result<T, Fault> {
+    /// Runs one statement of a client's, for what it returns: `limit` rows at most.
+    pub(super) async fn table(&mut self, sql: &str, limit: usize) -> Result<Rows, Fault> {
+        self.clean = false;
+        let done = tokio::time::timeout(self.patience, table(&mut self.conn, sql, limit)).await;
+        self.answered(done)
+    }
+
+    /// Asks whether the session is there: an answer says that it was when the question had come.
+    pub(super) async fn ping(&mut self) -> Result<(), Fault> {
+        self.clean = false;
+        let done = tokio::time::timeout(PATIENCE, self.conn.ping()).await;
+        self.answered(done)
+    }
+
+    fn answered<T>(
+        &mut self,
+        done: Result<Result<T, Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Fault> {
+        let answer = match done {
+            Ok(Err(Error::Server(said))) if self.interruptible && said.code == INTERRUPTED => {
+                Err(Fault::Said {
+                    code: said.code,
+                    why: said.message,
+                })
+            }
+            done => answer(done),
+        };
         self.clean = !matches!(answer, Err(Fault::Lost(_)));
         answer
     }
 }
 
+async fn table(conn: &mut Conn, sql: &str, limit: usize) -> Result<Rows, Error> {
+    let mut answer = conn.query_iter(sql).await?;
+    let columns = answer.columns();
+    let names = columns.iter().flat_map(|columns| columns.iter());
+    let mut rows = Rows {
+        columns: names.map(|it| it.name_str().into_owned()).collect(),
+        ..Rows::default()
+    };
+    while let Some(row) = answer.next().await? {
+        if rows.rows.len() == limit {
+            rows.too_many = true;
+            continue;
+        }
+        let cells = row.unwrap().into_iter().map(|cell| match cell {
+            Value::NULL => None,
+            Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            // Not in an answer to a statement that is sent as text.
+            other @ (Value::Int(_)
+            | Value::UInt(_)
+            | Value::Float(_)
+            | Value::Double(_)
+            | Value::Date(..)
+            | Value::Time(..)) => Some(other.as_sql(true)),
+        });
+        rows.rows.push(cells.collect());
+    }
+    rows.affected = match rows.columns.is_empty() {
+        true => answer.affected_rows(),
+        false => u64::try_from(rows.rows.len()).unwrap_or(u64::MAX),
+    };
+    answer.drop_result().await?;
+    Ok(rows)
+}
+
 fn answer<T>(done: Result<Result<T, Error>, tokio::time::error::Elapsed>) -> Result<T, Fault> {
     match done {
         Ok(answer) => answer.map_err(Fault::from),
-        Err(_) => Err(Fault::Lost(format!("no answer for {PATIENCE:?}"))),
+        Err(_) => Err(Fault::Lost("no answer for too long".to_owned())),
     }
 }
 
 /// What the adapter relies on, whatever the server's settings are.
-fn setup() -> String {
+pub(super) fn setup() -> String {
     let settings = [
         // Prepared branches of others are not seen, and there are no locks on gaps.
         "SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),

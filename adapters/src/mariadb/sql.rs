@@ -60,6 +60,19 @@ impl Table {
         qualified(&self.schema, "sites")
     }
 
+    /// The empty table that branches ask to write to.
+    pub(super) fn numbers(&self) -> String {
+        qualified(&self.schema, "branches")
+    }
+
+    /// Whether it is one of those two. How the server tells capitals from small letters in names is its own affair, so they
+    /// are not told apart here.
+    pub(super) fn is_bookkeeping(&self, schema: &str, name: &str) -> bool {
+        let own = ["sites", "branches"];
+        schema.eq_ignore_ascii_case(&self.schema)
+            && own.iter().any(|own| name.eq_ignore_ascii_case(own))
+    }
+
     pub(super) fn get(&self, key: &Key) -> String {
         format!(
             "SELECT SQL_NO_CACHE `value` FROM {} WHERE {}",

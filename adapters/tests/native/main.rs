@@ -7,6 +7,7 @@
 )]
 
 mod anomalies;
+mod mariadb;
 mod recovery;
 mod statements;
 mod storm;

@@ -17,7 +17,7 @@ use participant::{
     Ballot, Begin, Decision, Operation, Participant, Recorder, Reply, TxnName, Value,
 };
 
-use super::{Life, options, server};
+use super::{Life, mariadb, options, server};
 
 const THREADS: u64 = 4;
 const EACH: u64 = 25;
@@ -47,6 +47,9 @@ impl Storm {
         let name = TxnName::Global(Gtid(number));
         self.fates.lock().unwrap().insert(number, Fate::Open);
         for site in &self.sites {
+            // Or everybody would try again for ever.
+            let failure = site.stored().failure();
+            assert!(failure.is_none(), "{failure:?}");
             let priority = Priority(priority);
             site.begin(Begin { name, priority }).unwrap();
         }
@@ -194,22 +197,33 @@ fn generator(seed: u64) -> impl FnMut() -> u64 {
     }
 }
 
-fn storm(mode: Mode) {
+/// The options of two sites whose histories are kept.
+fn hosts() -> [(Options, Recorder); 2] {
+    ["A", "B"].map(|name| {
+        let recorder = Recorder::memory(name);
+        let host = Options {
+            recorder: recorder.clone(),
+            ..Options::default()
+        };
+        (host, recorder)
+    })
+}
+
+fn of_postgres(mode: Mode) {
     let (Some(first), Some(second)) = (server(), server()) else {
         return;
     };
-    let recorders = ["A", "B"].map(Recorder::memory);
-    let lives = [(&first, 0), (&second, 1)].map(|(server, at)| {
-        let host = Options {
-            recorder: recorders[at].clone(),
-            ..Options::default()
-        };
-        let life = Life::of("site", 1, options(&server.url(), mode), host);
-        life.site.recovered();
-        life
-    });
+    let [a, b] = hosts();
+    let lives = [(&first, a.0), (&second, b.0)]
+        .map(|(server, host)| Life::of("site", 1, options(&server.url(), mode), host));
+    let sites = lives.each_ref().map(|life| Arc::clone(&life.site));
+    storm(mode.name(), sites, &[a.1, b.1]);
+}
+
+fn storm(what: &str, sites: [Arc<dyn Participant>; 2], recorders: &[Recorder; 2]) {
+    sites.iter().for_each(|site| site.recovered());
     let storm = Storm {
-        sites: [0, 1].map(|at| Arc::clone(&lives[at].site)),
+        sites,
         fates: Mutex::default(),
         next: AtomicU64::new(1),
         committed: AtomicU64::new(0),
@@ -231,39 +245,62 @@ fn storm(mode: Mode) {
     });
     let committed = storm.committed.load(Ordering::Relaxed);
     assert_eq!(committed, THREADS * EACH, "everybody gets through");
-    let histories = lives.iter().zip(&recorders).map(|(life, recorder)| {
-        life.site.quiesce();
-        assert_eq!(life.site.in_flight(), 0);
+    let histories = storm.sites.iter().zip(recorders).map(|(site, recorder)| {
+        site.quiesce();
+        assert_eq!(site.in_flight(), 0);
         recorder.finish().unwrap();
         let history = recorder.text().unwrap();
-        read_history(history.as_bytes(), mode.name()).unwrap()
+        read_history(history.as_bytes(), what).unwrap()
     });
     let histories: Vec<_> = histories.collect();
     let report = judge(&histories, Level::CommitmentOrdering);
     assert!(
         matches!(report.verdict, Verdict::Valid { .. }),
-        "{}: {:?}",
-        mode.name(),
+        "{what}: {:?}",
         report.verdict
     );
     let attempts = storm.next.load(Ordering::Relaxed) - 1;
-    eprintln!(
-        "{}: {committed} of {attempts} attempts committed",
-        mode.name()
-    );
+    eprintln!("{what}: {committed} of {attempts} attempts committed");
 }
 
 #[test]
 fn money_is_kept_under_row_locks() {
-    storm(Mode::Lock);
+    of_postgres(Mode::Lock);
 }
 
 #[test]
 fn money_is_kept_under_declared_locks() {
-    storm(Mode::Advisory);
+    of_postgres(Mode::Advisory);
 }
 
 #[test]
 fn money_is_kept_by_one_at_a_time() {
-    storm(Mode::Serial);
+    of_postgres(Mode::Serial);
+}
+
+#[test]
+fn money_is_kept_under_the_locks_of_mariadb() {
+    let (Some(first), Some(second)) = (mariadb::server(), mariadb::server()) else {
+        return;
+    };
+    let [a, b] = hosts();
+    let lives = [(&first, a.0), (&second, b.0)]
+        .map(|(server, host)| mariadb::Life::of(1, mariadb::options(&server.url()), host));
+    let sites = lives.each_ref().map(|life| Arc::clone(&life.site));
+    storm("mariadb-lock", sites, &[a.1, b.1]);
+    for server in [&first, &second] {
+        assert_eq!(mariadb::Foreign::to(&server.url()).prepared(), 0);
+    }
+}
+
+#[test]
+fn money_is_kept_between_the_locks_of_postgres_and_of_mariadb() {
+    let (Some(first), Some(second)) = (server(), mariadb::server()) else {
+        return;
+    };
+    let [a, b] = hosts();
+    let one = Life::of("site", 1, options(&first.url(), Mode::Lock), a.0);
+    let other = mariadb::Life::of(1, mariadb::options(&second.url()), b.0);
+    let sites = [Arc::clone(&one.site), Arc::clone(&other.site)];
+    storm("postgres-lock, mariadb-lock", sites, &[a.1, b.1]);
 }

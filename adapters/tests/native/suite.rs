@@ -14,7 +14,7 @@ use participant::engine::Options;
 /// Longer than any case takes: what waits has to be told apart by looking, not by giving up.
 const NEVER: Duration = Duration::from_secs(120);
 
-fn assert_ordered(case: &str, history: &str) {
+pub(crate) fn assert_ordered(case: &str, history: &str) {
     let site = read_history(history.as_bytes(), case).unwrap();
     let report = judge(&[site], Level::CommitmentOrdering);
     // In some runs everybody aborts.

@@ -79,6 +79,7 @@ type Judge<'a> = Box<dyn Fn(&str, &str) + 'a>;
 pub struct Suite<'a> {
     open: Open<'a>,
     judge: Judge<'a>,
+    most: usize,
 }
 
 /// One thing that is checked.
@@ -94,7 +95,16 @@ impl<'a> Suite<'a> {
         Self {
             open: Box::new(open),
             judge: Box::new(judge),
+            most: usize::MAX,
         }
+    }
+
+    /// Has so many interleavings of the same programs run at most, for a participant of which one takes long: the two
+    /// ends of the list, where the programs run one after the other, and others spread evenly between them.
+    #[must_use]
+    pub fn with_at_most(mut self, interleavings: usize) -> Self {
+        self.most = interleavings.max(2);
+        self
     }
 
     /// All cases, by name.

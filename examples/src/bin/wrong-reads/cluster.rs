@@ -62,10 +62,11 @@ impl Cluster {
         .await?;
         let uri = format!("http://{}", coordinator.address());
         let (mut sites, mut histories) = (Vec::new(), Vec::new());
+        let recorded = servers.iter().all(|it| variant.records(it.product()));
         for (name, server) in NAMES.into_iter().zip(servers) {
             let history = folder.join(format!("{name}.hist"));
             let file = BufWriter::new(File::create(&history)?);
-            let recorder = if variant.records() {
+            let recorder = if recorded {
                 Recorder::to_writer(name, Box::new(file))
             } else {
                 Recorder::off()

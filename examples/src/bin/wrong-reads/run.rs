@@ -214,7 +214,8 @@ impl Load {
             self.load(args, &client).await
         })?;
         let histories = runtime.block_on(cluster.stop())?;
-        let judged = if self.variant.records() {
+        let mut products = self.duo.0.into_iter();
+        let judged = if products.all(|product| self.variant.records(product)) {
             judge(&histories, seen.commits)?
         } else {
             Judged::NotRecorded

@@ -61,8 +61,8 @@ impl Variant {
     }
 
     /// Whether a site over such a server can say what it has read and written: where reads leave no locks it cannot.
-    pub(crate) const fn records(self) -> bool {
-        !matches!(self, Self::Plain)
+    pub(crate) fn records(self, product: Product) -> bool {
+        self != Self::Plain || product == Product::MariaDb
     }
 
     /// Whether there is an adapter for it.
@@ -73,11 +73,11 @@ impl Variant {
     fn mode(self, product: Product) -> Option<Mode> {
         match (self, product) {
             (Self::Off | Self::Co, _) => Some(Mode::Co),
-            (Self::Plain, Product::Postgres) => Some(Mode::Plain),
-            (Self::Lock, Product::Postgres) => Some(Mode::Lock),
+            (Self::Plain, _) => Some(Mode::Plain),
+            (Self::Lock, _) => Some(Mode::Lock),
             (Self::Advisory, Product::Postgres) => Some(Mode::Advisory),
             (Self::Serial, Product::Postgres) => Some(Mode::Serial),
-            (_, Product::MariaDb) => None,
+            (Self::Advisory | Self::Serial, Product::MariaDb) => None,
         }
     }
 
