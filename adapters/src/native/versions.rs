@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use co_core::Stamp;
 use participant::engine::{Committed, Row, Stored};
@@ -15,7 +16,7 @@ use participant::storage::{Mark, Storage, StorageError};
 use participant::{Change, Key, KeyRange, Value};
 use tokio::sync::Notify;
 
-use crate::ordered::rows::{KeepMark, Marks, failed};
+use crate::ordered::rows::{KeepMark, Marks, PERSIST_PATIENCE, failed};
 
 /// What wrote a key last.
 #[derive(Clone, Copy, Debug)]
@@ -172,8 +173,9 @@ impl Versions {
         self.arrived.notify_all();
     }
 
-    /// Waits until all commits up to the newest one are in the database.
+    /// Waits until all commits up to the newest one are in the database, but not for one that is away.
     fn wait(&self) -> Result<Mark, StorageError> {
+        let end = Instant::now() + PERSIST_PATIENCE;
         let mut state = self.lock();
         let mark = Mark {
             ordinal: state.newest,
@@ -183,8 +185,12 @@ impl Versions {
             if let Some(failure) = self.failure.get() {
                 return Err(failure.clone());
             }
-            let woken = self.arrived.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(failed("the database has not got all commits yet"));
+            }
+            let woken = self.arrived.wait_timeout(state, left);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
         Ok(mark)
     }

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use co_core::Stamp;
 use participant::engine::Stored;
@@ -43,6 +44,9 @@ fn change(key: &Key, row: &Recent) -> Change {
         None => Change::Delete(Key::clone(key)),
     }
 }
+
+/// How long a checkpoint waits for commits that are on their way to the database: the site stands still meanwhile.
+pub(crate) const PERSIST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is known of a key without asking the database.
 pub(super) enum Known {
@@ -252,8 +256,9 @@ impl Rows {
         self.arrived.notify_all();
     }
 
-    /// Waits until all commits up to the newest one are in the database.
+    /// Waits until all commits up to the newest one are in the database, but not for one that is away.
     fn wait(&self) -> Result<Mark, StorageError> {
+        let end = Instant::now() + PERSIST_PATIENCE;
         let mut state = self.lock();
         let mark = Mark {
             ordinal: state.newest,
@@ -263,10 +268,12 @@ impl Rows {
             if let Some(failure) = self.failure.get() {
                 return Err(failure.clone());
             }
-            state = self
-                .arrived
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(failed("the database has not got all commits yet"));
+            }
+            let woken = self.arrived.wait_timeout(state, left);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
         Ok(mark)
     }
