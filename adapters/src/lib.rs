@@ -7,10 +7,12 @@ mod claim;
 pub mod columns;
 #[cfg(feature = "command")]
 pub mod command;
+mod insist;
 pub mod mariadb;
 pub mod native;
 pub mod ordered;
 pub mod postgres;
+mod reach;
 mod site;
 mod threads;
 

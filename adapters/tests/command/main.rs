@@ -6,6 +6,7 @@
     reason = "tests: what fails panics, and a skipped one says so"
 )]
 
+mod away;
 mod killed;
 mod looks;
 mod system;

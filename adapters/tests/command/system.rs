@@ -74,6 +74,9 @@ pub(crate) struct Site {
     port: u16,
     /// It writes what it does to a file, and keeps its log whole for that; otherwise it cuts the log.
     history: bool,
+    mode: &'static str,
+    /// What its ready line calls that.
+    engine: &'static str,
     pub(crate) lives: u64,
     process: Option<Child>,
 }
@@ -96,9 +99,17 @@ impl Site {
             folder: folder.to_owned(),
             port: port.local_addr().unwrap().port(),
             history,
+            mode: "co",
+            engine: "postgres",
             lives: 0,
             process: None,
         }
+    }
+
+    /// The same in another mode, or over another product.
+    pub(crate) fn in_mode(mut self, mode: &'static str, engine: &'static str) -> Self {
+        (self.mode, self.engine) = (mode, engine);
+        self
     }
 
     /// Starts the next life, and waits until it is ready.
@@ -114,6 +125,7 @@ impl Site {
         command
             .args(["serve", "--json", "--exit-with-parent", "--name", self.name])
             .args(["--database", &self.url, "--schema", self.name])
+            .args(["--mode", self.mode])
             .args(["--coordinator", &self.coordinator])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--data", &path(format!("{}.data", self.name))])
@@ -135,7 +147,7 @@ impl Site {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             (ready["site"].as_str(), ready["engine"].as_str()),
-            (Some(self.name), Some("postgres"))
+            (Some(self.name), Some(self.engine))
         );
         self.process = Some(process);
     }
