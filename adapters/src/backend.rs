@@ -71,6 +71,15 @@ pub enum NotPrepared {
 }
 
 impl NotPrepared {
+    /// There was no session to begin it in.
+    pub(crate) fn without_session(error: &BackendError) -> Self {
+        if error.is_away() {
+            Self::Away(error.to_string())
+        } else {
+            Self::Refused(error.to_string())
+        }
+    }
+
     /// What the transaction is told.
     #[must_use]
     pub const fn reason(&self) -> AbortReason {

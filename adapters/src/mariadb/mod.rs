@@ -346,7 +346,7 @@ impl Backend for MariaDb {
 
     async fn prepare(&self, branch: BranchName, changes: &[Change]) -> Result<(), NotPrepared> {
         let session = self.pool.session().await;
-        let mut session = session.map_err(|error| NotPrepared::Away(error.to_string()))?;
+        let mut session = session.map_err(|error| NotPrepared::without_session(&error))?;
         let xid = self.xid(branch);
         self.held.begin(branch, session.owner());
         let Err(fault) = self.send(&mut session, &xid, changes).await else {

@@ -416,7 +416,7 @@ impl Backend for Postgres {
 
     async fn prepare(&self, branch: BranchName, changes: &[Change]) -> Result<(), NotPrepared> {
         let session = self.pool.session().await;
-        let session = session.map_err(|error| NotPrepared::Away(error.to_string()))?;
+        let session = session.map_err(|error| NotPrepared::without_session(&error))?;
         let statement = format!(
             "BEGIN; SET LOCAL lock_timeout = {}; {} SAVEPOINT co_guard; PREPARE TRANSACTION {}",
             LOCK_TIMEOUT.as_millis(),
