@@ -7,6 +7,7 @@
 )]
 
 mod away;
+mod idle;
 mod killed;
 mod looks;
 mod system;

@@ -158,6 +158,11 @@ impl Site {
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
+    /// Its number.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     /// `kill -9`; it must not have ended by itself.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().unwrap();
