@@ -104,8 +104,11 @@ mod tests {
         }
     }
 
+    /// Makes an answer; none if nobody wants to know any more.
+    type Answer = fn() -> Option<Result<(), BackendError>>;
+
     /// What is told if the database answers like this.
-    fn told(answers: &[fn() -> Option<Result<(), BackendError>>]) -> Vec<News> {
+    fn told(answers: &[Answer]) -> Vec<News> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
