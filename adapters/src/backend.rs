@@ -10,6 +10,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use co_core::AbortReason;
+use coco::failpoint;
 use participant::{Change, Key, KeyRange, Value};
 
 use crate::branch::BranchName;
@@ -58,6 +60,15 @@ impl BackendError {
     }
 }
 
+/// As if the database could not be reached, where a test says so.
+pub(crate) fn failing(point: &'static str) -> Result<(), BackendError> {
+    let away = |error: std::io::Error| BackendError::Away {
+        database: "the database".to_owned(),
+        why: error.to_string(),
+    };
+    failpoint::io(point).map_err(away)
+}
+
 /// Why a branch was not prepared: the transaction aborts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NotPrepared {
@@ -65,6 +76,28 @@ pub enum NotPrepared {
     Refused(String),
     /// Nobody knows whether it is there: it has to be rolled back when the database can be reached.
     Unknown(String),
+    /// The database could not be reached, and nothing was begun there.
+    Away(String),
+}
+
+impl NotPrepared {
+    /// There was no session to begin it in.
+    pub(crate) fn without_session(error: &BackendError) -> Self {
+        if error.is_away() {
+            Self::Away(error.to_string())
+        } else {
+            Self::Refused(error.to_string())
+        }
+    }
+
+    /// What the transaction is told.
+    #[must_use]
+    pub const fn reason(&self) -> AbortReason {
+        match self {
+            Self::Refused(_) => AbortReason::Conflict,
+            Self::Unknown(_) | Self::Away(_) => AbortReason::Unavailable,
+        }
+    }
 }
 
 /// What became of a branch that was to be ended.
@@ -128,6 +161,9 @@ pub trait Backend: Send + Sync + 'static {
         branch: BranchName,
     ) -> impl Future<Output = Result<Ending, BackendError>> + Send;
 
+    /// The statement with which somebody ends a branch that the site's user may not end.
+    fn by_hand(&self, commits: bool, branch: BranchName) -> String;
+
     /// The branches of this site that are prepared.
     fn branches(&self) -> impl Future<Output = Result<Vec<BranchName>, BackendError>> + Send;
 
@@ -185,6 +221,10 @@ impl<B: Backend> Backend for Arc<B> {
 
     async fn roll_back(&self, branch: BranchName) -> Result<Ending, BackendError> {
         B::roll_back(self, branch).await
+    }
+
+    fn by_hand(&self, commits: bool, branch: BranchName) -> String {
+        B::by_hand(self, commits, branch)
     }
 
     async fn branches(&self) -> Result<Vec<BranchName>, BackendError> {

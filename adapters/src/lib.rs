@@ -9,11 +9,13 @@ pub mod columns;
 #[cfg(feature = "command")]
 pub mod command;
 mod identity;
+mod insist;
 pub mod mariadb;
 pub mod native;
 pub mod ordered;
 pub mod postgres;
 mod progress;
+mod reach;
 mod site;
 mod threads;
 

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use co_core::Stamp;
 use participant::KeyRange;
@@ -16,6 +17,9 @@ use participant::engine::Stored;
 use participant::storage::{Batch, Cause, Cell, Mark, Storage, StorageError, Visit};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+
+/// How long a checkpoint waits for commits that are on their way to the database: the site stands still meanwhile.
+const PERSIST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The commits, and what an engine keeps of them beside their numbers, under one lock.
 #[derive(Debug)]
@@ -136,16 +140,21 @@ impl<T> Progress<T> {
         self.arrived.notify_all();
     }
 
-    /// Waits until all commits up to the newest one are in the database.
+    /// Waits until all commits up to the newest one are in the database, but not for one that is away.
     fn wait(&self) -> Result<Mark, StorageError> {
+        let end = Instant::now() + PERSIST_PATIENCE;
         let mut state = self.lock();
         let mark = state.mark;
         while !state.has_all_up_to(mark.ordinal) {
             if let Some(failure) = self.failure.get() {
                 return Err(failure.clone());
             }
-            let woken = self.arrived.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(failed("the database has not got all commits yet"));
+            }
+            let woken = self.arrived.wait_timeout(state, left);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
         Ok(mark)
     }

@@ -3,12 +3,8 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-
-/// How long is waited before a database that cannot be reached is asked again, at first and at most.
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
 /// An adapter's threads. Clones share them; they go without waiting for what runs on them, wherever the last owner is.
 #[derive(Clone, Debug)]
@@ -60,20 +56,5 @@ impl Drop for Owned {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// Repeats something until the database has done it.
-pub(crate) async fn until_done<T, E, F>(mut work: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, E>>,
-{
-    let (mut pause, most) = PATIENCE;
-    loop {
-        if let Ok(done) = work().await {
-            return done;
-        }
-        tokio::time::sleep(pause).await;
-        pause = most.min(2 * pause);
     }
 }

@@ -537,8 +537,12 @@ fn a_branch_survives_kill_and_is_committed_by_the_next_session() {
     assert_eq!(replies, [Reply::Value(Some(value("1")))]);
     site.decide(TxnName::Global(Gtid(3)), Decision::Abort)
         .unwrap();
+    // A checkpoint has to wait for another time, and that is no reason for the site to end.
+    assert!(site.stored().persist().is_err());
+    assert_eq!(site.stored().failure().map(|it| it.to_string()), None);
     server.start().unwrap();
     site.quiesce();
+    assert_eq!(site.stored().persist().unwrap().ordinal, 1);
     let client = runtime.block_on(session(&server.url()));
     assert_eq!(count(&runtime, &client), 0);
     let rows = "SELECT value FROM co.rows";

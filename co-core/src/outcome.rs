@@ -17,6 +17,8 @@ pub enum AbortReason {
     Conflict = 4,
     /// The embedder or the coordinator asked for it.
     Requested = 5,
+    /// What the engine keeps its data in cannot be reached, so it cannot promise anything.
+    Unavailable = 6,
 }
 
 impl AbortReason {
@@ -26,6 +28,7 @@ impl AbortReason {
             2 => Self::Overtaken,
             3 => Self::Cascade,
             4 => Self::Conflict,
+            6 => Self::Unavailable,
             _ => Self::Requested,
         }
     }
@@ -39,6 +42,7 @@ impl fmt::Display for AbortReason {
             Self::Cascade => "read what an aborted transaction wrote",
             Self::Conflict => "conflicts with a committed change",
             Self::Requested => "abort was requested",
+            Self::Unavailable => "needs a database that cannot be reached",
         })
     }
 }

@@ -300,6 +300,8 @@ impl Server {
         let mut command = Command::new(program);
         command.stdin(Stdio::null()).current_dir(&self.folder);
         command.env_remove("PGDATA").env("LC_ALL", "C");
+        // A MariaDB that starts removes all temporary tables that it finds, also those of one that is just being made.
+        command.env("TMPDIR", &self.folder);
         if let Some((uid, gid)) = self.run_as()? {
             command.uid(uid).gid(gid);
         }

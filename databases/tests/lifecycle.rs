@@ -47,6 +47,18 @@ fn mariadb_is_killed_and_comes_back() {
     is_killed_and_comes_back(Product::MariaDb);
 }
 
+/// Those that are made at the same time keep out of each other's temporary files. Eight, so that it shows every time.
+#[test]
+fn many_start_at_once() {
+    let start = || std::thread::spawn(|| server(Product::MariaDb));
+    let starting: Vec<_> = (0..8).map(|_| start()).collect();
+    let servers = starting.into_iter().map(|starts| starts.join().unwrap());
+    let servers: Vec<Server> = servers.flatten().collect();
+    for server in &servers {
+        assert!(reachable(server.port()), "{}", server.name());
+    }
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let Some(mut server) = server(Product::Postgres) else {

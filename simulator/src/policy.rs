@@ -233,7 +233,8 @@ impl Worker {
             | AbortCause::Cascade
             | AbortCause::UnknownTransaction
             | AbortCause::SiteUnreachable
-            | AbortCause::LogFailure => report.local += 1,
+            | AbortCause::LogFailure
+            | AbortCause::DatabaseAway => report.local += 1,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask databases`: servers to try things on.
 
+use std::io::Write as _;
+
 use databases::{Fleet, Member, MemberState, Product};
 
 const HELP: &str = "\
@@ -33,7 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
             Ok(())
         }
         ["help" | "--help" | "-h"] => {
-            print!("{HELP}");
+            say(HELP.trim_end());
             Ok(())
         }
         _ => Err(format!("what about the databases?\n\n{HELP}")),
@@ -48,7 +50,9 @@ pub(crate) fn prepare() -> Result<(), String> {
     let mut missing = Vec::new();
     for (product, found) in databases::install() {
         if let Err(error) = found {
-            println!("NOT INSTALLED: all that needs {product} is skipped: {error}");
+            say(&format!(
+                "NOT INSTALLED: all that needs {product} is skipped: {error}"
+            ));
             missing.push(error.to_string());
         }
     }
@@ -61,10 +65,10 @@ pub(crate) fn prepare() -> Result<(), String> {
 fn up() -> Result<(), String> {
     prepare()?;
     let fleet = Fleet::of_machine()?;
-    let progress = |name: &str| println!("starting {name}");
+    let progress = |name: &str| say(&format!("starting {name}"));
     let members = fleet.up(progress).map_err(|error| error.to_string())?;
     show(&members);
-    println!("data in {}", fleet.folder().display());
+    say(&format!("data in {}", fleet.folder().display()));
     let none = members
         .iter()
         .all(|member| matches!(member.state, MemberState::NotInstalled(_)));
@@ -78,12 +82,12 @@ fn down(remove: bool) -> Result<(), String> {
     let fleet = Fleet::of_machine()?;
     let stopped = fleet.down(remove).map_err(|error| error.to_string())?;
     if stopped.is_empty() {
-        println!("none was running");
+        say("none was running");
     } else {
-        println!("stopped {}", stopped.join(", "));
+        say(&format!("stopped {}", stopped.join(", ")));
     }
     if remove {
-        println!("removed {}", fleet.folder().display());
+        say(&format!("removed {}", fleet.folder().display()));
     }
     Ok(())
 }
@@ -95,11 +99,17 @@ fn show(members: &[Member]) {
             Product::MariaDb => "MariaDB",
         };
         match &member.state {
-            MemberState::Up(url) => println!("{:4} {product:10} up    {url}", member.name),
-            MemberState::Down => {
-                println!("{:4} {product:10} down  port {}", member.name, member.port)
-            }
-            MemberState::NotInstalled(why) => println!("{:4} {product:10} {why}", member.name),
+            MemberState::Up(url) => say(&format!("{:4} {product:10} up    {url}", member.name)),
+            MemberState::Down => say(&format!(
+                "{:4} {product:10} down  port {}",
+                member.name, member.port
+            )),
+            MemberState::NotInstalled(why) => say(&format!("{:4} {product:10} {why}", member.name)),
         }
     }
+}
+
+/// Tells the user. Who reads no more (`| head`) has heard enough, and what was asked for is done all the same.
+fn say(text: &str) {
+    let _nobody_reads = writeln!(std::io::stdout(), "{text}");
 }

@@ -390,7 +390,7 @@ impl Backend for MariaDb {
 
     async fn prepare(&self, branch: BranchName, changes: &[Change]) -> Result<(), NotPrepared> {
         let session = self.pool.session().await;
-        let mut session = session.map_err(|error| NotPrepared::Refused(error.to_string()))?;
+        let mut session = session.map_err(|error| NotPrepared::without_session(&error))?;
         let xid = self.xid(branch);
         self.held.begin(branch, session.owner());
         let Err(fault) = self.send(&mut session, &xid, changes).await else {
@@ -427,6 +427,11 @@ impl Backend for MariaDb {
         self.evict(&mut session, branch).await?;
         drop(session);
         self.finish(End::RollBack, branch).await
+    }
+
+    fn by_hand(&self, commits: bool, branch: BranchName) -> String {
+        let end = if commits { End::Commit } else { End::RollBack };
+        self.ending(end, branch)
     }
 
     async fn branches(&self) -> Result<Vec<BranchName>, BackendError> {

@@ -15,10 +15,12 @@ use tokio::sync::oneshot;
 use super::session::{Intent, Session, SessionBackend, SessionError, Traits};
 use super::slots::{Job, Left, Ready, Slots, Watched};
 use super::versions::Versions;
-use crate::backend::{BackendError, NotPrepared};
+use crate::backend::{BackendError, NotPrepared, failing};
 use crate::branch::BranchName;
+use crate::insist::{Task, until_done};
 use crate::progress::failed;
-use crate::threads::{Threads, until_done};
+use crate::reach::Reach;
+use crate::threads::Threads;
 
 /// How long an operation takes before the database is asked whether it waits, and how long after each look.
 const LOOK: Duration = Duration::from_millis(5);
@@ -55,6 +57,7 @@ pub(super) struct Link<B: SessionBackend> {
     pub(super) versions: Versions,
     pub(super) threads: Threads,
     life: u64,
+    reach: Reach,
     /// Commits of the log that are not known to be in the database.
     committed: Mutex<BTreeSet<TxnName>>,
 }
@@ -84,6 +87,7 @@ impl<B: SessionBackend> Link<B> {
             versions,
             threads,
             life,
+            reach: Reach::default(),
             committed: Mutex::default(),
         }
     }
@@ -138,6 +142,12 @@ impl<B: SessionBackend> Link<B> {
         let link = Arc::clone(self);
         self.threads.spawn(async move {
             let done = link.work(name, session, &ask, &watched).await;
+            if let Err(
+                SessionError::Lost(_) | SessionError::Refused(OperationError::DatabaseAway),
+            ) = done
+            {
+                link.suspect();
+            }
             // Whoever asked may have gone.
             let _gone = told.send(done);
             // Not before the answer is there (S2).
@@ -226,7 +236,13 @@ impl<B: SessionBackend> Link<B> {
         let link = Arc::clone(self);
         self.spawn(async move {
             let branch = link.branch(name);
-            match link.backend.prepare(branch, session).await {
+            let unknown = |error: BackendError| NotPrepared::Unknown(error.to_string());
+            let prepared = async {
+                failing("adapter: prepare").map_err(unknown)?;
+                link.backend.prepare(branch, session).await?;
+                failing("adapter: prepared").map_err(unknown)
+            };
+            match prepared.await {
                 Ok(()) => {
                     if !link.slots.prepared(name) {
                         link.roll_back(branch);
@@ -235,10 +251,16 @@ impl<B: SessionBackend> Link<B> {
                 }
                 Err(why) => {
                     link.slots.not_prepared(name);
-                    if let NotPrepared::Unknown(_) = why {
-                        link.roll_back(branch);
+                    let reason = why.reason();
+                    match why {
+                        NotPrepared::Refused(_) => {}
+                        NotPrepared::Away(_) => link.suspect(),
+                        NotPrepared::Unknown(_) => {
+                            link.suspect();
+                            link.roll_back(branch);
+                        }
                     }
-                    done(Err(AbortReason::Conflict));
+                    done(Err(reason));
                 }
             }
         });
@@ -247,19 +269,31 @@ impl<B: SessionBackend> Link<B> {
     fn roll_back(self: &Arc<Self>, branch: BranchName) {
         let link = Arc::clone(self);
         self.spawn(async move {
-            until_done(|| async { link.known(link.backend.roll_back(branch).await) }).await;
+            let task = Task::end_branch(false, &link.backend.by_hand(false, branch));
+            let attempt = || async { link.known(link.backend.roll_back(branch).await) };
+            until_done(task, attempt).await;
         });
     }
 
     /// A database that is away comes back; one that refuses to finish a branch has to be seen to, and until then nobody is
     /// told that all is well.
-    fn known(&self, done: Result<(), BackendError>) -> Result<(), BackendError> {
-        if let Err(error) = &done
-            && !error.is_away()
-        {
-            self.versions.fail(storage_error(error));
+    fn known(self: &Arc<Self>, done: Result<(), BackendError>) -> Result<(), BackendError> {
+        match &done {
+            Ok(()) => {}
+            Err(error) if error.is_away() => self.suspect(),
+            Err(error) => self.versions.fail(storage_error(error)),
         }
         done
+    }
+
+    /// The database could not be reached.
+    fn suspect(self: &Arc<Self>) {
+        let link = Arc::downgrade(self);
+        let ask = move || {
+            let link = link.upgrade();
+            async move { Some(link?.backend.mark().await.map(drop)) }
+        };
+        self.reach.suspect(self.threads.handle(), ask);
     }
 
     /// Undoes what the transaction has in the database.
@@ -284,7 +318,13 @@ impl<B: SessionBackend> Link<B> {
         let link = Arc::clone(self);
         let branch = self.branch(name);
         self.spawn(async move {
-            until_done(|| async { link.known(link.backend.commit(branch).await) }).await;
+            let task = Task::end_branch(true, &link.backend.by_hand(true, branch));
+            let attempt = || async {
+                failing("adapter: commit")?;
+                link.known(link.backend.commit(branch).await)?;
+                failing("adapter: committed")
+            };
+            until_done(task, attempt).await;
             if let Some(ordinal) = ordinal {
                 link.versions.arrive(ordinal);
             }
@@ -340,7 +380,7 @@ pub(super) fn outcome(error: SessionError) -> OperationError {
     match error {
         SessionError::Aborted(reason) => OperationError::Aborted(reason),
         // What the transaction has done is gone.
-        SessionError::Lost(_) => OperationError::Aborted(AbortReason::Conflict),
+        SessionError::Lost(_) => OperationError::Aborted(AbortReason::Unavailable),
         SessionError::Refused(error) => error,
     }
 }

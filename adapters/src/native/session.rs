@@ -170,6 +170,9 @@ pub trait SessionBackend: Send + Sync + 'static {
         branch: BranchName,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
+    /// The statement with which somebody ends a branch that the site's user may not end.
+    fn by_hand(&self, commits: bool, branch: BranchName) -> String;
+
     /// Ends what earlier lives of this site have left at work: when it is done, nothing of theirs can become prepared.
     fn take_over(&self) -> impl Future<Output = Result<(), BackendError>> + Send;
 

@@ -34,7 +34,6 @@ use co_core::{
     AbortReason, Footprint, Grant, LockMode, LockPolicy, LockTable, Reading, Scheduler, Stamp,
     VersionOrder, WriteKind,
 };
-use coco::failpoint;
 use participant::engine::{
     Committed, Engine, Entry, Handle, Host, OnFortified, Options, Row, Stored, Workspace,
 };
@@ -45,10 +44,12 @@ use tokio::sync::oneshot;
 use self::branches::{Branch, Branches};
 use self::hot::HotKeys;
 use self::rows::{Known, Rows};
-use crate::backend::{Backend, BackendError, Ending, NotPrepared};
+use crate::backend::{Backend, BackendError, Ending, NotPrepared, failing};
 use crate::branch::BranchName;
+use crate::insist::{Complaints, Task, until_done};
 use crate::progress::failed;
-use crate::threads::{Threads, until_done};
+use crate::reach::Reach;
+use crate::threads::Threads;
 
 /// A database under a commit order.
 pub type Ordered<B> = Host<CommitOrdered<B>>;
@@ -86,6 +87,9 @@ struct Link<B> {
     life: u64,
     /// What is on its way to the database.
     busy: Arc<Busy>,
+    reach: Reach,
+    /// Reads that the database refuses.
+    refusals: Mutex<Complaints>,
     runtime: Threads,
 }
 
@@ -156,6 +160,8 @@ where
             branches: Branches::default(),
             life,
             busy: Arc::default(),
+            reach: Reach::default(),
+            refusals: Mutex::new(Complaints::new()),
             runtime,
         }
     });
@@ -170,15 +176,6 @@ where
     }))
 }
 
-/// As if the database could not be reached, where a test says so.
-fn failing(point: &'static str) -> Result<(), BackendError> {
-    let away = |error: std::io::Error| BackendError::Away {
-        database: "the database".to_owned(),
-        why: error.to_string(),
-    };
-    failpoint::io(point).map_err(away)
-}
-
 fn storage_error(error: &BackendError) -> StorageError {
     failed(error.to_string())
 }
@@ -186,24 +183,68 @@ fn storage_error(error: &BackendError) -> StorageError {
 impl<B: Backend> Link<B> {
     /// Commits a branch. One that is not there was committed by a request whose answer was lost, or was ended by hand:
     /// what was decided is made so in any case. Nobody else of the site can have written these keys since (R4).
-    async fn commit(&self, branch: BranchName, changes: &[Change]) {
+    async fn commit(self: &Arc<Self>, branch: BranchName, changes: &[Change]) {
         let attempt = || async {
             failing("adapter: commit")?;
-            let ending = self.backend.commit(branch).await?;
+            let ending = self.noticed(self.backend.commit(branch).await)?;
             failing("adapter: committed")?;
             Ok::<_, BackendError>(ending)
         };
-        match until_done(attempt).await {
+        let task = Task::end_branch(true, &self.backend.by_hand(true, branch));
+        match until_done(task, attempt).await {
             Ending::Now => {}
-            Ending::Before => until_done(|| self.backend.redo(changes)).await,
+            Ending::Before => self.redo(changes).await,
         }
     }
 
-    async fn prepare(&self, branch: BranchName, changes: &[Change]) -> Result<(), NotPrepared> {
+    async fn redo(self: &Arc<Self>, changes: &[Change]) {
+        let attempt = || async { self.noticed(self.backend.redo(changes).await) };
+        until_done(Task::redo(), attempt).await;
+    }
+
+    async fn prepare(
+        self: &Arc<Self>,
+        branch: BranchName,
+        changes: &[Change],
+    ) -> Result<(), NotPrepared> {
         let unknown = |error: BackendError| NotPrepared::Unknown(error.to_string());
         failing("adapter: prepare").map_err(unknown)?;
-        self.backend.prepare(branch, changes).await?;
+        let prepared = self.backend.prepare(branch, changes).await;
+        if let Err(NotPrepared::Unknown(_) | NotPrepared::Away(_)) = prepared {
+            self.suspect();
+        }
+        prepared?;
         failing("adapter: prepared").map_err(unknown)
+    }
+
+    /// The database could not be reached.
+    fn suspect(self: &Arc<Self>) {
+        let link = Arc::downgrade(self);
+        let ask = move || {
+            let link = link.upgrade();
+            async move { Some(link?.backend.mark().await.map(drop)) }
+        };
+        self.reach.suspect(self.runtime.handle(), ask);
+    }
+
+    fn noticed<T>(self: &Arc<Self>, done: Result<T, BackendError>) -> Result<T, BackendError> {
+        if done.as_ref().is_err_and(BackendError::is_away) {
+            self.suspect();
+        }
+        done
+    }
+
+    /// A read was not answered. Its client hears only that; the operator hears what the database said.
+    fn unanswered(self: &Arc<Self>, error: &BackendError) -> OperationError {
+        if error.is_away() {
+            self.suspect();
+        } else {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            if refusals.are_due(tokio::time::Instant::now()) {
+                tracing::error!("cannot read: {error}; let the site's user read its table again");
+            }
+        }
+        OperationError::DatabaseAway
     }
 
     fn keep_mark(self: &Arc<Self>, mark: Mark) -> Result<(), StorageError> {
@@ -229,7 +270,7 @@ impl<B: Backend> Link<B> {
 
     /// Asks something on the adapter's thread.
     async fn ask<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         work: impl Future<Output = Result<T, BackendError>> + Send + 'static,
     ) -> Result<T, OperationError> {
         let (told, answer) = oneshot::channel();
@@ -240,7 +281,8 @@ impl<B: Backend> Link<B> {
         match answer.await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(BackendError::TooManyRows)) => Err(OperationError::TooManyRows),
-            Ok(Err(_)) | Err(_) => Err(OperationError::DatabaseAway),
+            Ok(Err(error)) => Err(self.unanswered(&error)),
+            Err(_) => Err(OperationError::DatabaseAway),
         }
     }
 
@@ -250,13 +292,14 @@ impl<B: Backend> Link<B> {
             let branch = link.branch(name);
             let attempt = || async {
                 failing("adapter: roll back")?;
-                let ending = link.backend.roll_back(branch).await?;
+                let ending = link.noticed(link.backend.roll_back(branch).await)?;
                 failing("adapter: rolled back")?;
                 Ok::<_, BackendError>(ending)
             };
-            until_done(attempt).await;
+            let task = Task::end_branch(false, &link.backend.by_hand(false, branch));
+            until_done(task, attempt).await;
             let beneath = link.rows.beneath(&keys);
-            until_done(|| link.backend.redo(&beneath)).await;
+            link.redo(&beneath).await;
             link.rows.left(&keys, &beneath);
         });
     }
@@ -459,11 +502,14 @@ impl<B: Backend> Engine for CommitOrdered<B> {
                     if !dropped {
                         link.rows.leave(&keys);
                     }
+                    let reason = why.reason();
                     match why {
                         NotPrepared::Unknown(_) => link.roll_back(name, keys),
-                        NotPrepared::Refused(_) => link.rows.left(&keys, &[]),
+                        NotPrepared::Refused(_) | NotPrepared::Away(_) => {
+                            link.rows.left(&keys, &[]);
+                        }
                     }
-                    done(Err(AbortReason::Conflict));
+                    done(Err(reason));
                 }
             }
         });

@@ -420,7 +420,7 @@ impl Backend for Postgres {
 
     async fn prepare(&self, branch: BranchName, changes: &[Change]) -> Result<(), NotPrepared> {
         let session = self.pool.session().await;
-        let session = session.map_err(|error| NotPrepared::Refused(error.to_string()))?;
+        let session = session.map_err(|error| NotPrepared::without_session(&error))?;
         let statement = format!(
             "BEGIN; SET LOCAL lock_timeout = {}; {} SAVEPOINT co_guard; PREPARE TRANSACTION {}",
             LOCK_TIMEOUT.as_millis(),
@@ -452,6 +452,11 @@ impl Backend for Postgres {
     async fn roll_back(&self, branch: BranchName) -> Result<Ending, BackendError> {
         self.settle(branch).await?;
         self.finish("ROLLBACK", branch).await
+    }
+
+    fn by_hand(&self, commits: bool, branch: BranchName) -> String {
+        let verb = if commits { "COMMIT" } else { "ROLLBACK" };
+        format!("{verb} PREPARED {}", self.quoted(branch))
     }
 
     async fn branches(&self) -> Result<Vec<BranchName>, BackendError> {

@@ -6,6 +6,8 @@
     reason = "tests: what fails panics, and a skipped one says so"
 )]
 
+mod away;
+mod idle;
 mod killed;
 mod looks;
 mod one_log;

@@ -58,12 +58,16 @@ async fn a_site_has_one_process_and_one_log(product: Product) {
         return;
     };
     let url = server.url();
+    let engine = match product {
+        Product::Postgres => "postgres",
+        Product::MariaDb => "mariadb",
+    };
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let [own, other] = folders.each_ref().map(tempfile::TempDir::path);
     let elsewhere = other.join("only.data");
     let elsewhere = ["--data", elsewhere.to_str().unwrap()];
     let first = coordinator(own).await;
-    let mut site = Site::new("only", &url, &first, own, false);
+    let mut site = Site::new("only", &url, &first, own, false).in_mode("co", engine);
     site.start();
     let through = client(&first, &["only"]).await;
     write(&through, "first").await;
@@ -99,7 +103,7 @@ async fn a_site_has_one_process_and_one_log(product: Product) {
     run(product, &url, statement.trim_end()).await;
     // The coordinator begins anew as well: it hears of no life that is earlier than one it knows.
     let coordinator = coordinator(own).await;
-    let mut heir = Site::new("only", &url, &coordinator, other, false);
+    let mut heir = Site::new("only", &url, &coordinator, other, false).in_mode("co", engine);
     heir.start();
     assert_eq!(value(&coordinator).await.as_deref(), Some(&b"second"[..]));
     heir.end();

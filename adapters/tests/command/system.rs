@@ -8,11 +8,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapters::Product;
 use coco::client::Client;
 use coco::log::{FileLog, Options, Owner};
 use coco::service::coordinator::{CoordinatorOptions, CoordinatorServer};
-use databases::Server;
+use databases::{Product, Server};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,7 +20,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// A server, or nothing where there is none: the test is skipped, loudly.
 pub(crate) fn server() -> Option<Server> {
-    Server::for_test(databases::Product::Postgres, &[("fsync", "off")])
+    Server::for_test(Product::Postgres, &[("fsync", "off")])
 }
 
 /// A session with the server.
@@ -75,6 +74,9 @@ pub(crate) struct Site {
     port: u16,
     /// It writes what it does to a file, and keeps its log whole for that; otherwise it cuts the log.
     history: bool,
+    mode: &'static str,
+    /// What its ready line calls that.
+    engine: &'static str,
     pub(crate) lives: u64,
     process: Option<Child>,
 }
@@ -97,9 +99,17 @@ impl Site {
             folder: folder.to_owned(),
             port: port.local_addr().unwrap().port(),
             history,
+            mode: "co",
+            engine: "postgres",
             lives: 0,
             process: None,
         }
+    }
+
+    /// The same in another mode, or over another product.
+    pub(crate) fn in_mode(mut self, mode: &'static str, engine: &'static str) -> Self {
+        (self.mode, self.engine) = (mode, engine);
+        self
     }
 
     /// Starts the next life, and waits until it is ready.
@@ -115,6 +125,7 @@ impl Site {
         command
             .args(["serve", "--json", "--exit-with-parent", "--name", self.name])
             .args(["--database", &self.url, "--schema", self.name])
+            .args(["--mode", self.mode])
             .args(["--coordinator", &self.coordinator])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--data", &path(format!("{}.data", self.name))])
@@ -136,22 +147,20 @@ impl Site {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             (ready["site"].as_str(), ready["engine"].as_str()),
-            (Some(self.name), Some(self.engine()))
+            (Some(self.name), Some(self.engine))
         );
         self.process = Some(process);
-    }
-
-    fn engine(&self) -> &'static str {
-        match Product::of_address(&self.url).unwrap() {
-            Product::Postgres => "postgres",
-            Product::MariaDb => "mariadb",
-        }
     }
 
     /// What all its lives have said to standard error.
     pub(crate) fn said(&self) -> String {
         let path = self.folder.join(format!("{}.err", self.name));
         std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Its number.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
     }
 
     /// `kill -9`; it must not have ended by itself.

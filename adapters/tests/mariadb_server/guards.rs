@@ -17,7 +17,14 @@ pub(crate) const CASES: &[Case] = &[
         "a user with few rights can do all that is needed",
         plain_user,
     ),
+    (
+        "the rights that the manual grants are enough, and none is too many",
+        manual_user,
+    ),
 ];
+
+/// The manual's way to a user for a site.
+const MANUAL: &str = include_str!("../../../docs/databases.md");
 
 /// What triggers refuse with.
 const SIGNAL: Result<(), u16> = Err(1644);
@@ -149,4 +156,71 @@ fn plain_user(bench: &mut Bench) {
     });
     assert_eq!(bench.value(&options, "a"), None);
     bench.exec(&mut root, "DROP USER plain@'%'").unwrap();
+}
+
+/// What the manual grants on the schema `co`.
+fn granted() -> Vec<&'static str> {
+    let (_, rest) = MANUAL.split_once("    GRANT ").unwrap();
+    let (rights, _) = rest.split_once(" ON co.* TO stock@").unwrap();
+    rights.split(", ").collect()
+}
+
+fn manual_user(bench: &mut Bench) {
+    let options = bench.options();
+    let mut root = bench.connect();
+    let rights = granted();
+    let schema = options.schema.clone();
+    let user = format!(
+        "CREATE USER stock@'127.0.0.1' IDENTIFIED BY 'secret'; GRANT {} ON {schema}.* TO stock@'127.0.0.1'",
+        rights.join(", ")
+    );
+    bench.exec(&mut root, &user).unwrap();
+    let options = MariaDbOptions {
+        url: format!("mysql://stock:secret@127.0.0.1:{}", bench.server.port()),
+        ..options
+    };
+    let works = |bench: &mut Bench, number| {
+        let adapter = bench
+            .run(MariaDb::open(&schema, options.clone()))
+            .map_err(|error| error.to_string())?;
+        let written = bench.run(adapter.prepare(global(number), &[put("a", "1")]));
+        written.map_err(|error| format!("{error:?}"))?;
+        let committed = bench.run(adapter.commit(global(number)));
+        committed.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(works(bench, 1), Ok(()), "the first start");
+    assert_eq!(works(bench, 2), Ok(()), "another one");
+    for (number, right) in (3..).zip(&rights) {
+        let revoke = format!("REVOKE {right} ON {schema}.* FROM stock@'127.0.0.1'");
+        bench.exec(&mut root, &revoke).unwrap();
+        // Once the table is there nothing is created any more; all else is needed for as long as the site lives.
+        let goes_on = works(bench, number);
+        match *right {
+            "CREATE" => assert_eq!(goes_on, Ok(()), "without {right}"),
+            // No row has been deleted here, only guards look at those who delete.
+            "DELETE" => assert!(
+                delete_is_refused(bench, &schema, &options),
+                "without {right}"
+            ),
+            _ => assert!(goes_on.is_err(), "without {right}"),
+        }
+        let grant = format!("GRANT {right} ON {schema}.* TO stock@'127.0.0.1'");
+        bench.exec(&mut root, &grant).unwrap();
+    }
+    assert_eq!(works(bench, 100), Ok(()), "with all of them again");
+    bench
+        .exec(&mut root, "DROP USER stock@'127.0.0.1'")
+        .unwrap();
+}
+
+/// Whether a row cannot be deleted.
+fn delete_is_refused(bench: &mut Bench, site: &str, options: &MariaDbOptions) -> bool {
+    let Ok(adapter) = bench.run(MariaDb::open(site, options.clone())) else {
+        return true;
+    };
+    let deleted = bench.run(adapter.prepare(global(99), &[delete("a")]));
+    if deleted.is_ok() {
+        bench.run(adapter.roll_back(global(99))).unwrap();
+    }
+    deleted.is_err()
 }

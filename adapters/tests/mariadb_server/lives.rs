@@ -76,7 +76,7 @@ fn server_away(bench: &mut Bench) {
         assert!(adapter.commit(global(2)).await.unwrap_err().is_away());
         let prepared = adapter.prepare(global(3), &[put("b", "1")]).await;
         assert!(
-            matches!(prepared, Err(NotPrepared::Refused(_))),
+            matches!(prepared, Err(NotPrepared::Away(_))),
             "nothing was sent"
         );
     });

@@ -158,7 +158,7 @@ fn read_locks_of_a_prepared_branch_survive_a_killed_server() {
     assert_eq!(lost.run(get("x")), Ok(found("old")));
     server.kill();
     server.start().unwrap();
-    let gone = Err(OperationError::Aborted(co_core::AbortReason::Conflict));
+    let gone = Err(OperationError::Aborted(co_core::AbortReason::Unavailable));
     assert_eq!(lost.run(get("x")), gone);
     lost.abort();
     let writer = life.client(4);

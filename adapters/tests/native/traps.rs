@@ -121,8 +121,9 @@ fn a_session_that_is_lost_before_the_vote_is_an_abort() {
     assert!(voting.run(put("y", "1")).is_ok());
     assert_eq!(foreign.number(kill), 2);
     let lost = working.run(put("z", "1"));
-    assert_eq!(lost, Err(OperationError::Aborted(AbortReason::Conflict)));
-    assert_eq!(voting.prepare().cast(), Some(NO));
+    let away = AbortReason::Unavailable;
+    assert_eq!(lost, Err(OperationError::Aborted(away)));
+    assert_eq!(voting.prepare().cast(), Some(Ballot::No(away)));
     working.abort();
     voting.abort();
     let client = life.client(3);

@@ -325,6 +325,7 @@ fn name(reason: AbortReason) -> &'static str {
         AbortReason::Overtaken => "overtaken",
         AbortReason::Conflict => "conflict",
         AbortReason::Requested => "requested",
+        AbortReason::Unavailable => "unavailable",
     }
 }
 

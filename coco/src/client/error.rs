@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use super::{Commit, End};
 use crate::protocol::{AbortCause, CommitAnswer};
-use crate::service::{InvalidUri, MalformedWire, Refused, retry_after};
+use crate::service::{InvalidUri, MalformedWire, Refused, RefusedCode, retry_after};
 
 /// A commit that was asked for and not answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,6 +108,14 @@ impl ClientError {
     #[must_use]
     pub const fn is_abort(&self) -> bool {
         matches!(self, Self::Aborted(_))
+    }
+
+    /// Whether the database behind a site cannot be reached: the transaction cannot commit now, and beginning it again
+    /// after a while may help.
+    #[must_use]
+    pub const fn is_database_away(&self) -> bool {
+        matches!(self, Self::Aborted(AbortCause::DatabaseAway))
+            || matches!(self, Self::Refused(refused) if matches!(refused.code, RefusedCode::DatabaseAway))
     }
 }
 

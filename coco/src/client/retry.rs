@@ -33,7 +33,8 @@ impl Client {
     ///
     /// `work` gets the transaction and gives it back to have it committed; it may run several times and must
     /// not keep anything from a run that failed. An abort that it got from an operation it hands on with
-    /// `?`; with an error of its own it gives up.
+    /// `?`; with an error of its own it gives up. A refusal because a site's database is away
+    /// ([`ClientError::is_database_away`]) counts as an abort, after which the longest pause is made.
     ///
     /// ```no_run
     /// # use coco::client::{Client, ClientError, Retry};
@@ -50,8 +51,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ClientError::Aborted`] when the attempts have run out; at once with any other error, such as
-    /// [`ClientError::OutcomeUnknown`], after which doing it again could do it twice.
+    /// [`ClientError::Aborted`], or a refusal for a database that is away, when the attempts have run out; at once with
+    /// any other error, such as [`ClientError::OutcomeUnknown`], after which doing it again could do it twice.
     pub async fn retry<T, F>(
         &self,
         how: Retry,
@@ -73,8 +74,13 @@ impl Client {
                 },
                 Err(error) => error,
             };
-            if !outcome.is_abort() || attempt >= how.attempts {
+            let away = outcome.is_database_away();
+            if !(outcome.is_abort() || away) || attempt >= how.attempts {
                 return Err(outcome);
+            }
+            if away {
+                // A database that is started again takes longer than a conflict.
+                pause = how.longest_pause;
             }
             attempt += 1;
             // Those that met once should not meet again in step: the gtids differ, and so do the pauses.

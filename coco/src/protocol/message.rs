@@ -70,6 +70,8 @@ pub enum AbortCause {
     /// An older transaction and this one were in each other's way, and the older goes first (wound-wait,
     /// wait-die).
     Outranked,
+    /// The database behind a participant cannot be reached.
+    DatabaseAway,
 }
 
 /// From a participant to the coordinator.

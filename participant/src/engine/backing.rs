@@ -33,7 +33,8 @@ pub trait Stored: Send + Sync {
     /// Makes durable what has gone there, and says how much that is.
     ///
     /// # Errors
-    /// [`StorageError`], also if the storage has failed before.
+    /// [`StorageError`], also if the storage has failed before. If [`Stored::failure`] says nothing, it is only not possible
+    /// now, and nothing is lost but the time.
     fn persist(&self) -> Result<Mark, StorageError>;
 
     /// Why the storage has failed, if it has: from then on every operation that needs it is refused, and a

@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coco::protocol::AbortCause;
 use coco::service::site::Peer;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::participant::TxnName;
@@ -20,6 +22,9 @@ pub(super) struct Activity {
     /// In order, so that silent ones are given up in the same order each time.
     known: Mutex<BTreeMap<TxnName, Entry>>,
     held: Arc<Mutex<HashMap<Peer, usize>>>,
+    /// The driver wants to be told of the next beginning.
+    resting: AtomicBool,
+    stir: Notify,
 }
 
 #[derive(Debug)]
@@ -61,7 +66,19 @@ impl Activity {
         Self {
             known: Mutex::default(),
             held: Arc::default(),
+            resting: AtomicBool::new(false),
+            stir: Notify::new(),
         }
+    }
+
+    /// Whoever drives the site rests until the next transaction begins.
+    pub(super) fn rest(&self) {
+        self.resting.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends when a transaction has begun since it rested.
+    pub(super) async fn stirred(&self) {
+        self.stir.notified().await;
     }
 
     /// One more local transaction of this peer; `None` if it has as many as it may.
@@ -76,7 +93,7 @@ impl Activity {
         Some(Held { peer, all })
     }
 
-    /// The transaction begins with an operation that is about to run.
+    /// The transaction, which the site knows, begins with an operation that is about to run.
     pub(super) fn begin<'a>(
         &'a self,
         site: &'a Site,
@@ -89,6 +106,9 @@ impl Activity {
             held,
         };
         self.known.lock().insert(name, entry);
+        if self.resting.swap(false, Ordering::SeqCst) {
+            self.stir.notify_one();
+        }
         Running {
             activity: self,
             site,

@@ -56,7 +56,6 @@ async fn decide(
         "reason": reason,
     });
     write(audit, entry.clone()).await?;
-    tracing::warn!(%gtid, operator, reason, "decided by hand: {action}");
     let (done, outcome) = oneshot::channel();
     site.resolve(
         gtid,
@@ -67,6 +66,7 @@ async fn decide(
         }),
     );
     let resolved = outcome.await.unwrap_or(Err(ByHandError::Unknown));
+    tell(gtid, operator, reason, (action, &resolved));
     let mut said = entry;
     match &resolved {
         Ok(done) => {
@@ -96,6 +96,24 @@ async fn decide(
             ..refuse(error.to_string())
         }),
         Err(error) => Err(refuse(error.to_string())),
+    }
+}
+
+/// Says in the log what has become of it.
+fn tell(
+    gtid: Gtid,
+    operator: &str,
+    reason: &str,
+    (action, resolved): (&str, &Result<crate::site::DoneByHand, ByHandError>),
+) {
+    match resolved {
+        Ok(_) => tracing::warn!(%gtid, operator, reason, "done by hand: {action}"),
+        Err(error @ ByHandError::Refused(_)) => {
+            tracing::warn!(%gtid, operator, reason, "not done by hand, left alone: {action}: {error}");
+        }
+        Err(error @ ByHandError::Unknown) => {
+            tracing::warn!(%gtid, operator, reason, "asked for by hand, outcome unknown: {action}: {error}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The task that drives a site: the link's events, the site's wakes, the clock.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use coco::log::Log;
 use coco::protocol::{CoordinatorId, SiteName, Time, ToParticipant, VoterConfig};
 use coco::service::link::{Link, LinkEvent, LinkSender};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::watched::Watch;
@@ -18,7 +19,7 @@ use crate::participant::Participant;
 use crate::site::{Input, Parts, RecoverError, Site, SiteConfig};
 use crate::sync::Mutex;
 
-/// How often silent clients are looked for.
+/// How often silent clients are looked for, and a site without work looks at anything.
 const REAP_EVERY: Duration = Duration::from_millis(100);
 
 type Senders = Arc<Mutex<BTreeMap<CoordinatorId, LinkSender>>>;
@@ -99,12 +100,18 @@ impl Driver {
         around: Around,
         mut stopped: oneshot::Receiver<()>,
     ) {
-        let mut tick = tokio::time::interval(options.tick);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reaped = Instant::now();
+        let mut looked = Instant::now();
+        let mut resting = false;
+        let mut look = pin!(tokio::time::sleep_until(looked));
+        let mut reaped = looked;
         let mut told = BTreeMap::new();
         let mut log_failed = false;
         loop {
+            if resting {
+                let next;
+                (next, resting) = self.next_look(&options, &around, looked);
+                look.as_mut().reset(next);
+            }
             tokio::select! {
                 _ = &mut stopped => break,
                 Some((coordinator, event)) = events.recv() => {
@@ -112,7 +119,11 @@ impl Driver {
                     around.watch.set_linked(self.senders.lock().len() == options.coordinators.len());
                 }
                 () = self.woken.notified() => self.site.run(self.now()),
-                _ = tick.tick() => {
+                // A transaction has begun where there was none.
+                () = around.activity.stirred() => {}
+                () = &mut look => {
+                    looked = Instant::now();
+                    resting = true;
                     around.tell_health(&self.site);
                     self.site.handle(Input::Tick, self.now());
                     if reaped.elapsed() >= REAP_EVERY {
@@ -130,6 +141,26 @@ impl Driver {
         }
         self.site.flush();
         drop(links);
+    }
+
+    /// When timers and waits are looked at next: often while anything is undecided here, else when something is due, so
+    /// that a site without work sleeps. Says whether it rests: what happens then may call for an earlier look.
+    fn next_look(
+        &self,
+        options: &ParticipantOptions,
+        around: &Around,
+        looked: Instant,
+    ) -> (Instant, bool) {
+        let soon = looked + options.tick;
+        // Before the site is asked, so that whoever begins after that stirs it.
+        around.activity.rest();
+        if self.site.participant().in_flight() > 0 {
+            return (soon, false);
+        }
+        let due = self.site.next_deadline();
+        let due = due.map(|due| self.start + due.since(Time::default()));
+        let latest = soon.max(looked + REAP_EVERY);
+        (due.map_or(latest, |due| due.clamp(soon, latest)), true)
     }
 
     fn failure(&self) -> String {

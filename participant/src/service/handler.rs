@@ -217,7 +217,7 @@ impl Handler {
                 _,
             ) => RefusedCode::InvalidOperation,
             (OperationError::Unsupported { .. }, _) => RefusedCode::Unsupported,
-            (OperationError::DatabaseAway, _) => RefusedCode::Busy,
+            (OperationError::DatabaseAway, _) => RefusedCode::DatabaseAway,
             (OperationError::StorageFailed, _) => RefusedCode::LogFailed,
         };
         refuse(code, &error.to_string())

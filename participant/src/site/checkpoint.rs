@@ -151,9 +151,18 @@ impl Site {
             return;
         }
         self.fails_at("site: persist");
-        let Ok(mark) = self.participant.stored().persist() else {
-            self.inbox.push(Event::LogFailed);
-            return;
+        let stored = self.participant.stored();
+        let mark = match stored.persist() {
+            Ok(mark) => mark,
+            Err(_) if stored.failure().is_some() => {
+                self.inbox.push(Event::LogFailed);
+                return;
+            }
+            // Not now: a database may be away. The log stays whole, and the next checkpoint tries again.
+            Err(error) => {
+                state.checkpoints.failure = Some(Arc::new(io::Error::other(error)));
+                return;
+            }
         };
         assert!(
             mark.ordinal >= ordinal,

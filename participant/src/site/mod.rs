@@ -379,6 +379,7 @@ pub fn cause_of(reason: AbortReason) -> AbortCause {
         AbortReason::Cascade => AbortCause::Cascade,
         AbortReason::Conflict => AbortCause::WriteConflict,
         AbortReason::Requested => AbortCause::Client,
+        AbortReason::Unavailable => AbortCause::DatabaseAway,
     }
 }
 

@@ -357,14 +357,13 @@ impl SessionBackend for MariaDbSessions {
         branch: BranchName,
         mut session: MariaDbSession,
     ) -> Result<(), NotPrepared> {
-        let verified = self.pinned.verify().await;
-        if session.doomed || verified.is_err() {
+        if let Err(lost) = self.pinned.verify().await {
             self.undo(session).await;
-            let why = verified.map_err(|lost| lost.to_string());
-            let why = why
-                .err()
-                .unwrap_or_else(|| "it has failed before".to_owned());
-            return Err(NotPrepared::Refused(why));
+            return Err(NotPrepared::Away(lost.to_string()));
+        }
+        if session.doomed {
+            self.undo(session).await;
+            return Err(NotPrepared::Refused("it has failed before".to_owned()));
         }
         let xid = self.control.xid(branch);
         let prepare = format!("XA END {xid}; XA PREPARE {xid}");
@@ -415,6 +414,10 @@ impl SessionBackend for MariaDbSessions {
             return Ok(());
         }
         Backend::roll_back(&self.control, branch).await.map(drop)
+    }
+
+    fn by_hand(&self, commits: bool, branch: BranchName) -> String {
+        Backend::by_hand(&self.control, commits, branch)
     }
 
     /// Sessions of other adapters were ended when this one opened; those of an engine that had it before are ended here.

@@ -397,6 +397,10 @@ impl SessionBackend for PostgresSessions {
         Backend::roll_back(&self.control, branch).await.map(drop)
     }
 
+    fn by_hand(&self, commits: bool, branch: BranchName) -> String {
+        Backend::by_hand(&self.control, commits, branch)
+    }
+
     async fn take_over(&self) -> Result<(), BackendError> {
         let session = self.control.pool.session().await?;
         let own: Vec<i32> = self.own().iter().copied().collect();

@@ -80,6 +80,7 @@ pub(crate) fn cause_to_wire(cause: AbortCause) -> i32 {
         AbortCause::SiteUnreachable => wire::AbortCause::SiteUnreachable,
         AbortCause::LogFailure => wire::AbortCause::LogFailure,
         AbortCause::Outranked => wire::AbortCause::Outranked,
+        AbortCause::DatabaseAway => wire::AbortCause::DatabaseAway,
     };
     wire.into()
 }
@@ -100,6 +101,7 @@ pub(crate) fn cause_of(value: i32, field: &'static str) -> Result<AbortCause, Ma
             wire::AbortCause::SiteUnreachable => AbortCause::SiteUnreachable,
             wire::AbortCause::LogFailure => AbortCause::LogFailure,
             wire::AbortCause::Outranked => AbortCause::Outranked,
+            wire::AbortCause::DatabaseAway => AbortCause::DatabaseAway,
         },
     )
 }

@@ -43,12 +43,14 @@ pub enum RefusedCode {
     Draining,
     /// What an operator asks for is not possible, or not now.
     NotResolvable,
+    /// The database behind the site cannot be reached; the transaction is as it was.
+    DatabaseAway,
     /// A code that only a newer version knows.
     Other(String),
 }
 
 /// The codes that this version knows.
-pub(super) const CODES: [RefusedCode; 10] = [
+pub(super) const CODES: [RefusedCode; 11] = [
     RefusedCode::UnknownTransaction,
     RefusedCode::DuplicateBegin,
     RefusedCode::AlreadyEnded,
@@ -59,6 +61,7 @@ pub(super) const CODES: [RefusedCode; 10] = [
     RefusedCode::Overloaded,
     RefusedCode::Draining,
     RefusedCode::NotResolvable,
+    RefusedCode::DatabaseAway,
 ];
 
 impl RefusedCode {
@@ -77,6 +80,7 @@ impl RefusedCode {
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
             Self::NotResolvable => "not-resolvable",
+            Self::DatabaseAway => "database-away",
         }
     }
 }

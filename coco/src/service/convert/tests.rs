@@ -20,7 +20,7 @@ use crate::service::site::{
 
 const ID: CoordinatorId = CoordinatorId(9);
 
-const CAUSES: [AbortCause; 11] = [
+const CAUSES: [AbortCause; 12] = [
     AbortCause::Client,
     AbortCause::LocalCycle,
     AbortCause::VotingDeadlock,
@@ -32,6 +32,7 @@ const CAUSES: [AbortCause; 11] = [
     AbortCause::SiteUnreachable,
     AbortCause::LogFailure,
     AbortCause::Outranked,
+    AbortCause::DatabaseAway,
 ];
 
 fn cause() -> impl Strategy<Value = AbortCause> {

@@ -179,5 +179,6 @@ pub const fn cause_name(cause: crate::protocol::AbortCause) -> &'static str {
         Cause::SiteUnreachable => "site_unreachable",
         Cause::LogFailure => "log_failure",
         Cause::Outranked => "outranked",
+        Cause::DatabaseAway => "database_away",
     }
 }

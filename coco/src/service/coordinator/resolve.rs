@@ -36,7 +36,6 @@ impl Adapter {
             "reason": reason,
         });
         write(&audit, entry.clone()).await?;
-        tracing::warn!(%gtid, operator = caller.name(), reason, "resolved by hand: abort");
         let resolved = self.abort_undecided(gtid).await;
         let said = match &resolved {
             Ok(Resolved::Aborted(cause)) => format!("aborted ({})", super::cause_name(*cause)),
@@ -44,6 +43,7 @@ impl Adapter {
             Ok(Resolved::Unknown) => "unknown".to_owned(),
             Err(status) => format!("failed: {}", status.message()),
         };
+        tracing::warn!(%gtid, operator = caller.name(), reason, "asked to abort by hand: {said}");
         let mut outcome = entry;
         outcome["outcome"] = said.into();
         write(&audit, outcome).await?;

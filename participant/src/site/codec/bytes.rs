@@ -8,7 +8,7 @@ use coco::protocol::{AbortCause, Decision, Heuristic};
 use super::SiteRecordError;
 use crate::participant::{Change, Key, KeyRange, Prepared};
 
-pub(super) const CAUSES: [AbortCause; 11] = [
+pub(super) const CAUSES: [AbortCause; 12] = [
     AbortCause::Client,
     AbortCause::LocalCycle,
     AbortCause::VotingDeadlock,
@@ -20,6 +20,7 @@ pub(super) const CAUSES: [AbortCause; 11] = [
     AbortCause::SiteUnreachable,
     AbortCause::LogFailure,
     AbortCause::Outranked,
+    AbortCause::DatabaseAway,
 ];
 
 pub(super) struct Writer(pub(super) Vec<u8>);

@@ -48,6 +48,7 @@ pub(super) const fn cause(cause: AbortCause) -> &'static str {
         AbortCause::SiteUnreachable => "a site was unreachable",
         AbortCause::LogFailure => "a log failed",
         AbortCause::Outranked => "in an older one's way",
+        AbortCause::DatabaseAway => "a site's database was away",
     }
 }
 
@@ -65,6 +66,7 @@ pub(super) const fn cause_key(cause: AbortCause) -> &'static str {
         AbortCause::SiteUnreachable => "site_unreachable",
         AbortCause::LogFailure => "log_failure",
         AbortCause::Outranked => "outranked",
+        AbortCause::DatabaseAway => "database_away",
     }
 }
 
