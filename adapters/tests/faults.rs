@@ -6,7 +6,8 @@
 //! *committed* was true, and what all lives have recorded is in commit order. Site `a` is over PostgreSQL and `b` over
 //! MariaDB, then the other way round.
 //!
-//! `STEP`, `VICTIM` and `A` choose cells: `STEP="adapter: prepared" VICTIM="server a" A=mariadb`.
+//! `STEP`, `VICTIM` and `A` choose cells: `STEP="adapter: prepared" VICTIM="server a" A=mariadb`. `MODE=lock` has the
+//! servers' own locks keep the order, where it is `co` otherwise.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use adapters::{LogIdentity, SiteOptions, open_site};
+use adapters::{LogIdentity, Mode, SiteOptions, open_site};
 use checker::{Level, Verdict, judge};
 use co_core::VoteRule;
 use coco::client::{Client, ClientError, ClientOptions, Commit};
@@ -104,6 +105,11 @@ impl fmt::Display for Victim {
     }
 }
 
+/// Who keeps the order at both sites.
+fn mode() -> Mode {
+    std::env::var("MODE").map_or(Mode::Co, |name| name.parse().unwrap())
+}
+
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap()
 }
@@ -147,6 +153,7 @@ async fn run_adapter() -> ParticipantServer {
     std::fs::create_dir_all(&data).unwrap();
     let log = LogIdentity::of_folder(&data).unwrap();
     let options = SiteOptions {
+        mode: mode(),
         schema: variable("SCHEMA"),
         sessions: 4,
         rule: VoteRule::Withhold,
@@ -608,7 +615,7 @@ fn whoever_dies_at_any_step_nothing_is_lost_and_nothing_stays() {
             return;
         };
         let mut system = runtime.block_on(System::over(servers));
-        table.push_str(&format!("site a over {}\n", products[0]));
+        table.push_str(&format!("site a over {}, mode {}\n", products[0], mode()));
         for (step, times) in STEPS.iter().filter(|(step, _)| is_chosen("STEP", step)) {
             table.push_str(&format!("  {step:28}"));
             let chosen = |victim: &Victim| is_chosen("VICTIM", &victim.to_string());
