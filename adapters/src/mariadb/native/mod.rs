@@ -33,6 +33,10 @@
 //!   a circle over two sites costs about that. And all who have only read are one and the same there, unless made to ask
 //!   for a write lock: a branch does that at its beginning, in the empty table `branches` beside the site's. They need the
 //!   right `PROCESS`. Waits for somebody's table lock or DDL are seen too.
+//! - Locks of gaps let each other pass, and who wants to insert waits for all of them: readers of a key that is not there
+//!   (also such that ask to write it) that keep coming hold up its insertion as long as they do. If they wait for the
+//!   inserter at another site they are aborted, being the younger, and nothing moves if all of them try again at
+//!   once. A key that is there has a queue.
 //! - A prepared branch needs its session, so it counts among [`NativeOptions::mariadb`]'s `sessions`.
 //!
 //! It costs one message more for each vote, and one for each undecided branch of the site and round of votes; a
