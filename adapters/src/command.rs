@@ -3,6 +3,7 @@
 
 mod branches;
 mod check;
+mod mariadb;
 mod postgres;
 
 use std::path::PathBuf;
@@ -42,14 +43,14 @@ enum Command {
         adapter serve --name stock --database-file stock.url --coordinator 127.0.0.1:7000 --data ./stock \\\n      \
             --history stock.hist")]
     Serve(Box<Serve>),
-    /// Lists the branches that are prepared in a PostgreSQL server: those of a site, those of others, and how old they
+    /// Lists the branches that are prepared in a server: those of a site, those of others, and, in PostgreSQL, how old they
     /// are.
     #[command(after_help = "Example:\n  \
         adapter branches --name orders --database postgres://orders@127.0.0.1/shop\n\n\
         A running site ends its own branches by itself. What a site has left for good is ended by hand with\n\
         `adapter resolve`, or, if the site will never run again, with the server's own statements.")]
     Branches(branches::Branches),
-    /// Says whether a PostgreSQL server's settings fit, and with which statements to mend them. Changes nothing.
+    /// Says whether a server's settings fit, and with which statements to mend them. Changes nothing.
     #[command(after_help = "Example:\n  \
         adapter check --database postgres://orders@127.0.0.1/shop\n\n\
         Exit status: 0 it fits, 1 it does not, 2 could not ask.")]

@@ -244,12 +244,6 @@ pub enum SiteError {
          mysql://user@host:port/database"
     )]
     Scheme(String),
-    /// The command is for PostgreSQL.
-    #[error(
-        "this command looks at PostgreSQL servers only. `adapter serve` checks the settings of {0} when it starts, and in the \
-         server `XA RECOVER` lists prepared branches"
-    )]
-    Product(Product),
     /// The mode does not exist for the product.
     #[error("there is no mode `{mode}` for {product}; use {usable}")]
     Mode {

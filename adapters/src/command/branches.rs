@@ -9,9 +9,9 @@ use coco::protocol::GtidParts;
 use coco::service::process::{self, Fatal};
 use serde_json::{Value, json};
 
-use super::{DatabaseArgs, postgres};
+use super::{DatabaseArgs, mariadb, postgres};
 use crate::branch::{BranchName, Site};
-use crate::site::{Product, SiteError};
+use crate::site::Product;
 
 /// Whose branches to list, and where.
 #[derive(ClapArgs, Clone, Debug)]
@@ -108,8 +108,7 @@ impl Branches {
         let address = self.database.address()?;
         let listed = match Product::of_address(&address).map_err(Fatal::new)? {
             Product::Postgres => postgres::branches(&address).await?,
-            // That of MariaDB has its place here.
-            product @ Product::MariaDb => return Err(Fatal::new(SiteError::Product(product))),
+            Product::MariaDb => mariadb::branches(&address).await?,
         };
         if self.json {
             let all: Vec<Value> = listed.iter().map(|branch| document(branch, &own)).collect();

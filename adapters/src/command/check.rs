@@ -6,8 +6,8 @@ use clap::Args as ClapArgs;
 use coco::service::process::{self, Fatal};
 use serde_json::{Value, json};
 
-use super::{DatabaseArgs, TableArgs, postgres};
-use crate::site::{Product, SiteError};
+use super::{DatabaseArgs, TableArgs, mariadb, postgres};
+use crate::site::Product;
 
 /// Which server to look at.
 #[derive(ClapArgs, Clone, Debug)]
@@ -42,6 +42,29 @@ pub(super) struct Finding {
     pub(super) then: Option<&'static str>,
 }
 
+impl Finding {
+    /// Whether the server can be a site all the same.
+    pub(super) fn is_drawback(&self) -> bool {
+        self.severity == Severity::Drawback
+    }
+}
+
+pub(super) fn wrong(what: String, statement: String, then: Option<&'static str>) -> Finding {
+    Finding {
+        severity: Severity::Wrong,
+        what,
+        statement,
+        then,
+    }
+}
+
+pub(super) fn drawback(what: String, statement: String, then: Option<&'static str>) -> Finding {
+    Finding {
+        severity: Severity::Drawback,
+        ..wrong(what, statement, then)
+    }
+}
+
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Findings {
@@ -55,8 +78,7 @@ pub(super) struct Findings {
 impl Findings {
     /// Whether the server can be a site.
     fn fits(&self) -> bool {
-        let mut all = self.all.iter();
-        !all.any(|finding| finding.severity == Severity::Wrong)
+        self.all.iter().all(Finding::is_drawback)
     }
 
     fn lines(&self) -> Vec<String> {
@@ -119,8 +141,7 @@ impl Check {
         let address = self.database.address()?;
         let findings = match Product::of_address(&address).map_err(Fatal::new)? {
             Product::Postgres => postgres::check(&address, &self.table).await?,
-            // That of MariaDB has its place here.
-            product @ Product::MariaDb => return Err(Fatal::new(SiteError::Product(product))),
+            Product::MariaDb => mariadb::check(&address, &self.table).await?,
         };
         if self.json {
             process::say(&findings.json().to_string())?;

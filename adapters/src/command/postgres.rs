@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::TableArgs;
 use super::branches::Listed;
-use super::check::{Finding, Findings, Severity};
+use super::check::{Finding, Findings, drawback, wrong};
 use crate::site::Product;
 
 /// How long a server may take to let somebody in.
@@ -67,7 +67,7 @@ pub(super) async fn check(address: &str, table: &TableArgs) -> Result<Findings, 
             .map_err(Fatal::new)?,
     );
     all.extend(of_table(&client, table).await.map_err(Fatal::new)?);
-    all.sort_by_key(|finding| finding.severity == Severity::Drawback);
+    all.sort_by_key(Finding::is_drawback);
     Ok(Findings {
         product: Product::Postgres,
         version: server.version.clone(),
@@ -237,22 +237,6 @@ impl Server {
 }
 
 const RESTART: &str = "restart the server";
-
-fn wrong(what: String, statement: String, then: Option<&'static str>) -> Finding {
-    Finding {
-        severity: Severity::Wrong,
-        what,
-        statement,
-        then,
-    }
-}
-
-fn drawback(what: String, statement: String, then: Option<&'static str>) -> Finding {
-    Finding {
-        severity: Severity::Drawback,
-        ..wrong(what, statement, then)
-    }
-}
 
 /// Branches that take room, or have been forgotten: they hold their locks, and keep the server from cleaning up.
 async fn branches_left(

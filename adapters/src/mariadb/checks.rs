@@ -10,9 +10,9 @@ use super::sql::{self, DIGEST, GUARDS, HEAD, REST, Table, WRITER};
 use crate::identity::{LogIdentity, OtherLog};
 
 /// The oldest version whose prepared branches outlive their sessions.
-const OLDEST: (u32, u32) = (10, 5);
+pub(crate) const OLDEST: (u32, u32) = (10, 5);
 /// The longest row in a message, with room for the words around it.
-const LONGEST_ROW: u64 = 2 * (MAX_VALUE_BYTES as u64 + MAX_KEY_BYTES as u64) + 4096;
+pub(crate) const LONGEST_ROW: u64 = 2 * (MAX_VALUE_BYTES as u64 + MAX_KEY_BYTES as u64) + 4096;
 
 /// What a trigger refuses with.
 const SIGNALLED: u16 = 1644;
@@ -275,7 +275,7 @@ impl Checks<'_> {
 }
 
 /// The first two numbers of a version.
-fn release(version: &str) -> Option<(u32, u32)> {
+pub(crate) fn release(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split(['.', '-']);
     let major = numbers.next()?.parse().ok()?;
     let minor = numbers.next()?.parse().ok()?;

@@ -76,6 +76,8 @@ use mysql_async::{Opts, Row};
 use participant::{Change, Key, KeyRange, Value};
 
 use self::checks::Checks;
+#[cfg(feature = "command")]
+pub(crate) use self::checks::{LONGEST_ROW, OLDEST, release};
 pub(crate) use self::claim::claim;
 use self::held::HeldBranches;
 pub use self::options::{MariaDbOptions, OpenError};
@@ -83,6 +85,8 @@ use self::pool::{Held, Identity, LOOK, Pool, evict, evict_all};
 use self::session::{DUPID, Fault, NOTA, RBROLLBACK, Session, Slot};
 use self::sql::{Table, messages};
 use self::users::UsersTable;
+#[cfg(feature = "command")]
+pub(crate) use self::xid::identifier_of_row;
 use crate::address::shown;
 use crate::backend::{Backend, BackendError, Ending, NotPrepared};
 use crate::branch::{BranchName, Site};

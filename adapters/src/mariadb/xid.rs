@@ -17,15 +17,20 @@ pub(super) fn literal(site: &Site, branch: BranchName) -> String {
     format!("'{first}','{second}',{FORMAT}")
 }
 
-/// Which branch of the site a row of `XA RECOVER` is.
-pub(super) fn parse(site: &Site, row: (i64, usize, usize, &[u8])) -> Option<BranchName> {
+/// What adapters call the branch that a row of `XA RECOVER` is; nothing if it is not an adapter's.
+pub(crate) fn identifier_of_row(row: (i64, usize, usize, &[u8])) -> Option<String> {
     let (format, first, second, data) = row;
     if format != FORMAT || data.len() != first.checked_add(second)? {
         return None;
     }
     let text = std::str::from_utf8(data).ok()?;
     let (first, second) = text.split_at_checked(first)?;
-    site.parse(&format!("{first}:{second}"))
+    Some(format!("{first}:{second}"))
+}
+
+/// Which branch of the site such a row is.
+pub(super) fn parse(site: &Site, row: (i64, usize, usize, &[u8])) -> Option<BranchName> {
+    site.parse(&identifier_of_row(row)?)
 }
 
 #[cfg(test)]

@@ -10,5 +10,6 @@ mod away;
 mod idle;
 mod killed;
 mod looks;
+mod looks_mariadb;
 mod one_log;
 mod system;
