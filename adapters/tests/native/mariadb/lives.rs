@@ -10,7 +10,7 @@ use participant::conformance::{Client, absent, block_on, found, get, put, scan};
 use participant::engine::Options;
 use participant::{Decision, Prepared, Reply, TxnName};
 
-use super::{CONFLICT, Foreign, Life, NO, options, server, sql};
+use super::{AWAY, CONFLICT, Foreign, Life, options, server, sql};
 use crate::NEVER;
 
 /// What the server does: `XA PREPARE` keeps the locks of what was read at one level and not below it, and a session that
@@ -180,7 +180,7 @@ fn nothing_votes_over_a_killed_server_before_all_that_is_in_doubt_is_decided() {
     let writer = life.client(2);
     let written = block_on(life.site.execute(writer.name(), &put("x", "new")));
     assert_eq!(written, Ok(Reply::Done));
-    assert_eq!(writer.prepare().cast(), Some(NO));
+    assert_eq!(writer.prepare().cast(), Some(AWAY));
     let next = life.client(4);
     if block_on(life.site.execute(next.name(), &put("x", "newer"))).is_ok() {
         assert_eq!(next.prepare().yes(), None);

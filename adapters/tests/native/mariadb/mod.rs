@@ -22,7 +22,7 @@ use participant::{Ballot, Operation, OperationError, Participant, Reply};
 use super::NEVER;
 use super::suite::assert_ordered;
 
-const NO: Ballot = Ballot::No(AbortReason::Conflict);
+const AWAY: Ballot = Ballot::No(AbortReason::Unavailable);
 const CONFLICT: OperationError = OperationError::Aborted(AbortReason::Conflict);
 
 /// How many interleavings of the same programs the suite runs here. Each wait costs what the server takes to bring its
