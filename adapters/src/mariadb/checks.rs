@@ -6,7 +6,7 @@ use participant::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
 use super::options::{MariaDbOptions, OpenError};
 use super::session::{Fault, Session};
-use super::sql::{self, DIGEST, GUARDS, HEAD, REST, Table, WRITER};
+use super::sql::{self, DIGEST, GUARDED, GUARDS, HEAD, REST, Table, WRITER, identifier};
 use crate::identity::{LogIdentity, OtherLog};
 
 /// The oldest version whose prepared branches outlive their sessions.
@@ -16,6 +16,10 @@ pub(crate) const LONGEST_ROW: u64 = 2 * (MAX_VALUE_BYTES as u64 + MAX_KEY_BYTES 
 
 /// What a trigger refuses with.
 const SIGNALLED: u16 = 1644;
+/// The user may not do that with the table.
+const DENIED: u16 = 1142;
+/// A lock was waited for in vain.
+const LOCK_WAIT: u16 = 1205;
 
 /// The open connection, and what to call the server.
 pub(super) struct Checks<'a> {
@@ -105,7 +109,7 @@ impl Checks<'_> {
             "SELECT SCHEMA_NAME, '' FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = CONVERT({schema} USING utf8mb4)"
         );
         if self.texts(&statement).await?.is_empty() {
-            let name = sql::identifier(table.schema());
+            let name = identifier(table.schema());
             self.run(&format!("CREATE DATABASE IF NOT EXISTS {name}"))
                 .await?;
         }
@@ -128,7 +132,7 @@ impl Checks<'_> {
         }
         if own {
             self.columns().await?;
-            self.guards().await?;
+            self.guards(true, true).await?;
         }
         Ok(())
     }
@@ -181,53 +185,80 @@ impl Checks<'_> {
         })
     }
 
-    async fn guards(&mut self) -> Result<(), OpenError> {
-        let missing = self.unguarded().await?;
-        for event in missing {
-            match self.session.run(&self.table.create_guard(event)).await {
+    /// Makes the triggers that refuse others, or takes them away; `own` is the adapter's own table. A trigger is touched only
+    /// where that changes something, and none is tried out unless it cannot be seen: the locks of branches in doubt are in the
+    /// way of both.
+    pub(super) async fn guards(&mut self, own: bool, wanted: bool) -> Result<(), OpenError> {
+        let statement = format!(
+            "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE {}",
+            self.of_table("TRIGGER_SCHEMA", "EVENT_OBJECT_TABLE", self.table.name())
+        );
+        let there = self.texts(&statement).await?;
+        for event in GUARDS {
+            let guard = self.table.guard(event);
+            let known = there.iter().find(|(name, _)| *name == guard);
+            let statement = match known {
+                Some((_, action)) if wanted && action.contains(GUARDED) => continue,
+                None if !wanted => continue,
+                Some(_) if wanted => {
+                    let why = format!("a trigger {guard} that does not refuse is there; drop it");
+                    return Err(self.no_guard(why));
+                }
+                Some(_) => {
+                    let schema = identifier(self.table.schema());
+                    format!("DROP TRIGGER IF EXISTS {schema}.{}", identifier(&guard))
+                }
+                None => self.table.create_guard(event),
+            };
+            match self.session.run(&statement).await {
                 Ok(()) => {}
                 Err(Fault::Said { code, why }) => {
-                    return Err(self.no_guard(format!("{why} ({code})")));
+                    let why = format!("{why} ({code})");
+                    if code == DENIED && own {
+                        return self.refuse_others(why).await;
+                    }
+                    return Err(self.no_guard(why));
                 }
                 Err(fault @ (Fault::Lost(_) | Fault::Foreign(_))) => return Err(self.error(fault)),
             }
         }
-        match self.unguarded().await?.first() {
-            None => Ok(()),
-            Some(event) => {
-                let guard = self.table.guard(event);
-                Err(self.no_guard(format!(
-                    "a trigger {guard} that does not refuse is there; drop it"
-                )))
-            }
-        }
+        Ok(())
     }
 
-    pub(super) fn no_guard(&self, why: String) -> OpenError {
+    /// The triggers of the adapter's own table, for a user who may not see them: somebody else has made them. It is tried
+    /// whether they refuse, with a key that no participant has, in a transaction that is rolled back. The locks of a branch in
+    /// doubt may be in the way of that; then the site has been open before, and tried it.
+    async fn refuse_others(&mut self, why: String) -> Result<(), OpenError> {
+        let table = self.table.quoted();
+        let row = format!(
+            "START TRANSACTION; INSERT INTO {table} (`key`, `value`) VALUES ('', ''); SET {WRITER} = NULL"
+        );
+        let mut weak = false;
+        match self.session.run(&row).await {
+            Ok(()) => {
+                for event in GUARDS {
+                    match self.session.run(&self.table.probe(event)).await {
+                        Err(fault) if fault.code() == Some(SIGNALLED) => {}
+                        Ok(()) => weak = true,
+                        Err(fault) => return Err(self.error(fault)),
+                    }
+                }
+            }
+            Err(fault) if fault.code() == Some(LOCK_WAIT) => {}
+            Err(fault) => return Err(self.error(fault)),
+        }
+        self.run(&format!("ROLLBACK; SET {WRITER} = 1")).await?;
+        if weak {
+            return Err(self.no_guard(why));
+        }
+        Ok(())
+    }
+
+    fn no_guard(&self, why: String) -> OpenError {
         OpenError::Guards {
             table: self.table.quoted(),
             why,
         }
-    }
-
-    /// What is not refused to others. It is tried, with a key that no participant has, in a transaction that is rolled
-    /// back: triggers are shown only to those who may make them.
-    async fn unguarded(&mut self) -> Result<Vec<&'static str>, OpenError> {
-        let table = self.table.quoted();
-        self.run(&format!(
-            "START TRANSACTION; INSERT INTO {table} (`key`, `value`) VALUES ('', ''); SET {WRITER} = NULL"
-        ))
-        .await?;
-        let mut unguarded = Vec::new();
-        for event in GUARDS {
-            match self.session.run(&self.table.probe(event)).await {
-                Err(fault) if fault.code() == Some(SIGNALLED) => {}
-                Ok(()) => unguarded.push(event),
-                Err(fault) => return Err(self.error(fault)),
-            }
-        }
-        self.run(&format!("ROLLBACK; SET {WRITER} = 1")).await?;
-        Ok(unguarded)
     }
 
     /// Tells the database which log the site has, unless it was told another before (I2).

@@ -14,8 +14,7 @@ use participant::{Change, Key, KeyRange, Value};
 
 use super::checks::Checks;
 use super::options::{MariaDbOptions, OpenError};
-use super::session::Fault;
-use super::sql::{GUARDED, GUARDS, bytes, identifier};
+use super::sql::{bytes, identifier};
 use crate::columns::{Cell, Kind, Kinds, TableColumns, Values};
 
 /// A table, with the columns that are used of it.
@@ -325,7 +324,7 @@ impl Checks<'_> {
         if options.guard {
             self.no_cascades().await?;
         }
-        self.users_guards(options.guard).await?;
+        self.guards(false, options.guard).await?;
         Ok(table)
     }
 
@@ -392,41 +391,6 @@ impl Checks<'_> {
                 ),
             }),
         }
-    }
-
-    /// Makes the triggers that refuse others, or takes them away. A trigger is touched only where that changes something:
-    /// branches in doubt are in its way.
-    async fn users_guards(&mut self, wanted: bool) -> Result<(), OpenError> {
-        let statement = format!(
-            "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE {}",
-            self.of_table("TRIGGER_SCHEMA", "EVENT_OBJECT_TABLE", self.table.name())
-        );
-        let there = self.texts(&statement).await?;
-        for event in GUARDS {
-            let guard = self.table.guard(event);
-            let known = there.iter().find(|(name, _)| *name == guard);
-            let statement = match known {
-                Some((_, action)) if wanted && action.contains(GUARDED) => continue,
-                None if !wanted => continue,
-                Some(_) if wanted => {
-                    let why = format!("a trigger {guard} that does not refuse is there; drop it");
-                    return Err(self.no_guard(why));
-                }
-                Some(_) => {
-                    let schema = identifier(self.table.schema());
-                    format!("DROP TRIGGER IF EXISTS {schema}.{}", identifier(&guard))
-                }
-                None => self.table.create_guard(event),
-            };
-            match self.session.run(&statement).await {
-                Ok(()) => {}
-                Err(Fault::Said { code, why }) => {
-                    return Err(self.no_guard(format!("{why} ({code})")));
-                }
-                Err(fault @ (Fault::Lost(_) | Fault::Foreign(_))) => return Err(self.error(fault)),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -12,6 +12,10 @@ pub(crate) const CASES: &[Case] = &[
         outsiders,
     ),
     ("a trigger that does not refuse is found", weak_guard),
+    (
+        "a branch in doubt that holds a gap is not in the way of the next life",
+        gap_in_doubt,
+    ),
     ("branches of others are left alone", foreign_branches),
     (
         "a user with few rights can do all that is needed",
@@ -60,6 +64,22 @@ fn outsiders(bench: &mut Bench) {
     // What no trigger sees, as the documentation says.
     bench.exec(&mut conn, &format!("TRUNCATE {rows}")).unwrap();
     assert!(bench.run(adapter.scan(&all(), 9)).unwrap().is_empty());
+}
+
+fn gap_in_doubt(bench: &mut Bench) {
+    let (adapter, options) = bench.adapter();
+    drop(adapter);
+    let mut conn = bench.connect();
+    let branch = format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE; XA START 'gap'; \
+         SELECT * FROM `{}`.`rows` WHERE `key` = 'a'; XA END 'gap'; XA PREPARE 'gap'",
+        options.schema
+    );
+    bench.exec(&mut conn, &branch).unwrap();
+    bench
+        .run(MariaDb::open(&options.schema, options.clone()))
+        .unwrap();
+    bench.exec(&mut conn, "XA ROLLBACK 'gap'").unwrap();
 }
 
 fn weak_guard(bench: &mut Bench) {
