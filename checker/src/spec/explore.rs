@@ -1,0 +1,486 @@
+//! Every history of a universe once, with its futures of one more step.
+//!
+//! The *last step* of a history is the last step of the highest process whose last event no other event depends on. Every
+//! history but the empty one has exactly one, and taking it back gives a history of the universe; so the histories form
+//! a tree, and walking it in depth meets each once without remembering any. Memory is a stack and a cache of bounded size.
+//!
+//! Where renamings are declared, only the least history of each set of renamed copies is shown to the visitor. The
+//! others are still walked through, because a least history can be the child of one that is not.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::history::{Event, EventId, History};
+use super::specification::{HistoryOf, Specification};
+use super::universe::{Action, Answers, Universe};
+
+/// How a universe is walked.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// Another bound on events than the universe's own.
+    pub events: Option<usize>,
+    /// How many threads; as many as the machine has cores by default.
+    pub threads: usize,
+    /// Whether of histories that renamings turn into each other only one is looked at.
+    pub symmetry: bool,
+    /// Where to count what is done, for who watches.
+    pub progress: Option<&'a Progress>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            events: None,
+            threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            symmetry: true,
+            progress: None,
+        }
+    }
+}
+
+/// What is done so far of a walk, readable from another thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    histories: AtomicU64,
+    parts: AtomicUsize,
+    parts_done: AtomicUsize,
+}
+
+impl Progress {
+    /// Histories that were looked at.
+    #[must_use]
+    pub fn histories(&self) -> u64 {
+        self.histories.load(Ordering::Relaxed)
+    }
+
+    /// Of how many parts the walk has, how many are done: `(done, all)`. Parts differ in size.
+    #[must_use]
+    pub fn parts(&self) -> (usize, usize) {
+        let all = self.parts.load(Ordering::Relaxed);
+        (self.parts_done.load(Ordering::Relaxed).min(all), all)
+    }
+}
+
+/// What was looked at: the bound of a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Examined {
+    /// The most events that a history had.
+    pub events: usize,
+    /// How many processes there were.
+    pub processes: usize,
+    /// Histories that were looked at.
+    pub histories: u64,
+    /// Histories that these stand for: with those that renamings turn into them.
+    pub copies: u64,
+    /// Pairs of a history and a future of it that were compared.
+    pub futures: u64,
+    /// How long it took, in seconds, with how many threads.
+    pub seconds: f64,
+    /// How many threads looked.
+    pub threads: usize,
+}
+
+impl Examined {
+    /// Histories a second and core.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a rate is shown with three digits"
+    )]
+    pub fn per_second_and_core(&self) -> f64 {
+        self.histories as f64 / (self.seconds * self.threads as f64).max(1e-9)
+    }
+}
+
+impl std::fmt::Display for Examined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            events,
+            processes,
+            histories,
+            copies,
+            ..
+        } = self;
+        write!(
+            f,
+            "all {histories} histories of up to {events} events of {processes} processes"
+        )?;
+        if copies > histories {
+            write!(f, " ({copies} with renamed copies)")?;
+        }
+        Ok(())
+    }
+}
+
+/// One more step of a process: an event, or a call with its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step<Op, Value> {
+    pub(crate) process: usize,
+    event: Event<Op, Value>,
+    answer: Option<Value>,
+}
+
+pub(crate) type StepOf<S> = Step<<S as Specification>::Op, <S as Specification>::Value>;
+
+impl<Op: super::history::Label, Value: super::history::Label> Step<Op, Value> {
+    fn events(&self) -> usize {
+        1 + usize::from(self.answer.is_some())
+    }
+
+    pub(crate) fn apply(&self, history: &mut History<Op, Value>) {
+        let to = history.push(self.process, self.event.clone());
+        if let Some(value) = self.answer.clone() {
+            history.push(self.process, Event::Respond { to, value });
+        }
+    }
+
+    pub(crate) fn undo(&self, history: &mut History<Op, Value>) {
+        for _ in 0..self.events() {
+            history.pop(self.process);
+        }
+    }
+
+    /// The send whose message arrives in this step.
+    pub(crate) fn received(&self) -> Option<EventId> {
+        match self.event {
+            Event::Receive { from } => Some(from),
+            Event::Invoke(_) | Event::Respond { .. } | Event::Internal(_) | Event::Send { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// A history, and one with one more step.
+pub(crate) struct Future<'a, S: Specification> {
+    pub(crate) step: &'a StepOf<S>,
+    pub(crate) before: &'a [S::Outcome],
+    pub(crate) history: &'a HistoryOf<S>,
+    pub(crate) outcomes: &'a [S::Outcome],
+}
+
+impl<S: Specification> Future<'_, S> {
+    /// The history without the step.
+    pub(crate) fn earlier(&self) -> HistoryOf<S> {
+        let mut earlier = self.history.clone();
+        self.step.undo(&mut earlier);
+        earlier
+    }
+}
+
+/// Who looks at histories.
+pub(crate) trait Visitor<S: Specification>: Send {
+    /// Whether [`future`](Self::future) is wanted.
+    const FUTURES: bool;
+
+    /// A history, once.
+    fn history(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]);
+
+    /// A history with one more step; every pair once.
+    fn future(&mut self, future: &Future<'_, S>);
+
+    /// What others found, who looked at other parts.
+    fn join(&mut self, other: Self);
+
+    /// The most events of a history that is still worth looking at.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
+}
+
+/// The most views whose answers are remembered by one thread.
+const REMEMBERED: usize = 50_000;
+/// How many parts there are for each thread at least, if the universe has as many.
+const PARTS: usize = 32;
+
+/// Walks the whole universe of a specification.
+pub(crate) fn explore<S: Specification, V: Visitor<S>>(
+    spec: &S,
+    options: &Options<'_>,
+    mut visitor: impl FnMut() -> V,
+) -> (V, Examined) {
+    let start = Instant::now();
+    let universe = spec.universe();
+    let events = options.events.unwrap_or(universe.events);
+    let mut first = Explorer::new(spec, &universe, events, options, visitor());
+    let empty = History::new(universe.processes.len());
+    let threads = options.threads.max(1);
+    let mut parts = vec![empty];
+    // Widens the front until there is enough to share.
+    while !parts.is_empty() && parts.len() < PARTS * threads && threads > 1 {
+        let mut next = Vec::new();
+        for mut history in parts {
+            let outcomes = spec.outcomes(&history);
+            first.visit(&mut history, &outcomes, &mut |_, history, _| {
+                next.push(history.clone())
+            });
+        }
+        parts = next;
+    }
+    if let Some(progress) = options.progress {
+        progress.parts.store(parts.len(), Ordering::Relaxed);
+        progress.parts_done.store(0, Ordering::Relaxed);
+    }
+    let next = AtomicUsize::new(0);
+    let others: Vec<_> = (1..threads).map(|_| visitor()).collect();
+    let mut explorers = vec![first];
+    explorers.extend(
+        others
+            .into_iter()
+            .map(|visitor| Explorer::new(spec, &universe, events, options, visitor)),
+    );
+    std::thread::scope(|scope| {
+        for explorer in &mut explorers {
+            let (next, parts) = (&next, &parts);
+            scope.spawn(move || {
+                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut history = part.clone();
+                    let outcomes = spec.outcomes(&history);
+                    explorer.walk(&mut history, &outcomes);
+                    explorer.report(options.progress);
+                    if let Some(progress) = options.progress {
+                        progress.parts_done.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let mut all = explorers.into_iter();
+    let mut whole = all.next().expect("there is at least one thread");
+    for other in all {
+        whole.histories += other.histories;
+        whole.copies += other.copies;
+        whole.futures += other.futures;
+        whole.visitor.join(other.visitor);
+    }
+    let examined = Examined {
+        events,
+        processes: universe.processes.len(),
+        histories: whole.histories,
+        copies: whole.copies,
+        futures: whole.futures,
+        seconds: start.elapsed().max(Duration::from_nanos(1)).as_secs_f64(),
+        threads,
+    };
+    (whole.visitor, examined)
+}
+
+/// What to do with a child of a history, and its outcomes if they are known.
+type Child<'c, 'a, S, V> = dyn FnMut(&mut Explorer<'a, S, V>, &mut HistoryOf<S>, Option<&[<S as Specification>::Outcome]>)
+    + 'c;
+
+struct Explorer<'a, S: Specification, V> {
+    spec: &'a S,
+    universe: &'a Universe<S>,
+    events: usize,
+    symmetry: bool,
+    visitor: V,
+    answers: HashMap<HistoryOf<S>, Vec<S::Value>>,
+    histories: u64,
+    reported: u64,
+    copies: u64,
+    futures: u64,
+}
+
+impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
+    fn new(
+        spec: &'a S,
+        universe: &'a Universe<S>,
+        events: usize,
+        options: &Options<'_>,
+        visitor: V,
+    ) -> Self {
+        Self {
+            spec,
+            universe,
+            events,
+            symmetry: options.symmetry && !universe.symmetries.is_empty(),
+            visitor,
+            answers: HashMap::new(),
+            histories: 0,
+            reported: 0,
+            copies: 0,
+            futures: 0,
+        }
+    }
+
+    fn report(&mut self, progress: Option<&Progress>) {
+        if let Some(progress) = progress {
+            progress
+                .histories
+                .fetch_add(self.histories - self.reported, Ordering::Relaxed);
+            self.reported = self.histories;
+        }
+    }
+
+    fn walk(&mut self, history: &mut HistoryOf<S>, outcomes: &[S::Outcome]) {
+        self.visit(
+            history,
+            outcomes,
+            &mut |explorer, history, outcomes| match outcomes {
+                Some(outcomes) => explorer.walk(history, outcomes),
+                None => {
+                    let outcomes = explorer.spec.outcomes(history);
+                    explorer.walk(history, &outcomes);
+                }
+            },
+        );
+    }
+
+    /// Shows a history and its futures, and then each of its children in the tree to `child`.
+    fn visit(
+        &mut self,
+        history: &mut HistoryOf<S>,
+        outcomes: &[S::Outcome],
+        child: &mut Child<'_, 'a, S, V>,
+    ) {
+        let copies = self.copies(history);
+        if copies > 0 {
+            self.histories += 1;
+            self.copies += copies;
+            self.visitor.history(history, outcomes);
+        }
+        let length = history.len();
+        for step in self.steps(history) {
+            if length + step.events() > self.events.min(self.visitor.limit()) {
+                continue;
+            }
+            step.apply(history);
+            let later = (V::FUTURES && copies > 0).then(|| self.spec.outcomes(history));
+            if let Some(later) = &later {
+                self.futures += 1;
+                self.visitor.future(&Future {
+                    step: &step,
+                    before: outcomes,
+                    history,
+                    outcomes: later,
+                });
+            }
+            if last_step(history) == Some(step.process) {
+                child(self, history, later.as_deref());
+            }
+            step.undo(history);
+        }
+    }
+
+    /// How many renamed copies a history has, itself included; 0 if it is not the least of them.
+    fn copies(&self, history: &HistoryOf<S>) -> u64 {
+        if !self.symmetry {
+            return 1;
+        }
+        let mut orbit = vec![history.clone()];
+        let mut done = 0;
+        while done < orbit.len() {
+            for symmetry in &self.universe.symmetries {
+                let copy = orbit[done].renamed(&symmetry.places, symmetry.op, symmetry.value);
+                if copy < *history {
+                    return 0;
+                }
+                if !orbit.contains(&copy) {
+                    orbit.push(copy);
+                }
+            }
+            done += 1;
+        }
+        orbit.len() as u64
+    }
+
+    /// What can happen next.
+    fn steps(&mut self, history: &HistoryOf<S>) -> Vec<StepOf<S>> {
+        let mut steps = Vec::new();
+        for process in 0..history.processes() {
+            self.steps_of(history, process, &mut steps);
+        }
+        steps
+    }
+
+    fn steps_of(&mut self, history: &HistoryOf<S>, process: usize, steps: &mut Vec<StepOf<S>>) {
+        let done = history.process(process);
+        let mut step = |event, answer| {
+            steps.push(Step {
+                process,
+                event,
+                answer,
+            })
+        };
+        let pending = pending(history, process);
+        if let Some(to) = pending {
+            for value in self.answers(history.view(process), to) {
+                step(Event::Respond { to, value }, None);
+            }
+        }
+        for action in self.universe.processes[process].program.next(done) {
+            match action {
+                Action::Call(_) if pending.is_some() => {}
+                Action::Call(op) if self.universe.at_once => {
+                    let mut view = history.view(process);
+                    let to = view.push(process, Event::Invoke(op.clone()));
+                    for value in self.answers(view, to) {
+                        step(Event::Invoke(op.clone()), Some(value));
+                    }
+                }
+                Action::Call(op) => step(Event::Invoke(op), None),
+                Action::Internal(op) => step(Event::Internal(op), None),
+                Action::Send(to) => {
+                    let to = EventId::new(to, 0).process;
+                    step(Event::Send { to }, None);
+                }
+            }
+        }
+        let known = history.known_to(process);
+        for (from, event) in history.events() {
+            // A message from which the receiver learns nothing changes nothing.
+            let news = known[usize::from(from.process)] <= from.place;
+            if news && matches!(event, Event::Send { to } if usize::from(*to) == process) {
+                step(Event::Receive { from }, None);
+            }
+        }
+    }
+
+    /// Which answers an invocation may get in a view of the process that it is made at.
+    fn answers(&mut self, view: HistoryOf<S>, invocation: EventId) -> Vec<S::Value> {
+        if let Answers::Any(values) = &self.universe.answers {
+            return values.clone();
+        }
+        if let Some(answers) = self.answers.get(&view) {
+            return answers.clone();
+        }
+        let outcomes = self.spec.outcomes(&view);
+        let answer = |outcome: &S::Outcome| self.spec.answer(outcome, &view, invocation);
+        let mut answers: Vec<S::Value> = outcomes.iter().filter_map(answer).collect();
+        answers.sort_unstable();
+        answers.dedup();
+        if self.answers.len() >= REMEMBERED {
+            self.answers.clear();
+        }
+        self.answers.insert(view, answers.clone());
+        answers
+    }
+}
+
+/// The invocation of a process that has no answer yet.
+fn pending<Op: super::history::Label, Value: super::history::Label>(
+    history: &History<Op, Value>,
+    process: usize,
+) -> Option<EventId> {
+    let events = history.process(process);
+    let asked = events
+        .iter()
+        .rposition(|event| matches!(event, Event::Invoke(_)))?;
+    let id = EventId::new(process, asked);
+    history.response(id).is_none().then_some(id)
+}
+
+/// The process that took the last step.
+fn last_step<Op: super::history::Label, Value: super::history::Label>(
+    history: &History<Op, Value>,
+) -> Option<usize> {
+    (0..history.processes()).rev().find(|&process| {
+        let Some(place) = history.process(process).len().checked_sub(1) else {
+            return false;
+        };
+        history.receipt(EventId::new(process, place)).is_none()
+    })
+}

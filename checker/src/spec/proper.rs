@@ -1,0 +1,168 @@
+//! Is a variant of a specification properly coordinated? (Complete CALM, section 4.1.)
+//!
+//! For this, futures of one more step are not enough: the history between two admitted ones may be one that the variant
+//! forbids. So all pairs of admitted histories are compared.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::explore::{Examined, Future, Options, Visitor, explore};
+use super::specification::{HistoryOf, Specification};
+use super::witness::Witness;
+
+/// Whether a variant is a properly coordinated one, within a bound.
+#[derive(Debug)]
+pub struct Coordination<S: Specification> {
+    /// What was found.
+    pub verdict: Proper<S>,
+    /// How many of the histories the variant admits.
+    pub admitted: u64,
+    /// How many pairs of an admitted history and an admitted future of it were compared.
+    pub pairs: u64,
+    /// Which histories were looked at.
+    pub examined: Examined,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub enum Proper<S: Specification> {
+    /// It adds no outcome, and is monotone over the histories that it admits.
+    Proper,
+    /// It admits an outcome that the specification does not.
+    New {
+        /// Where.
+        history: HistoryOf<S>,
+        /// Which.
+        outcome: S::Outcome,
+    },
+    /// An outcome of an admitted history is not refined in an admitted future of it.
+    NotMonotone(Box<Witness<S>>),
+}
+
+impl<S: Specification> Coordination<S> {
+    /// Whether the variant is properly coordinated within the bound.
+    #[must_use]
+    pub fn is_proper(&self) -> bool {
+        matches!(self.verdict, Proper::Proper)
+    }
+}
+
+/// Decides whether `variant` is a properly coordinated variant of `spec` over the universe of `spec`. The order is that of
+/// `spec`.
+pub fn proper<S, V>(variant: &V, spec: &S, options: &Options<'_>) -> Coordination<S>
+where
+    S: Specification,
+    V: Specification<Op = S::Op, Value = S::Value, Outcome = S::Outcome>,
+{
+    let best = AtomicUsize::new(usize::MAX);
+    let (search, examined) = explore(spec, options, || Search {
+        spec,
+        variant,
+        best: &best,
+        admitted: 0,
+        pairs: 0,
+        found: None,
+    });
+    Coordination {
+        admitted: search.admitted,
+        pairs: search.pairs,
+        verdict: search.found.unwrap_or(Proper::Proper),
+        examined,
+    }
+}
+
+struct Search<'a, S: Specification, V> {
+    spec: &'a S,
+    variant: &'a V,
+    best: &'a AtomicUsize,
+    admitted: u64,
+    pairs: u64,
+    found: Option<Proper<S>>,
+}
+
+impl<S: Specification> Proper<S> {
+    /// New outcomes weigh more than outcomes that are lost; then the smaller history does.
+    fn rank(&self) -> (u8, usize, Option<[&HistoryOf<S>; 2]>) {
+        match self {
+            Self::New { history, .. } => (0, history.len(), Some([history, history])),
+            Self::NotMonotone(witness) => (
+                1,
+                witness.after.len(),
+                Some([&witness.after, &witness.before]),
+            ),
+            Self::Proper => (2, 0, None),
+        }
+    }
+}
+
+impl<S: Specification, V> Search<'_, S, V> {
+    fn keep(&mut self, found: Proper<S>) {
+        self.best.fetch_min(found.rank().1, Ordering::Relaxed);
+        if self
+            .found
+            .as_ref()
+            .is_none_or(|held| found.rank() < held.rank())
+        {
+            self.found = Some(found);
+        }
+    }
+}
+
+impl<S, V> Visitor<S> for Search<'_, S, V>
+where
+    S: Specification,
+    V: Specification<Op = S::Op, Value = S::Value, Outcome = S::Outcome>,
+{
+    const FUTURES: bool = false;
+
+    fn history(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
+        let admitted = self.variant.outcomes(history);
+        if admitted.is_empty() {
+            return;
+        }
+        self.admitted += 1;
+        if let Some(new) = admitted.iter().find(|outcome| !outcomes.contains(outcome)) {
+            self.keep(Proper::New {
+                history: history.clone(),
+                outcome: new.clone(),
+            });
+            return;
+        }
+        // From the largest down, so that what is found is as late as it can be.
+        for cut in history.cuts().iter().rev() {
+            let before = history.restrict(cut);
+            if before.len() == history.len() {
+                continue;
+            }
+            let earlier = self.variant.outcomes(&before);
+            self.pairs += u64::from(!earlier.is_empty());
+            let refined = |outcome: &S::Outcome| {
+                admitted
+                    .iter()
+                    .any(|later| self.spec.refines(outcome, later))
+            };
+            if let Some(outcome) = earlier.into_iter().find(|outcome| !refined(outcome)) {
+                self.keep(Proper::NotMonotone(Box::new(Witness {
+                    before,
+                    outcome,
+                    after: history.clone(),
+                    later: admitted.clone(),
+                })));
+                return;
+            }
+        }
+    }
+
+    fn future(&mut self, _: &Future<'_, S>) {}
+
+    fn join(&mut self, other: Self) {
+        self.admitted += other.admitted;
+        self.pairs += other.pairs;
+        if let Some(found) = other.found {
+            self.keep(found);
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.best.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,215 @@
+//! The register of specifications: what papers say of them, and what is found.
+//!
+//! A row never contains its verdict. It has what a paper claims, and a function that decides; where the two differ, that is a
+//! finding, and the row says in its remark how the claim is to be read.
+
+mod registers;
+
+use serde::Serialize;
+
+use super::available::available;
+use super::diagram::Diagram;
+use super::explore::{Examined, Options};
+use super::monotone::{Decision, Verdict, distributed_monotone, monotone};
+use super::proper::{Proper, proper};
+use super::specification::Specification;
+
+/// What is asked about a specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// Can it be had without coordination?
+    Monotone,
+    /// Is it distributed-monotone, as section 5 of Complete CALM defines it?
+    DistributedMonotone,
+    /// Is it distributed-monotone, as appendix B of Complete CALM uses it?
+    Available,
+    /// Can all outcomes of a history be reconciled?
+    Convergent,
+    /// Is this variant a proper coordination of the specification?
+    Proper,
+}
+
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Monotone => "monotone",
+            Self::DistributedMonotone => "distributed-monotone",
+            Self::Available => "available under partitions",
+            Self::Convergent => "convergent",
+            Self::Proper => "properly coordinated",
+        })
+    }
+}
+
+/// What was found for one question.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// What was asked.
+    pub question: Question,
+    /// What the source claims, if it says anything.
+    pub claim: Option<bool>,
+    /// What was found; `None` if the specification is not well-formed.
+    pub holds: Option<bool>,
+    /// Which histories were looked at.
+    pub examined: Examined,
+    /// A smallest reason, if it does not hold or is not well-formed.
+    pub witness: Option<Diagram>,
+}
+
+impl Finding {
+    /// Whether the source claims something else.
+    #[must_use]
+    pub fn contradicts(&self) -> bool {
+        self.claim.is_some() && self.claim != self.holds
+    }
+}
+
+type Judge = Box<dyn Fn(&Options<'_>) -> Finding + Send + Sync>;
+
+/// A specification of the register.
+pub struct Row {
+    /// A name for commands: lower case, with hyphens, such as `linearizable-register`.
+    pub id: &'static str,
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// Where it is from.
+    pub source: &'static str,
+    /// How it is modelled, and how a claim is to be read that does not hold, if there is something to say.
+    pub remark: &'static str,
+    judges: Vec<(Question, Judge)>,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.id, self.source)
+    }
+}
+
+impl Row {
+    fn new(id: &'static str, title: &'static str, source: &'static str) -> Self {
+        Self {
+            id,
+            title,
+            source,
+            remark: "",
+            judges: Vec::new(),
+        }
+    }
+
+    fn remark(mut self, remark: &'static str) -> Self {
+        self.remark = remark;
+        self
+    }
+
+    /// Asks whether a specification is monotone, of which the source claims that it is, or is not.
+    fn monotone<S: Specification + Send + 'static>(self, spec: S, claim: bool) -> Self {
+        self.ask(Question::Monotone, spec, Some(claim), monotone)
+    }
+
+    fn distributed<S: Specification + Send + 'static>(self, spec: S, claim: Option<bool>) -> Self {
+        self.ask(
+            Question::DistributedMonotone,
+            spec,
+            claim,
+            distributed_monotone,
+        )
+    }
+
+    fn available<S: Specification + Send + 'static>(self, spec: S, claim: Option<bool>) -> Self {
+        self.ask(Question::Available, spec, claim, available)
+    }
+
+    fn ask<S: Specification + Send + 'static>(
+        mut self,
+        question: Question,
+        spec: S,
+        claim: Option<bool>,
+        decide: fn(&S, &Options<'_>) -> Decision<S>,
+    ) -> Self {
+        let title = self.title;
+        let judge: Judge = Box::new(move |options| {
+            let Decision { verdict, examined } = decide(&spec, options);
+            let (holds, witness) = match verdict {
+                Verdict::Holds => (Some(true), None),
+                Verdict::Fails(witness) => {
+                    let title = format!("{title} is not {question}");
+                    (Some(false), Some(witness.diagram(&spec, &title)))
+                }
+                Verdict::IllFormed(breach) => {
+                    let title = format!("{title} is not well-formed");
+                    (None, Some(breach.diagram(&spec, &title)))
+                }
+            };
+            Finding {
+                question,
+                claim,
+                holds,
+                examined,
+                witness,
+            }
+        });
+        self.judges.push((question, judge));
+        self
+    }
+
+    #[expect(dead_code, reason = "the rows that use it follow")]
+    /// Asks whether `variant` is a properly coordinated variant of `spec`.
+    fn proper<S, V>(mut self, variant: V, spec: S, claim: bool) -> Self
+    where
+        S: Specification + Send + 'static,
+        V: Specification<Op = S::Op, Value = S::Value, Outcome = S::Outcome> + Send + 'static,
+    {
+        let title = self.title;
+        let judge: Judge = Box::new(move |options| {
+            let found = proper(&variant, &spec, options);
+            let title = format!("{title} is not {}", Question::Proper);
+            let witness = match &found.verdict {
+                Proper::Proper => None,
+                Proper::NotMonotone(witness) => Some(witness.diagram(&spec, &title)),
+                Proper::New { history, outcome } => {
+                    let new = spec.say_outcome(outcome, history);
+                    let words = format!(
+                        "The specification does not admit what the variant admits here: {new}"
+                    );
+                    Some(super::diagram::draw(
+                        &spec,
+                        &title,
+                        history,
+                        history,
+                        vec![words],
+                    ))
+                }
+            };
+            Finding {
+                question: Question::Proper,
+                claim: Some(claim),
+                // A variant that admits next to nothing would be proper for no reason.
+                holds: Some(witness.is_none() && found.admitted > 1),
+                examined: Examined {
+                    futures: found.pairs,
+                    ..found.examined
+                },
+                witness,
+            }
+        });
+        self.judges.push((Question::Proper, judge));
+        self
+    }
+
+    /// Which questions are asked about it.
+    pub fn questions(&self) -> impl Iterator<Item = Question> {
+        self.judges.iter().map(|(question, _)| *question)
+    }
+
+    /// Decides all questions.
+    pub fn judge<'a>(&'a self, options: &'a Options<'_>) -> impl Iterator<Item = Finding> + 'a {
+        self.judges.iter().map(|(_, judge)| judge(options))
+    }
+}
+
+/// All specifications of the register, in the order of the papers.
+#[must_use]
+pub fn rows() -> Vec<Row> {
+    [registers::rows()].into_iter().flatten().collect()
+}

@@ -1,0 +1,172 @@
+//! Is a specification well-formed for the I/O model? (Complete CALM, section 3.5.)
+//!
+//! Three conditions on outcomes and answers, and the three laws of a partial order, looked at wherever the walk goes.
+
+use super::explore::Future;
+use super::specification::{HistoryOf, Specification};
+
+/// What is broken, and where.
+#[derive(Debug, Clone)]
+pub struct Breach<S: Specification> {
+    /// Which condition.
+    pub condition: Condition,
+    /// At which history.
+    pub history: HistoryOf<S>,
+    /// In words, with the outcomes.
+    pub words: String,
+}
+
+/// What a specification has to keep to get a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Every outcome answers every invocation.
+    ResponseTotality,
+    /// Outcomes agree with the answers that were given.
+    ConsistencyWithObservations,
+    /// An outcome and what refines it give the same answers.
+    RefinementCoherence,
+    /// Every outcome refines itself.
+    Reflexivity,
+    /// No two outcomes refine each other.
+    Antisymmetry,
+    /// What refines what refines an outcome, refines it.
+    Transitivity,
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ResponseTotality => "response totality: every outcome answers every invocation",
+            Self::ConsistencyWithObservations => {
+                "consistency with observations: outcomes agree with the answers that were given"
+            }
+            Self::RefinementCoherence => {
+                "refinement coherence: an outcome and what refines it give the same answers"
+            }
+            Self::Reflexivity => "reflexivity: every outcome refines itself",
+            Self::Antisymmetry => "antisymmetry: no two outcomes refine each other",
+            Self::Transitivity => "transitivity: what refines what refines an outcome, refines it",
+        })
+    }
+}
+
+/// Looks for breaches; keeps the first in the order of size, so that it does not depend on threads.
+pub(crate) struct Contract<'a, S: Specification> {
+    spec: &'a S,
+    pub(crate) breach: Option<Box<Breach<S>>>,
+}
+
+/// Of how many outcomes of one history all triples are compared.
+const TRIPLES: usize = 12;
+
+impl<'a, S: Specification> Contract<'a, S> {
+    pub(crate) fn new(spec: &'a S) -> Self {
+        Self { spec, breach: None }
+    }
+
+    pub(crate) fn of_history(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
+        for outcome in outcomes {
+            for (invocation, op) in history.invocations() {
+                let given = history.response(invocation);
+                let answer = self.spec.answer(outcome, history, invocation);
+                let condition = match (&answer, given) {
+                    (None, _) => Condition::ResponseTotality,
+                    (Some(answer), Some(given)) if answer != given => {
+                        Condition::ConsistencyWithObservations
+                    }
+                    (Some(_), _) => continue,
+                };
+                let words = format!(
+                    "{op:?} was answered with {given:?}, and the outcome {outcome:?} answers {answer:?}"
+                );
+                self.found(condition, history, words);
+            }
+            if !self.spec.refines(outcome, outcome) {
+                self.found(Condition::Reflexivity, history, format!("{outcome:?}"));
+            }
+        }
+        self.order(history, outcomes);
+    }
+
+    fn order(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
+        let some = &outcomes[..outcomes.len().min(TRIPLES)];
+        let refines = |one, other| self.spec.refines(one, other);
+        let mut breach = None;
+        for one in some {
+            for other in some.iter().filter(|other| refines(one, other)) {
+                if one != other && refines(other, one) {
+                    breach = Some((Condition::Antisymmetry, format!("{one:?} and {other:?}")));
+                }
+                for third in some.iter().filter(|third| refines(other, third)) {
+                    if !refines(one, third) {
+                        let words = format!("{one:?}, {other:?} and {third:?}");
+                        breach = Some((Condition::Transitivity, words));
+                    }
+                }
+            }
+        }
+        if let Some((condition, words)) = breach {
+            self.found(condition, history, words);
+        }
+    }
+
+    pub(crate) fn of_future(&mut self, future: &Future<'_, S>) {
+        let mut earlier = None;
+        for outcome in future.before {
+            for later in future
+                .outcomes
+                .iter()
+                .filter(|later| self.spec.refines(outcome, later))
+            {
+                if outcome != later && self.spec.refines(later, outcome) {
+                    let words = format!("{outcome:?} and {later:?}");
+                    self.found(Condition::Antisymmetry, future.history, words);
+                }
+                let earlier = earlier.get_or_insert_with(|| future.earlier());
+                for (invocation, op) in earlier.invocations() {
+                    let before = self.spec.answer(outcome, earlier, invocation);
+                    let after = self.spec.answer(later, future.history, invocation);
+                    if before != after {
+                        let words = format!(
+                            "{outcome:?} answers {op:?} with {before:?}, and {later:?} refines it and answers {after:?}"
+                        );
+                        self.found(Condition::RefinementCoherence, future.history, words);
+                    }
+                }
+            }
+        }
+    }
+
+    fn found(&mut self, condition: Condition, history: &HistoryOf<S>, words: String) {
+        self.keep(Breach {
+            condition,
+            history: history.clone(),
+            words,
+        });
+    }
+
+    fn keep(&mut self, found: Breach<S>) {
+        let rank = |breach: &Breach<S>| {
+            (
+                breach.history.len(),
+                breach.history.clone(),
+                breach.condition,
+                breach.words.clone(),
+            )
+        };
+        if self
+            .breach
+            .as_deref()
+            .is_none_or(|held| rank(&found) < rank(held))
+        {
+            self.breach = Some(Box::new(found));
+        }
+    }
+
+    pub(crate) fn join(&mut self, other: Self) {
+        if let Some(found) = other.breach {
+            self.keep(*found);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Specifications: what the enumeration decides, against what papers say of them.
+
+mod rows;

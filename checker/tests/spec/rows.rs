@@ -1,0 +1,33 @@
+//! Every row of the register has the verdict that its source claims, or is listed here as a finding.
+
+use checker::spec::Options;
+use checker::spec::rows::{Question, rows};
+
+/// Rows and questions for which the search contradicts the source.
+const FINDINGS: &[(&str, Question)] = &[];
+
+#[test]
+fn every_claim_of_the_papers_is_reproduced_or_is_a_known_finding() {
+    let mut found = Vec::new();
+    for row in rows() {
+        for finding in row.judge(&Options::default()) {
+            println!(
+                "{:28} {:22} claim {:?} found {:?}  {} in {:.2} s ({:.0}/s and core)",
+                row.id,
+                finding.question.to_string(),
+                finding.claim,
+                finding.holds,
+                finding.examined,
+                finding.examined.seconds,
+                finding.examined.per_second_and_core()
+            );
+            if let Some(witness) = &finding.witness {
+                println!("{witness:#?}");
+            }
+            if finding.contradicts() {
+                found.push((row.id, finding.question));
+            }
+        }
+    }
+    assert_eq!(found, FINDINGS);
+}
