@@ -142,6 +142,10 @@ impl<Op: super::history::Label, Value: super::history::Label> Step<Op, Value> {
         }
     }
 
+    fn is_call_without_answer(&self) -> bool {
+        matches!(self.event, Event::Invoke(_)) && self.answer.is_none()
+    }
+
     /// The send whose message arrives in this step.
     pub(crate) fn received(&self) -> Option<EventId> {
         match self.event {
@@ -358,7 +362,8 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
                     outcomes: later,
                 });
             }
-            if last_step(history) == Some(step.process) {
+            let unanswered = self.universe.at_once && step.is_call_without_answer();
+            if !unanswered && last_step(history) == Some(step.process) {
                 child(self, history, later.as_deref());
             }
             step.undo(history);
@@ -405,7 +410,7 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
                 answer,
             })
         };
-        let pending = pending(history, process);
+        let pending = history.pending(process);
         if let Some(to) = pending {
             for value in self.answers(history.view(process), to) {
                 step(Event::Respond { to, value }, None);
@@ -417,7 +422,13 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
                 Action::Call(op) if self.universe.at_once => {
                     let mut view = history.view(process);
                     let to = view.push(process, Event::Invoke(op.clone()));
-                    for value in self.answers(view, to) {
+                    let answers = self.answers(view, to);
+                    if answers.is_empty() {
+                        // Nothing may be answered: what is left of the history is the question.
+                        step(Event::Invoke(op), None);
+                        continue;
+                    }
+                    for value in answers {
                         step(Event::Invoke(op.clone()), Some(value));
                     }
                 }
@@ -458,19 +469,6 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
         self.answers.insert(view, answers.clone());
         answers
     }
-}
-
-/// The invocation of a process that has no answer yet.
-fn pending<Op: super::history::Label, Value: super::history::Label>(
-    history: &History<Op, Value>,
-    process: usize,
-) -> Option<EventId> {
-    let events = history.process(process);
-    let asked = events
-        .iter()
-        .rposition(|event| matches!(event, Event::Invoke(_)))?;
-    let id = EventId::new(process, asked);
-    history.response(id).is_none().then_some(id)
 }
 
 /// The process that took the last step.

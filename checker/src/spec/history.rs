@@ -228,6 +228,21 @@ impl<Op: Label, Value: Label> History<Op, Value> {
         })
     }
 
+    /// The invocation of a process that has no answer yet. A process has at most one in a universe.
+    #[must_use]
+    pub fn pending(&self, process: usize) -> Option<EventId> {
+        let asked = |event: &Event<Op, Value>| matches!(event, Event::Invoke(_));
+        let place = self.processes[process].iter().rposition(asked)?;
+        let id = EventId::new(process, place);
+        self.response(id).is_none().then_some(id)
+    }
+
+    /// Whether some invocation has no answer yet.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        (0..self.processes.len()).any(|process| self.pending(process).is_some())
+    }
+
     /// The receive of a message, if it arrived.
     #[must_use]
     pub fn receipt(&self, send: EventId) -> Option<EventId> {

@@ -76,7 +76,9 @@
 //! |---|---|
 //! | Can it be had without coordination? | [`monotone`] |
 //! | Can it be had under partitions? As defined; as proved | [`distributed_monotone`]; [`available`] |
+//! | Do replicas that know the same answer the same? | [`convergent`] |
 //! | Is this scheduler a proper coordination of it? | [`proper`] |
+//! | How far must its order be widened; is it wider than it must be? | [`frontier`]; [`tightness`] |
 //! | Is it well-formed for clients? | all of them look, and give a [`Breach`] instead of a verdict |
 //!
 //! # Which histories there are
@@ -85,11 +87,14 @@
 //! knows, as in the causal-view protocol of the paper's proof; with *any* answer as an event, a read of a value that nobody
 //! wrote would be a future of every history, and nothing that reads would be monotone. Messages carry all that their sender knows, may
 //! be late, lost and overtaken; those that tell nothing new are left out. An answer follows its call at once unless the
-//! universe says otherwise ([`Universe::answers_take_time`]).
+//! universe says otherwise ([`Universe::answers_take_time`]). A call that no answer is admissible for is a future with the question alone; that
+//! ends there.
 
 mod available;
+mod convergent;
 pub mod diagram;
 mod explore;
+mod frontier;
 mod history;
 mod monotone;
 mod proper;
@@ -100,7 +105,9 @@ mod well_formed;
 mod witness;
 
 pub use available::available;
+pub use convergent::{Disagreement, convergent};
 pub use explore::{Examined, Options, Progress};
+pub use frontier::{Frontier, Tightness, frontier, tightness};
 pub use history::{Cut, Event, EventId, History, Label, MAX_PROCESSES};
 pub use monotone::{Decision, Verdict, distributed_monotone, monotone};
 pub use proper::{Coordination, Proper, proper};

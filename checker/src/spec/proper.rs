@@ -54,9 +54,11 @@ where
     V: Specification<Op = S::Op, Value = S::Value, Outcome = S::Outcome>,
 {
     let best = AtomicUsize::new(usize::MAX);
+    let at_once = spec.universe().at_once;
     let (search, examined) = explore(spec, options, || Search {
         spec,
         variant,
+        at_once,
         best: &best,
         admitted: 0,
         pairs: 0,
@@ -73,6 +75,8 @@ where
 struct Search<'a, S: Specification, V> {
     spec: &'a S,
     variant: &'a V,
+    /// Whether no history of the universe has a call without an answer.
+    at_once: bool,
     best: &'a AtomicUsize,
     admitted: u64,
     pairs: u64,
@@ -130,7 +134,8 @@ where
         // From the largest down, so that what is found is as late as it can be.
         for cut in history.cuts().iter().rev() {
             let before = history.restrict(cut);
-            if before.len() == history.len() {
+            let between = self.at_once && before.has_pending();
+            if between || before.len() == history.len() {
                 continue;
             }
             let earlier = self.variant.outcomes(&before);

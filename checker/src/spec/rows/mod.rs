@@ -3,13 +3,18 @@
 //! A row never contains its verdict. It has what a paper claims, and a function that decides; where the two differ, that is a
 //! finding, and the row says in its remark how the claim is to be read.
 
-mod registers;
+mod isolation;
+mod queues;
+pub mod registers;
+mod structures;
 
 use serde::Serialize;
 
 use super::available::available;
-use super::diagram::Diagram;
+use super::convergent::convergent;
+use super::diagram::{Diagram, draw};
 use super::explore::{Examined, Options};
+use super::frontier::{Frontier, Tightness, frontier, tightness};
 use super::monotone::{Decision, Verdict, distributed_monotone, monotone};
 use super::proper::{Proper, proper};
 use super::specification::Specification;
@@ -26,6 +31,10 @@ pub enum Question {
     Available,
     /// Can all outcomes of a history be reconciled?
     Convergent,
+    /// Is there a wider order under which it is monotone?
+    Relaxable,
+    /// Is its order the smallest under which it is monotone?
+    Tight,
     /// Is this variant a proper coordination of the specification?
     Proper,
 }
@@ -37,6 +46,8 @@ impl std::fmt::Display for Question {
             Self::DistributedMonotone => "distributed-monotone",
             Self::Available => "available under partitions",
             Self::Convergent => "convergent",
+            Self::Relaxable => "monotone under a wider order",
+            Self::Tight => "of the smallest monotone order",
             Self::Proper => "properly coordinated",
         })
     }
@@ -120,6 +131,84 @@ impl Row {
         self.ask(Question::Available, spec, claim, available)
     }
 
+    /// Asks whether its order can be widened until it is monotone.
+    fn relaxable<S: Specification + Send + 'static>(mut self, spec: S, claim: bool) -> Self
+    where
+        S::Outcome: Ord,
+    {
+        let title = self.title;
+        let judge: Judge = Box::new(move |options| {
+            let (found, examined) = frontier(&spec, options);
+            let title = format!("{title} is not {}", Question::Relaxable);
+            let (holds, witness) = match found {
+                Frontier::Orders { added, .. } => (Some(!added.is_empty()), None),
+                Frontier::Nowhere(witness) => (Some(false), Some(witness.diagram(&spec, &title))),
+                Frontier::Contradiction => (Some(false), None),
+                Frontier::TooLarge => (None, None),
+            };
+            Finding {
+                question: Question::Relaxable,
+                claim: Some(claim),
+                holds,
+                examined,
+                witness,
+            }
+        });
+        self.judges.push((Question::Relaxable, judge));
+        self
+    }
+
+    /// Asks whether no smaller order than its own would do.
+    fn tight<S: Specification + Send + 'static>(mut self, spec: S, claim: bool) -> Self
+    where
+        S::Outcome: Ord,
+    {
+        let judge: Judge = Box::new(move |options| {
+            let (found, examined) = tightness(&spec, options);
+            let holds = match found {
+                Tightness::Tight => Some(true),
+                Tightness::Loose(..) | Tightness::NotMonotone => Some(false),
+                Tightness::TooLarge => None,
+            };
+            Finding {
+                question: Question::Tight,
+                claim: Some(claim),
+                holds,
+                examined,
+                witness: None,
+            }
+        });
+        self.judges.push((Question::Tight, judge));
+        self
+    }
+
+    /// Asks whether replicas that know the same updates answer the same.
+    fn convergent<S: Specification + Send + 'static>(
+        mut self,
+        spec: S,
+        is_update: fn(&S::Op) -> bool,
+        claim: bool,
+    ) -> Self {
+        let title = self.title;
+        let judge: Judge = Box::new(move |options| {
+            let (found, examined) = convergent(&spec, is_update, options);
+            let witness = found.map(|found| {
+                let words = "Two that know the same updates answer differently, and nothing contradicts either.";
+                let title = format!("{title} is not {}", Question::Convergent);
+                draw(&spec, &title, &found.history, &found.history, vec![words.to_owned()])
+            });
+            Finding {
+                question: Question::Convergent,
+                claim: Some(claim),
+                holds: Some(witness.is_none()),
+                examined,
+                witness,
+            }
+        });
+        self.judges.push((Question::Convergent, judge));
+        self
+    }
+
     fn ask<S: Specification + Send + 'static>(
         mut self,
         question: Question,
@@ -153,7 +242,6 @@ impl Row {
         self
     }
 
-    #[expect(dead_code, reason = "the rows that use it follow")]
     /// Asks whether `variant` is a properly coordinated variant of `spec`.
     fn proper<S, V>(mut self, variant: V, spec: S, claim: bool) -> Self
     where
@@ -172,13 +260,7 @@ impl Row {
                     let words = format!(
                         "The specification does not admit what the variant admits here: {new}"
                     );
-                    Some(super::diagram::draw(
-                        &spec,
-                        &title,
-                        history,
-                        history,
-                        vec![words],
-                    ))
+                    Some(draw(&spec, &title, history, history, vec![words]))
                 }
             };
             Finding {
@@ -211,5 +293,13 @@ impl Row {
 /// All specifications of the register, in the order of the papers.
 #[must_use]
 pub fn rows() -> Vec<Row> {
-    [registers::rows()].into_iter().flatten().collect()
+    [
+        registers::rows(),
+        isolation::rows(),
+        queues::rows(),
+        structures::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
