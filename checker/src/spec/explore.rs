@@ -203,12 +203,21 @@ const PARTS: usize = 32;
 pub(crate) fn explore<S: Specification, V: Visitor<S>>(
     spec: &S,
     options: &Options<'_>,
+    visitor: impl FnMut() -> V,
+) -> (V, Examined) {
+    explore_in(spec, &spec.universe(), options, visitor)
+}
+
+/// Walks another universe than the specification's own.
+pub(crate) fn explore_in<S: Specification, V: Visitor<S>>(
+    spec: &S,
+    universe: &Universe<S>,
+    options: &Options<'_>,
     mut visitor: impl FnMut() -> V,
 ) -> (V, Examined) {
     let start = Instant::now();
-    let universe = spec.universe();
     let events = options.events.unwrap_or(universe.events);
-    let mut first = Explorer::new(spec, &universe, events, options, visitor());
+    let mut first = Explorer::new(spec, universe, events, options, visitor());
     let empty = History::new(universe.processes.len());
     let threads = options.threads.max(1);
     let mut parts = vec![empty];
@@ -233,7 +242,7 @@ pub(crate) fn explore<S: Specification, V: Visitor<S>>(
     explorers.extend(
         others
             .into_iter()
-            .map(|visitor| Explorer::new(spec, &universe, events, options, visitor)),
+            .map(|visitor| Explorer::new(spec, universe, events, options, visitor)),
     );
     std::thread::scope(|scope| {
         for explorer in &mut explorers {

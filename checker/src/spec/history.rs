@@ -216,16 +216,22 @@ impl<Op: Label, Value: Label> History<Op, Value> {
     /// The answer to an invocation, if it was given.
     #[must_use]
     pub fn response(&self, invocation: EventId) -> Option<&Value> {
+        match self.get(self.response_to(invocation)?)? {
+            Event::Respond { value, .. } => Some(value),
+            Event::Invoke(_) | Event::Internal(_) | Event::Send { .. } | Event::Receive { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The event that answers an invocation, if there is one.
+    #[must_use]
+    pub fn response_to(&self, invocation: EventId) -> Option<EventId> {
         let events = self.processes.get(usize::from(invocation.process))?;
-        let later = events.get(usize::from(invocation.place) + 1..)?;
-        later.iter().find_map(|event| match event {
-            Event::Respond { to, value } if *to == invocation => Some(value),
-            Event::Respond { .. }
-            | Event::Invoke(_)
-            | Event::Internal(_)
-            | Event::Send { .. }
-            | Event::Receive { .. } => None,
-        })
+        let next = usize::from(invocation.place) + 1;
+        let answers = |event: &Event<Op, Value>| matches!(event, Event::Respond { to, .. } if *to == invocation);
+        let after = events.get(next..)?.iter().position(answers)?;
+        Some(EventId::new(usize::from(invocation.process), next + after))
     }
 
     /// The invocation of a process that has no answer yet. A process has at most one in a universe.

@@ -79,6 +79,7 @@
 //! | Do replicas that know the same answer the same? | [`convergent`] |
 //! | Is this scheduler a proper coordination of it? | [`proper`] |
 //! | How far must its order be widened; is it wider than it must be? | [`frontier`]; [`tightness`] |
+//! | How many commitments must follow each other? | [`rounds`] |
 //! | Is it well-formed for clients? | all of them look, and give a [`Breach`] instead of a verdict |
 //!
 //! # Which histories there are
@@ -98,6 +99,7 @@ mod frontier;
 mod history;
 mod monotone;
 mod proper;
+mod rounds;
 pub mod rows;
 mod specification;
 mod universe;
@@ -111,6 +113,7 @@ pub use frontier::{Frontier, Tightness, frontier, tightness};
 pub use history::{Cut, Event, EventId, History, Label, MAX_PROCESSES};
 pub use monotone::{Decision, Verdict, distributed_monotone, monotone};
 pub use proper::{Coordination, Proper, proper};
+pub use rounds::{Rounds, rounds};
 pub use specification::{Ack, HistoryOf, Specification};
 pub use universe::{Action, Next, Process, Program, Universe};
 pub use well_formed::{Breach, Condition};

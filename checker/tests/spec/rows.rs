@@ -36,3 +36,24 @@ fn every_claim_of_the_papers_is_reproduced_or_is_a_known_finding() {
     }
     assert_eq!(found, FINDINGS);
 }
+
+/// Rounds that a row needs, and whether that was looked for and found.
+#[test]
+fn what_is_monotone_needs_one_round_and_the_cascade_of_the_essay_two() {
+    for row in rows() {
+        let Some(sequence) = row.sequence(&Options::default()) else {
+            continue;
+        };
+        println!(
+            "{:28} {} rounds  {}",
+            row.id, sequence.rounds, sequence.examined
+        );
+        println!("{:#?}", sequence.history);
+        let expected = match row.id {
+            "causal-register" | "causal-fifo" => 1,
+            "read-uncommitted" | "read-committed" | "monotonic-reads" | "read-your-writes" => 1,
+            _ => 2,
+        };
+        assert_eq!(sequence.rounds, expected, "{}", row.id);
+    }
+}

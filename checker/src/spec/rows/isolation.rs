@@ -34,18 +34,26 @@ pub(super) fn rows() -> Vec<Row> {
             Row::new(id, title, SOURCE)
                 .monotone(Isolation::sessions(level), true)
                 .available(Isolation::sessions(level), Some(true))
+                .counted(Isolation::sessions(level), 11)
         })
         .collect();
+    rows.extend(global());
+    rows
+}
+
+/// The levels that order transactions of all sessions.
+fn global() -> Vec<Row> {
     let crossed = || Isolation::crossed(Level::Serializable);
     let invariant = || Isolation::doctors(Level::SnapshotWithInvariant);
-    rows.extend([
+    vec![
         Row::new("serializability", "serializability", SOURCE)
             .remark(
                 "T1 reads x and writes y, T2 reads y and writes x, each in a process of its own.",
             )
             .monotone(crossed(), false)
             .distributed(crossed(), Some(false))
-            .available(crossed(), Some(false)),
+            .available(crossed(), Some(false))
+        .counted(crossed(), 10),
         Row::new(
             "snapshot-isolation-invariant",
             "snapshot isolation with the invariant x + y >= 1",
@@ -54,12 +62,24 @@ pub(super) fn rows() -> Vec<Row> {
         .remark("x = y = 1 at first. Both transactions read both; one sets x to 0, the other y.")
         .monotone(invariant(), false)
         .distributed(invariant(), Some(false))
-        .available(invariant(), Some(false)),
+        .available(invariant(), Some(false))
+        .counted(invariant(), 14),
         Row::new("snapshot-isolation", "snapshot isolation", SOURCE)
             .remark(
                 "Without an invariant: it is first-committer-wins that a concurrent commit breaks.",
             )
             .monotone(Isolation::blind(Level::Snapshot), false),
+        Row::new(
+            "cascade",
+            "serializability of a cascade",
+            "Hellerstein, \"What is coordination, really?\"",
+        )
+        .remark(
+            "T1 reads x and writes y, T2 reads y and writes x; T3 reads what T1 wrote. One of T1 and T2 can commit, and T3 \
+             only if T1 does.",
+        )
+        .monotone(Isolation::cascade(), false)
+        .counted(Isolation::cascade(), 15),
         Row::new(
             "commitment-ordering",
             "commitment ordering, as a variant of serializability",
@@ -70,8 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
              committed first.",
         )
         .proper(Isolation::crossed(Level::CommitOrdered), crossed(), true),
-    ]);
-    rows
+    ]
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +151,8 @@ struct Isolation {
     scripts: Vec<Vec<Op>>,
     events: usize,
     messages: usize,
+    /// Who sends to whom; everybody to everybody, if there is nothing.
+    links: &'static [(usize, usize)],
 }
 
 type Seen = History<Op, Answer>;
@@ -148,7 +169,16 @@ impl Isolation {
             scripts: vec![crossed('x', 'y'), crossed('y', 'x')],
             events: 16,
             messages: 1,
+            links: &[],
         }
+    }
+
+    /// The essay's cascade: T1 and T2 exclude each other, T3 reads what T1 wrote.
+    fn cascade() -> Self {
+        let mut cascade = Self::crossed(Level::Serializable);
+        cascade.scripts.push(vec![Op::Read('y'), Op::Commit]);
+        cascade.links = &[(0, 2)];
+        cascade
     }
 
     /// Both read both and write one: write skew.
@@ -159,6 +189,7 @@ impl Isolation {
             scripts: vec![reads_both('y'), reads_both('x')],
             events: 18,
             messages: 1,
+            links: &[],
         }
     }
 
@@ -170,6 +201,7 @@ impl Isolation {
             scripts: vec![script.clone(), script],
             events: 16,
             messages: 1,
+            links: &[],
         }
     }
 
@@ -188,6 +220,7 @@ impl Isolation {
             scripts: vec![writer, reader],
             events: 16,
             messages: 2,
+            links: &[],
         }
     }
 
@@ -288,6 +321,14 @@ impl Judge<'_> {
             .expect("every write is of a transaction")
     }
 
+    /// Whether it was known at an event that a transaction had committed.
+    fn known(&self, txn: &Txn, event: EventId) -> bool {
+        let committed = txn
+            .commit
+            .and_then(|commit| self.history.response_to(commit));
+        committed.is_some_and(|committed| self.history.precedes(committed, event))
+    }
+
     fn committed(&self) -> Vec<&Txn> {
         self.txns
             .iter()
@@ -314,10 +355,7 @@ impl Judge<'_> {
             txn.reads().all(|(read, _, seen)| {
                 seen.is_none_or(|write| {
                     let writer = self.writer(write);
-                    std::ptr::eq(writer, txn)
-                        || writer
-                            .commit
-                            .is_some_and(|commit| self.history.precedes(commit, read))
+                    std::ptr::eq(writer, txn) || self.known(writer, read)
                 })
             })
         })
@@ -393,11 +431,7 @@ impl Judge<'_> {
                 return true;
             };
             txn.reads().all(|(_, key, seen)| {
-                let visible = |other: &&&Txn| {
-                    other
-                        .commit
-                        .is_some_and(|commit| self.history.precedes(commit, *start))
-                };
+                let visible = |other: &&&Txn| self.known(other, *start);
                 let versions: Vec<EventId> = self
                     .committed()
                     .iter()
@@ -501,8 +535,10 @@ impl Specification for Isolation {
     fn universe(&self) -> Universe<Self> {
         let mut universe = Universe::new(self.events);
         for (process, script) in self.scripts.iter().enumerate() {
+            let linked =
+                |other: &usize| self.links.is_empty() || self.links.contains(&(process, *other));
             let others: Vec<usize> = (0..self.scripts.len())
-                .filter(|other| *other != process)
+                .filter(|other| *other != process && linked(other))
                 .collect();
             let program = Program::script(script).and_send(&others, self.messages);
             universe = universe.process(&format!("session {}", process + 1), program);

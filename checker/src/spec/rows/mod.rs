@@ -15,8 +15,10 @@ use super::convergent::convergent;
 use super::diagram::{Diagram, draw};
 use super::explore::{Examined, Options};
 use super::frontier::{Frontier, Tightness, frontier, tightness};
+use super::history::EventId;
 use super::monotone::{Decision, Verdict, distributed_monotone, monotone};
 use super::proper::{Proper, proper};
+use super::rounds::rounds;
 use super::specification::Specification;
 
 /// What is asked about a specification.
@@ -77,6 +79,18 @@ impl Finding {
 }
 
 type Judge = Box<dyn Fn(&Options<'_>) -> Finding + Send + Sync>;
+type Count = Box<dyn Fn(&Options<'_>) -> Sequence + Send + Sync>;
+
+/// How many commitments must follow each other (see [`rounds`](super::rounds())).
+#[derive(Debug, Clone, Serialize)]
+pub struct Sequence {
+    /// The least number of rounds of any schedule, in the history that needs most: 1 if nobody waits.
+    pub rounds: usize,
+    /// Which histories were looked at.
+    pub examined: Examined,
+    /// A smallest history that needs so many.
+    pub history: Diagram,
+}
 
 /// A specification of the register.
 pub struct Row {
@@ -89,6 +103,7 @@ pub struct Row {
     /// How it is modelled, and how a claim is to be read that does not hold, if there is something to say.
     pub remark: &'static str,
     judges: Vec<(Question, Judge)>,
+    counts: Option<Count>,
 }
 
 impl std::fmt::Debug for Row {
@@ -105,6 +120,7 @@ impl Row {
             source,
             remark: "",
             judges: Vec::new(),
+            counts: None,
         }
     }
 
@@ -277,6 +293,47 @@ impl Row {
         });
         self.judges.push((Question::Proper, judge));
         self
+    }
+
+    /// Counts the sequential commitments that it needs in histories of up to so many events.
+    fn counted<S: Specification + Send + 'static>(mut self, spec: S, events: usize) -> Self {
+        let title = self.title;
+        self.counts = Some(Box::new(move |options| {
+            let events = Some(options.events.unwrap_or(events));
+            let found = rounds(&spec, &Options { events, ..*options });
+            let universe = spec.universe();
+            let called = |call: &EventId| {
+                let op = found
+                    .history
+                    .op(*call)
+                    .map(|op| spec.say_op(op))
+                    .unwrap_or_default();
+                let process = &universe.processes()[usize::from(call.process)];
+                format!("{op} at {}", process.name())
+            };
+            let first: Vec<String> = found.first.iter().map(called).collect();
+            let words = match found.rounds {
+                0 => "Nobody asks.".to_owned(),
+                1 => "All calls can be answered at once.".to_owned(),
+                more => format!(
+                    "Answering all calls takes {more} rounds; the first answers {}.",
+                    first.join(", ")
+                ),
+            };
+            let title = format!("{title}: {} sequential commitments", found.rounds);
+            Sequence {
+                rounds: found.rounds,
+                examined: found.examined,
+                history: draw(&spec, &title, &found.history, &found.history, vec![words]),
+            }
+        }));
+        self
+    }
+
+    /// How many commitments must follow each other, if that is asked of it.
+    #[must_use]
+    pub fn sequence(&self, options: &Options<'_>) -> Option<Sequence> {
+        self.counts.as_ref().map(|count| count(options))
     }
 
     /// Which questions are asked about it.

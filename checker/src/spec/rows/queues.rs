@@ -19,14 +19,16 @@ pub(super) fn rows() -> Vec<Row> {
             .monotone(Declared, false),
         Row::new("fifo", "a replicated queue with strict FIFO", SOURCE)
             .remark("One total order of all operations explains all dequeues; refinement is prefix extension.")
-            .monotone(queue(Order::Total), false),
+            .monotone(queue(Order::Total), false)
+            .counted(queue(Order::Total), 12),
         Row::new("causal-fifo", "a replicated queue with causal FIFO", SOURCE)
             .remark(
                 "What a replica dequeues, it has heard of and not dequeued before, and no value that it has heard of and not \
                  dequeued was enqueued before it.",
             )
             .monotone(queue(Order::Causal), true)
-            .available(queue(Order::Causal), Some(true)),
+            .available(queue(Order::Causal), Some(true))
+            .counted(queue(Order::Causal), 12),
         Row::new("fixed-fifo", "a replicated queue with a fixed order of concurrent enqueues", SOURCE)
             .remark("Causal FIFO, in which concurrent values leave every replica in the order of their names.")
             .monotone(queue(Order::Fixed), false),

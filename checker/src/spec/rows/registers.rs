@@ -16,7 +16,8 @@ pub(super) fn rows() -> Vec<Row> {
             .monotone(Linearizable, false)
             .distributed(Linearizable, Some(false))
             .available(Linearizable, Some(false))
-            .convergent(Linearizable, is_write, true),
+            .convergent(Linearizable, is_write, true)
+            .counted(Linearizable, 12),
         Row::new(
             "register-frontier",
             "a linearizable register under any wider order",
@@ -43,7 +44,8 @@ pub(super) fn rows() -> Vec<Row> {
             .remark("Outcomes say what each read returned; happens-before does not change in futures.")
             .monotone(Causal::default(), true)
             .available(Causal::default(), Some(true))
-            .convergent(Causal::default(), is_write, false),
+            .convergent(Causal::default(), is_write, false)
+        .counted(Causal::default(), 12),
         Row::new(
             "causal-register-pending",
             "a causally consistent register whose answers take time",
