@@ -120,6 +120,7 @@ pub mod recovery;
 mod render;
 pub mod replay;
 pub mod search;
+pub mod spec;
 pub mod svg;
 mod token;
 mod verdict;

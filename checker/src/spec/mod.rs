@@ -1,0 +1,3 @@
+//! Specifications, decided in the small.
+
+pub mod confluence;
