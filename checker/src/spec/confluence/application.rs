@@ -65,6 +65,12 @@ pub trait Application {
         at: ReplicaId,
     ) -> Option<Self::State>;
 
+    /// The state in words, for a witness: as it is, or what it has beyond one that the reader was shown already.
+    fn describe(&self, state: &Self::State, beyond: Option<&Self::State>) -> String {
+        let _ = beyond;
+        state.to_string()
+    }
+
     /// What is wrong with the state, as a sentence that names the invariant; `None` if it is valid (definition 1).
     fn broken(&self, state: &Self::State) -> Option<String>;
 }

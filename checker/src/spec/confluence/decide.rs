@@ -390,31 +390,53 @@ impl<A: Application + ?Sized> Search<'_, A> {
             .iter()
             .rposition(agree)
             .expect("all replicas begin with the same state");
-        let agreed = self.nodes[path[ancestor] as usize].situation;
-        let steps = |nodes: &[NodeIndex]| -> Vec<Step> {
-            nodes.iter().filter_map(|it| self.step(*it)).collect()
-        };
-        let after = steps(&path[ancestor + 1..]);
+        let agreed = self.nodes[path[ancestor] as usize].situation.states[left];
+        let agreed = &*self.states[agreed as usize];
+        let (reached_by, meanwhile) = self.past_of(&path[..=ancestor], left, right);
+        let mut after = meanwhile;
+        after.extend(path[ancestor + 1..].iter().filter_map(|it| self.step(*it)));
+        let last = self.nodes[node as usize].situation;
+        let held = |replica: usize| &*self.states[last.states[replica] as usize];
         let branch = |replica: usize| Branch {
             replica: small(replica),
             steps: of_replica(&after, replica),
-            state: self.shown(self.nodes[node as usize].situation.states[replica]),
+            state: self.application.describe(held(replica), Some(agreed)),
         };
         let others = (0..self.replicas()).filter(|it| *it != left && *it != right);
-        let committed = self.nodes[node as usize].situation.committed;
         Witness {
-            transactions: committed.iter().copied().map(usize::from).sum(),
-            reached_by: steps(&path[..=ancestor]),
-            ancestor: self.shown(agreed.states[left]),
+            transactions: last.committed.iter().copied().map(usize::from).sum(),
+            reached_by,
+            ancestor: self.application.describe(agreed, None),
             left: branch(left),
             right: branch(right),
             others: others
                 .map(branch)
                 .filter(|branch| !branch.steps.is_empty())
                 .collect(),
-            merged: merged.to_string(),
+            merged: self.application.describe(merged, Some(agreed)),
             broken,
         }
+    }
+
+    /// The steps to a situation: those that led two replicas to their states, and those that had no part in it.
+    fn past_of(&self, path: &[NodeIndex], left: usize, right: usize) -> (Vec<Step>, Vec<Step>) {
+        let mut involved = [false; MAX_REPLICAS];
+        involved[left] = true;
+        involved[right] = true;
+        let (mut part, mut rest) = (Vec::new(), Vec::new());
+        for step in path.iter().rev().filter_map(|it| self.step(*it)) {
+            if !involved[usize::from(step.replica)] {
+                rest.push(step);
+                continue;
+            }
+            if let Deed::ReceivesFrom(from) = step.deed {
+                involved[usize::from(from)] = true;
+            }
+            part.push(step);
+        }
+        part.reverse();
+        rest.reverse();
+        (part, rest)
     }
 
     /// From the first situation to this one.
@@ -430,8 +452,7 @@ impl<A: Application + ?Sized> Search<'_, A> {
     }
 
     fn step(&self, node: NodeIndex) -> Option<Step> {
-        let Node { situation, how, .. } = &self.nodes[node as usize];
-        let (replica, deed) = match *how {
+        let (replica, deed) = match self.nodes[node as usize].how {
             Move::Start => return None,
             Move::Commit { at, transaction } => {
                 let name = self.uses[transaction as usize].name.clone();
@@ -439,15 +460,7 @@ impl<A: Application + ?Sized> Search<'_, A> {
             }
             Move::Receive { at, from } => (at, Deed::ReceivesFrom(from)),
         };
-        Some(Step {
-            replica,
-            deed,
-            state: self.shown(situation.states[usize::from(replica)]),
-        })
-    }
-
-    fn shown(&self, state: StateIndex) -> String {
-        self.states[state as usize].to_string()
+        Some(Step { replica, deed })
     }
 }
 

@@ -4,20 +4,23 @@
 //! - [`Rows`]: the versions of a table, with tombstones, so that a deletion is something that is added.
 //! - [`Counters`]: counters by name, as what each replica has added and taken away.
 //! - [`Both`]: two of them side by side.
+//!
+//! Copies share what is equal in them until one is changed: a merge with an earlier copy of itself costs little.
 
 use std::cmp::Ordering;
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
+use std::sync::Arc;
 
 use super::application::{ReplicaId, Semilattice};
 
 /// A set that only grows; its merge is the union.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Grow<T>(Vec<T>);
+pub struct Grow<T>(Arc<Vec<T>>);
 
 impl<T> Default for Grow<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Arc::default())
     }
 }
 
@@ -25,7 +28,7 @@ impl<T: Ord + Clone> Grow<T> {
     /// Adds an element; nothing happens if it is there.
     pub fn insert(&mut self, element: T) {
         if let Err(place) = self.0.binary_search(&element) {
-            self.0.insert(place, element);
+            Arc::make_mut(&mut self.0).insert(place, element);
         }
     }
 
@@ -193,7 +196,7 @@ impl<T: Ord + Clone + Hash + Debug + Display> Semilattice for Rows<T> {
 /// The merge takes the greater of both numbers, as a replica's own numbers only grow: so all increments and decrements
 /// of all replicas count once (section 5.2 of the paper).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Counters<K>(Vec<Share<K>>);
+pub struct Counters<K>(Arc<Vec<Share<K>>>);
 
 /// What one replica has done to one counter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -206,7 +209,7 @@ struct Share<K> {
 
 impl<K> Default for Counters<K> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Arc::default())
     }
 }
 
@@ -216,12 +219,13 @@ impl<K: Ord + Clone> Counters<K> {
         let place = self
             .0
             .binary_search_by(|share| (&share.name, share.by).cmp(&(&name, by)));
+        let shares = Arc::make_mut(&mut self.0);
         let place = place.unwrap_or_else(|place| {
             let (up, down) = (0, 0);
-            self.0.insert(place, Share { name, by, up, down });
+            shares.insert(place, Share { name, by, up, down });
             place
         });
-        let share = &mut self.0[place];
+        let share = &mut shares[place];
         if amount < 0 {
             share.down += amount.unsigned_abs();
         } else {
@@ -299,12 +303,17 @@ impl<A: Semilattice, B: Semilattice> Semilattice for Both<A, B> {
 }
 
 /// Two ordered lists in one; `both` makes one element of two that are equal in the order.
-fn joined<T: Clone>(
-    one: &[T],
-    other: &[T],
+///
+/// A list that has everything already is shared, not copied.
+fn joined<T: Clone + Eq>(
+    one: &Arc<Vec<T>>,
+    other: &Arc<Vec<T>>,
     order: impl Fn(&T, &T) -> Ordering,
     both: impl Fn(&T, &T) -> T,
-) -> Vec<T> {
+) -> Arc<Vec<T>> {
+    if Arc::ptr_eq(one, other) {
+        return Arc::clone(one);
+    }
     let mut all = Vec::with_capacity(one.len().max(other.len()) + 1);
     let (mut left, mut right) = (0, 0);
     while let (Some(mine), Some(theirs)) = (one.get(left), other.get(right)) {
@@ -319,7 +328,8 @@ fn joined<T: Clone>(
     }
     all.extend_from_slice(&one[left..]);
     all.extend_from_slice(&other[right..]);
-    all
+    let known = [one, other].into_iter().find(|known| ***known == all);
+    known.map_or_else(|| Arc::new(all), Arc::clone)
 }
 
 fn write_set<T: Display>(

@@ -81,7 +81,7 @@ impl fmt::Display for Verdict {
             Self::Unknown { coverage } => write!(
                 f,
                 "unknown: the cap of {} situations was reached; no invalid merge among {coverage}",
-                coverage.bounds.max_situations()
+                grouped(coverage.bounds.max_situations().into())
             ),
             Self::Breach { breach } => write!(f, "no verdict: {breach}"),
         }
@@ -111,11 +111,11 @@ impl fmt::Display for Coverage {
             f,
             "{} pairs of states that {} replicas can hold after up to {} transactions at each and any \
              exchange of states ({} states, {} situations)",
-            self.pairs,
+            grouped(self.pairs),
             self.bounds.replicas(),
             self.bounds.transactions_each(),
-            self.states,
-            self.situations
+            grouped(self.states),
+            grouped(self.situations)
         )
     }
 }
@@ -178,6 +178,19 @@ impl fmt::Display for Law {
             Self::Growing => "a transaction takes something away from the state",
         })
     }
+}
+
+/// A number with its digits in threes.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut told = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            told.push(',');
+        }
+        told.push(digit);
+    }
+    told
 }
 
 impl fmt::Display for Breach {

@@ -44,8 +44,6 @@ pub struct Step {
     /// What.
     #[serde(flatten)]
     pub deed: Deed,
-    /// The state there afterwards.
-    pub state: String,
 }
 
 /// What a replica can do.

@@ -20,7 +20,17 @@ impl fmt::Display for Employee {
     }
 }
 
-type Departments = Rows<Versioned<u8>>;
+/// A department.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Department(u8);
+
+impl fmt::Display for Department {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "department {}", self.0)
+    }
+}
+
+type Departments = Rows<Versioned<Department>>;
 type Employees = Rows<Versioned<Employee>>;
 type Company = Both<Departments, Employees>;
 
@@ -32,7 +42,7 @@ pub(super) fn visit(visitor: &mut impl Visitor) {
         &inserts().explained(dangling),
     );
     let delete = inserts().update("delete department 1", |Both(departments, _), _| {
-        departments.delete_if(|row| row.content == 1);
+        departments.delete_if(|row| row.content.0 == 1);
     });
     visitor.visit(
         &row("delete", Claim::NotConfluent),
@@ -52,7 +62,7 @@ pub(super) fn visit(visitor: &mut impl Visitor) {
     );
     let cascade = inserts().update("delete department 1, cascading", |state, _| {
         let Both(departments, employees) = state;
-        departments.delete_if(|row| row.content == 1);
+        departments.delete_if(|row| row.content.0 == 1);
         employees.delete_if(|row| row.content.department == 1);
     });
     visitor.visit(&seen_only, &cascade.explained(dangling));
@@ -67,23 +77,25 @@ fn hire(name: &'static str, department: u8) -> impl Fn(&mut Company, ReplicaId) 
 /// Department 1 is there, department 2 can be made; employees come to both.
 fn inserts() -> Model<Company> {
     let mut start = Both(Departments::default(), Employees::default());
-    start.0.write(1, ReplicaId::INITIAL);
+    start.0.write(Department(1), ReplicaId::INITIAL);
     Model::new(start)
         .update("insert department 2", |Both(departments, _), at| {
-            departments.write(2, at);
+            departments.write(Department(2), at);
         })
         .update("insert Stan into department 1", hire("Stan", 1))
         .update("insert Mary into department 2", hire("Mary", 2))
 }
 
 fn dangling(Both(departments, employees): &Company) -> Option<String> {
-    let lost = |row: &&Employee| departments.contents().all(|it| *it != row.department);
+    let lost = |row: &&Employee| departments.contents().all(|it| it.0 != row.department);
     employees.contents().find(lost).map(says_dangling)
 }
 
 fn says_dangling(employee: &Employee) -> String {
     let Employee { name, department } = employee;
-    format!("an employee's department exists does not hold: {name} is in {department}")
+    format!(
+        "an employee's department exists does not hold: {name} is in department {department}, which is not there"
+    )
 }
 
 /// A company, and the departments that were deleted, cascading: what references them is deleted, too.
@@ -92,7 +104,7 @@ type Cascading = Both<Company, Grow<u8>>;
 /// As [`inserts`], but a deletion reaches the rows that come later.
 fn cascade_in_merge() -> Model<Cascading> {
     let mut start = Cascading::default();
-    start.0.0.write(1, ReplicaId::INITIAL);
+    start.0.0.write(Department(1), ReplicaId::INITIAL);
     let hire = |name, department| {
         let hire = hire(name, department);
         unless_deleted(department, move |company, at| hire(company, at))
@@ -102,7 +114,7 @@ fn cascade_in_merge() -> Model<Cascading> {
         .transaction(
             "insert department 2",
             unless_deleted(2, |Both(departments, _), at| {
-                departments.write(2, at);
+                departments.write(Department(2), at);
             }),
         )
         .transaction("insert Stan into department 1", hire("Stan", 1))
@@ -114,7 +126,7 @@ fn cascade_in_merge() -> Model<Cascading> {
                 .contents()
                 .filter(|row| !deleted.contains(&row.department));
             let mut lost =
-                there.filter(|row| departments.contents().all(|it| *it != row.department));
+                there.filter(|row| departments.contents().all(|it| it.0 != row.department));
             lost.next().map(says_dangling)
         })
 }

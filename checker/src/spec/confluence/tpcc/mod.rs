@@ -126,6 +126,19 @@ impl Application for TpcC {
         self.profiles[transaction].run(self.design, state, at)
     }
 
+    fn describe(&self, state: &Database, beyond: Option<&Database>) -> String {
+        let mut told = String::from(match beyond {
+            None => "the initial population",
+            Some(_) => "the same",
+        });
+        let more = match beyond {
+            None => state.beyond(&Database::populated(self.design)),
+            Some(earlier) => state.beyond(earlier),
+        };
+        schema::write_list(&mut told, &more).expect("a string takes all");
+        told
+    }
+
     fn broken(&self, state: &Database) -> Option<String> {
         self.condition.broken(self.design, state)
     }

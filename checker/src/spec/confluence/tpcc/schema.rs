@@ -357,40 +357,70 @@ impl fmt::Display for Cell {
     }
 }
 
-/// The database in one line: NEW-ORDER, and of the other tables what is not as it was in the initial population. STOCK and
-/// counts, which no condition speaks of, are left out.
+/// What differs from the initial population; see [`Database::beyond`].
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NEW-ORDER {}", self.new_orders)?;
-        for order in self.orders.iter() {
-            let key = &order.key;
-            let carriers = self.carriers.iter().filter(|(of, _)| of == key);
-            let carriers: Vec<String> = carriers.map(|(_, carrier)| carrier.to_string()).collect();
-            if key.row.by == ReplicaId::INITIAL && (carriers.is_empty() || key.id == 1) {
-                continue;
-            }
-            write!(f, "; ORDER {key}: customer {}", order.customer)?;
-            write!(f, ", {} lines", order.line_count)?;
-            if !carriers.is_empty() {
-                write!(f, ", carrier {}", carriers.join(" and "))?;
-            }
+        let design = Design::paper();
+        write!(f, "the initial population")?;
+        write_list(f, &self.beyond(&Self::populated(design)))
+    }
+}
+
+/// What is said after a state that the reader knows.
+pub(super) fn write_list(f: &mut impl fmt::Write, told: &[String]) -> fmt::Result {
+    if told.is_empty() {
+        return Ok(());
+    }
+    write!(f, " and {}", told.join(", "))
+}
+
+impl Database {
+    /// What this database has and an earlier one has not: rows, values, and the columns that a condition speaks of.
+    #[must_use]
+    pub fn beyond(&self, earlier: &Self) -> Vec<String> {
+        let mut told = Vec::new();
+        for order in self.orders.iter().filter(|it| !earlier.orders.contains(it)) {
+            let (key, customer, count) = (order.key, order.customer, order.line_count);
+            let lines = if count == 1 { "line" } else { "lines" };
+            told.push(format!(
+                "ORDER {key} for customer {customer} with {count} {lines}"
+            ));
         }
-        for paid in self.history.iter() {
-            if paid.row.by != ReplicaId::INITIAL {
-                let (customer, amount) = (paid.customer, paid.amount);
-                write!(f, "; HISTORY {}: {customer} paid {amount}", paid.row)?;
-            }
+        let pending = |state: &Self| state.new_orders.live().copied().collect::<Grow<_>>();
+        let (now, before) = (pending(self), pending(earlier));
+        let new = now.iter().filter(|key| !before.contains(key));
+        told.extend(new.map(|key| format!("NEW-ORDER {key}")));
+        let gone = before.iter().filter(|key| !now.contains(key));
+        told.extend(gone.map(|key| format!("no NEW-ORDER {key}")));
+        let carriers = self.carriers.iter();
+        for (key, carrier) in carriers.filter(|it| !earlier.carriers.contains(it)) {
+            told.push(format!("O_CARRIER_ID = {carrier} for order {key}"));
         }
-        for (customer, cause, amount) in self.balances.iter() {
-            match cause {
-                Cause::Payment(_) => {}
-                Cause::Delivery(key) => write!(f, "; C_BALANCE({customer}) {amount:+} for {key}")?,
-            }
+        for paid in self
+            .history
+            .iter()
+            .filter(|it| !earlier.history.contains(it))
+        {
+            let (row, customer, amount) = (paid.row, paid.customer, paid.amount);
+            told.push(format!("HISTORY {customer} paid {amount} ({row})"));
         }
-        for cell in self.cells.touched().filter(|cell| cell.is_shown()) {
-            write!(f, "; {cell} = {}", self.cells.value(cell))?;
+        let changes = self.balances.iter();
+        for (customer, cause, amount) in changes.filter(|it| !earlier.balances.contains(it)) {
+            told.push(format!("C_BALANCE({customer}) {amount:+} for {cause}"));
         }
-        Ok(())
+        let cells = self.cells.touched().filter(|cell| cell.is_shown());
+        let changed = cells.filter(|cell| self.cells.value(cell) != earlier.cells.value(cell));
+        told.extend(changed.map(|cell| format!("{cell} = {}", self.cells.value(cell))));
+        told
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payment(row) => write!(f, "payment {row}"),
+            Self::Delivery(order) => write!(f, "order {order}"),
+        }
     }
 }
 
