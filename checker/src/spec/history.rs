@@ -21,9 +21,9 @@ pub const MAX_PROCESSES: usize = 6;
 pub type Cut = [u8; MAX_PROCESSES];
 
 /// What labels of events have to be: compared, ordered, hashed and shown.
-pub trait Label: Clone + Ord + Hash + Debug + Send + Sync {}
+pub trait Label: Clone + Ord + Hash + Debug + Send + Sync + 'static {}
 
-impl<T: Clone + Ord + Hash + Debug + Send + Sync> Label for T {}
+impl<T: Clone + Ord + Hash + Debug + Send + Sync + 'static> Label for T {}
 
 /// The name of an event: its process, and how many events of that process come before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -82,6 +82,9 @@
 //! | How many commitments must follow each other? | [`rounds`] |
 //! | Is it well-formed for clients? | all of them look, and give a [`Breach`] instead of a verdict |
 //!
+//! Invariants of applications have a decider of their own, [`confluence`], and are a specification as well
+//! ([`confluence::Enforced`]); the two agree.
+//!
 //! # Which histories there are
 //!
 //! The enumerator yields each history once. Answers are the ones that the specification admits for what the answering process
@@ -92,6 +95,7 @@
 //! ends there.
 
 mod available;
+pub mod confluence;
 mod convergent;
 pub mod diagram;
 mod explore;

@@ -58,10 +58,7 @@ impl<S: Specification> Program<S> {
 
     /// Calls from a menu in any order, each at most `each` times and all together at most `calls` times.
     #[must_use]
-    pub fn menu(ops: &[S::Op], each: usize, calls: usize) -> Self
-    where
-        S::Op: 'static,
-    {
+    pub fn menu(ops: &[S::Op], each: usize, calls: usize) -> Self {
         let ops = ops.to_vec();
         Self::new(move |done| {
             let asked = |op: &S::Op| done.iter().filter(|event| is_call(event, op)).count();
@@ -75,10 +72,7 @@ impl<S: Specification> Program<S> {
 
     /// Calls one after another, in this order.
     #[must_use]
-    pub fn script(ops: &[S::Op]) -> Self
-    where
-        S::Op: 'static,
-    {
+    pub fn script(ops: &[S::Op]) -> Self {
         let ops = ops.to_vec();
         Self::new(move |done| {
             let asked = done
@@ -96,13 +90,11 @@ impl<S: Specification> Program<S> {
     /// The same program, which may also send up to `messages` messages to each of some processes. A message is sent only
     /// when something happened here since the last one to the same process: one that tells nothing new changes nothing.
     #[must_use]
-    pub fn and_send(self, to: &[usize], messages: usize) -> Self
-    where
-        S: 'static,
-    {
+    pub fn and_send(self, to: &[usize], messages: usize) -> Self {
         let to = to.to_vec();
+        let next = self.0;
         Self::new(move |done| {
-            let mut actions = (self.0)(done);
+            let mut actions = next(done);
             for receiver in &to {
                 let for_it = |event: &Event<S::Op, S::Value>| matches!(event, Event::Send { to } if usize::from(*to) == *receiver);
                 let news = done
