@@ -41,6 +41,7 @@ impl EventId {
     ///
     /// If either is over 255.
     #[must_use]
+    #[inline]
     pub fn new(process: usize, place: usize) -> Self {
         let small = |number| u8::try_from(number).expect("histories here are small");
         Self {

@@ -94,6 +94,7 @@
 mod available;
 mod convergent;
 pub mod diagram;
+mod each;
 mod explore;
 mod frontier;
 mod history;
@@ -108,6 +109,7 @@ mod witness;
 
 pub use available::available;
 pub use convergent::{Disagreement, convergent};
+pub use each::each_history;
 pub use explore::{Examined, Options, Progress};
 pub use frontier::{Frontier, Tightness, frontier, tightness};
 pub use history::{Cut, Event, EventId, History, Label, MAX_PROCESSES};
