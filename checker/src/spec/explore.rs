@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::history::{Event, EventId, History};
 use super::specification::{HistoryOf, Specification};
-use super::universe::{Action, Answers, Universe};
+use super::universe::{Action, Answers, Symmetry, Universe};
 use crate::hashing::Hashing;
 
 /// How a universe is walked.
@@ -446,6 +446,13 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
     fn copies(&self, history: &HistoryOf<S>) -> u64 {
         if !self.symmetry {
             return 1;
+        }
+        let smaller = |symmetry: &Symmetry<S>| {
+            let order = history.cmp_renamed(&symmetry.places, symmetry.op, symmetry.value);
+            order.is_lt()
+        };
+        if self.universe.symmetries.iter().any(smaller) {
+            return 0;
         }
         let mut orbit = vec![history.clone()];
         let mut done = 0;
