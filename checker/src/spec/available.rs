@@ -32,12 +32,10 @@ pub fn available<S: Specification>(spec: &S, options: &Options<'_>) -> Decision<
         best: &best,
         witness: None,
     });
-    let verdict = match (search.contract.breach, search.witness) {
-        (Some(breach), _) => Verdict::IllFormed(breach),
-        (None, Some(witness)) => Verdict::Fails(witness),
-        (None, None) => Verdict::Holds,
-    };
-    Decision { verdict, examined }
+    Decision {
+        verdict: Verdict::of(search.contract, search.witness),
+        examined,
+    }
 }
 
 struct Search<'a, S: Specification> {
@@ -140,6 +138,8 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
     }
 
     fn limit(&self) -> usize {
-        self.best.load(Ordering::Relaxed)
+        self.best
+            .load(Ordering::Relaxed)
+            .min(self.contract.smallest())
     }
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use super::history::{Event, EventId, History};
 use super::specification::{HistoryOf, Specification};
-use super::universe::{Action, Answers, Universe};
+use super::universe::{Action, Answers, Symmetry, Universe};
+use crate::hashing::Hashing;
 
 /// How a universe is walked.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +67,11 @@ impl Progress {
 /// What was looked at: the bound of a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Examined {
-    /// The most events that a history had.
+    /// The most events that a history of the universe has.
     pub events: usize,
+    /// All histories of up to so many events were looked at: `events`, or the size of the smallest witness, where the walk
+    /// ended. Of larger ones, some may have been.
+    pub complete: usize,
     /// How many processes there were.
     pub processes: usize,
     /// Histories that were looked at.
@@ -98,15 +102,23 @@ impl std::fmt::Display for Examined {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             events,
+            complete,
             processes,
             histories,
             copies,
             ..
         } = self;
-        write!(
-            f,
-            "all {histories} histories of up to {events} events of {processes} processes"
-        )?;
+        if complete < events {
+            write!(
+                f,
+                "{histories} histories of {processes} processes, among them all of up to {complete} events"
+            )?;
+        } else {
+            write!(
+                f,
+                "all {histories} histories of up to {events} events of {processes} processes"
+            )?;
+        }
         if copies > histories {
             write!(f, " ({copies} with renamed copies)")?;
         }
@@ -146,6 +158,17 @@ impl<Op: super::history::Label, Value: super::history::Label> Step<Op, Value> {
         matches!(self.event, Event::Invoke(_)) && self.answer.is_none()
     }
 
+    /// The process that a message leaves for in this step.
+    fn sent_to(&self) -> Option<usize> {
+        match self.event {
+            Event::Send { to } => Some(usize::from(to)),
+            Event::Invoke(_)
+            | Event::Respond { .. }
+            | Event::Internal(_)
+            | Event::Receive { .. } => None,
+        }
+    }
+
     /// The send whose message arrives in this step.
     pub(crate) fn received(&self) -> Option<EventId> {
         match self.event {
@@ -160,18 +183,10 @@ impl<Op: super::history::Label, Value: super::history::Label> Step<Op, Value> {
 /// A history, and one with one more step.
 pub(crate) struct Future<'a, S: Specification> {
     pub(crate) step: &'a StepOf<S>,
+    pub(crate) earlier: &'a HistoryOf<S>,
     pub(crate) before: &'a [S::Outcome],
     pub(crate) history: &'a HistoryOf<S>,
     pub(crate) outcomes: &'a [S::Outcome],
-}
-
-impl<S: Specification> Future<'_, S> {
-    /// The history without the step.
-    pub(crate) fn earlier(&self) -> HistoryOf<S> {
-        let mut earlier = self.history.clone();
-        self.step.undo(&mut earlier);
-        earlier
-    }
 }
 
 /// Who looks at histories.
@@ -188,7 +203,8 @@ pub(crate) trait Visitor<S: Specification>: Send {
     /// What others found, who looked at other parts.
     fn join(&mut self, other: Self);
 
-    /// The most events of a history that is still worth looking at.
+    /// The most events of a history that is still worth looking at. It may fall while others look, and what is found must be no
+    /// larger than it is in the end: larger histories are looked at or not, as it happens.
     fn limit(&self) -> usize {
         usize::MAX
     }
@@ -198,6 +214,8 @@ pub(crate) trait Visitor<S: Specification>: Send {
 const REMEMBERED: usize = 50_000;
 /// How many parts there are for each thread at least, if the universe has as many.
 const PARTS: usize = 32;
+/// After how many histories those who watch are told.
+const TOLD_EVERY: u64 = 1024;
 
 /// Walks the whole universe of a specification.
 pub(crate) fn explore<S: Specification, V: Visitor<S>>(
@@ -222,13 +240,10 @@ pub(crate) fn explore_in<S: Specification, V: Visitor<S>>(
     let threads = options.threads.max(1);
     let mut parts = vec![empty];
     // Widens the front until there is enough to share.
-    while !parts.is_empty() && parts.len() < PARTS * threads && threads > 1 {
+    while !parts.is_empty() && parts.len() < PARTS * threads {
         let mut next = Vec::new();
-        for mut history in parts {
-            let outcomes = spec.outcomes(&history);
-            first.visit(&mut history, &outcomes, &mut |_, history, _| {
-                next.push(history.clone())
-            });
+        for part in parts {
+            first.enter(part, &mut |_, at, _| next.push(at.history.clone()));
         }
         parts = next;
     }
@@ -249,10 +264,8 @@ pub(crate) fn explore_in<S: Specification, V: Visitor<S>>(
             let (next, parts) = (&next, &parts);
             scope.spawn(move || {
                 while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut history = part.clone();
-                    let outcomes = spec.outcomes(&history);
-                    explorer.walk(&mut history, &outcomes);
-                    explorer.report(options.progress);
+                    explorer.enter(part.clone(), &mut Explorer::walk);
+                    explorer.report();
                     if let Some(progress) = options.progress {
                         progress.parts_done.fetch_add(1, Ordering::Relaxed);
                     }
@@ -270,6 +283,7 @@ pub(crate) fn explore_in<S: Specification, V: Visitor<S>>(
     }
     let examined = Examined {
         events,
+        complete: events.min(whole.visitor.limit()),
         processes: universe.processes.len(),
         histories: whole.histories,
         copies: whole.copies,
@@ -280,17 +294,26 @@ pub(crate) fn explore_in<S: Specification, V: Visitor<S>>(
     (whole.visitor, examined)
 }
 
+/// Where a walk is: at a history, of which `later` is a copy that steps are tried on.
+struct At<S: Specification> {
+    history: HistoryOf<S>,
+    later: HistoryOf<S>,
+}
+
 /// What to do with a child of a history, and its outcomes if they are known.
-type Child<'c, 'a, S, V> = dyn FnMut(&mut Explorer<'a, S, V>, &mut HistoryOf<S>, Option<&[<S as Specification>::Outcome]>)
-    + 'c;
+type Child<'c, 'a, S, V> =
+    dyn FnMut(&mut Explorer<'a, S, V>, &mut At<S>, Option<&[<S as Specification>::Outcome]>) + 'c;
 
 struct Explorer<'a, S: Specification, V> {
     spec: &'a S,
     universe: &'a Universe<S>,
     events: usize,
     symmetry: bool,
+    progress: Option<&'a Progress>,
     visitor: V,
-    answers: HashMap<HistoryOf<S>, Vec<S::Value>>,
+    answers: HashMap<HistoryOf<S>, Vec<S::Value>, Hashing>,
+    /// What each process can do next. A step of one changes nothing for the others, but that its message can arrive.
+    ready: Vec<Vec<StepOf<S>>>,
     histories: u64,
     reported: u64,
     copies: u64,
@@ -302,7 +325,7 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
         spec: &'a S,
         universe: &'a Universe<S>,
         events: usize,
-        options: &Options<'_>,
+        options: &Options<'a>,
         visitor: V,
     ) -> Self {
         Self {
@@ -310,8 +333,10 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
             universe,
             events,
             symmetry: options.symmetry && !universe.symmetries.is_empty(),
+            progress: options.progress,
             visitor,
-            answers: HashMap::new(),
+            answers: HashMap::default(),
+            ready: vec![Vec::new(); universe.processes.len()],
             histories: 0,
             reported: 0,
             copies: 0,
@@ -319,70 +344,115 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
         }
     }
 
-    fn report(&mut self, progress: Option<&Progress>) {
-        if let Some(progress) = progress {
-            progress
-                .histories
-                .fetch_add(self.histories - self.reported, Ordering::Relaxed);
+    fn report(&mut self) {
+        if let Some(progress) = self.progress {
+            let news = self.histories - self.reported;
+            progress.histories.fetch_add(news, Ordering::Relaxed);
             self.reported = self.histories;
         }
     }
 
-    fn walk(&mut self, history: &mut HistoryOf<S>, outcomes: &[S::Outcome]) {
-        self.visit(
-            history,
-            outcomes,
-            &mut |explorer, history, outcomes| match outcomes {
-                Some(outcomes) => explorer.walk(history, outcomes),
-                None => {
-                    let outcomes = explorer.spec.outcomes(history);
-                    explorer.walk(history, &outcomes);
-                }
-            },
-        );
+    /// Begins at a history.
+    fn enter(&mut self, history: HistoryOf<S>, child: &mut Child<'_, 'a, S, V>) {
+        for process in 0..history.processes() {
+            self.ready[process] = self.steps_of(&history, process);
+        }
+        let outcomes = self.spec.outcomes(&history);
+        let later = history.clone();
+        self.visit(&mut At { history, later }, &outcomes, child);
+    }
+
+    fn walk(&mut self, at: &mut At<S>, outcomes: Option<&[S::Outcome]>) {
+        match outcomes {
+            Some(outcomes) => self.visit(at, outcomes, &mut Self::walk),
+            None => {
+                let outcomes = self.spec.outcomes(&at.history);
+                self.visit(at, &outcomes, &mut Self::walk);
+            }
+        }
     }
 
     /// Shows a history and its futures, and then each of its children in the tree to `child`.
-    fn visit(
-        &mut self,
-        history: &mut HistoryOf<S>,
-        outcomes: &[S::Outcome],
-        child: &mut Child<'_, 'a, S, V>,
-    ) {
-        let copies = self.copies(history);
+    fn visit(&mut self, at: &mut At<S>, outcomes: &[S::Outcome], child: &mut Child<'_, 'a, S, V>) {
+        let copies = self.copies(&at.history);
         if copies > 0 {
             self.histories += 1;
             self.copies += copies;
-            self.visitor.history(history, outcomes);
+            self.visitor.history(&at.history, outcomes);
+            if self.histories - self.reported >= TOLD_EVERY {
+                self.report();
+            }
         }
-        let length = history.len();
-        for step in self.steps(history) {
-            if length + step.events() > self.events.min(self.visitor.limit()) {
-                continue;
+        let length = at.history.len();
+        for process in 0..self.ready.len() {
+            // While it steps, what it can do is another matter.
+            let steps = std::mem::take(&mut self.ready[process]);
+            for step in &steps {
+                let room = self.events.min(self.visitor.limit()).saturating_sub(length);
+                if step.events() > room {
+                    continue;
+                }
+                step.apply(&mut at.later);
+                let later = (V::FUTURES && copies > 0).then(|| self.spec.outcomes(&at.later));
+                if let Some(later) = &later {
+                    self.futures += 1;
+                    self.visitor.future(&Future {
+                        step,
+                        earlier: &at.history,
+                        before: outcomes,
+                        history: &at.later,
+                        outcomes: later,
+                    });
+                }
+                let unanswered = self.universe.at_once && step.is_call_without_answer();
+                if !unanswered && is_last_step(&at.later, process) {
+                    step.apply(&mut at.history);
+                    if step.events() < room {
+                        self.ready[process] = self.steps_of(&at.history, process);
+                    }
+                    self.below(at, step, later.as_deref(), child);
+                    step.undo(&mut at.history);
+                }
+                step.undo(&mut at.later);
             }
-            step.apply(history);
-            let later = (V::FUTURES && copies > 0).then(|| self.spec.outcomes(history));
-            if let Some(later) = &later {
-                self.futures += 1;
-                self.visitor.future(&Future {
-                    step: &step,
-                    before: outcomes,
-                    history,
-                    outcomes: later,
-                });
-            }
-            let unanswered = self.universe.at_once && step.is_call_without_answer();
-            if !unanswered && last_step(history) == Some(step.process) {
-                child(self, history, later.as_deref());
-            }
-            step.undo(history);
+            self.ready[process] = steps;
         }
+    }
+
+    /// Shows a child, which came to be by a step, to `child`, with what its processes can do next.
+    fn below(
+        &mut self,
+        at: &mut At<S>,
+        step: &StepOf<S>,
+        outcomes: Option<&[S::Outcome]>,
+        child: &mut Child<'_, 'a, S, V>,
+    ) {
+        let Some(to) = step.sent_to().filter(|to| *to != step.process) else {
+            child(self, at, outcomes);
+            return;
+        };
+        let from = EventId::new(step.process, at.history.process(step.process).len() - 1);
+        let arrives = Step {
+            process: to,
+            event: Event::Receive { from },
+            answer: None,
+        };
+        self.ready[to].push(arrives);
+        child(self, at, outcomes);
+        self.ready[to].pop();
     }
 
     /// How many renamed copies a history has, itself included; 0 if it is not the least of them.
     fn copies(&self, history: &HistoryOf<S>) -> u64 {
         if !self.symmetry {
             return 1;
+        }
+        let smaller = |symmetry: &Symmetry<S>| {
+            let order = history.cmp_renamed(&symmetry.places, symmetry.op, symmetry.value);
+            order.is_lt()
+        };
+        if self.universe.symmetries.iter().any(smaller) {
+            return 0;
         }
         let mut orbit = vec![history.clone()];
         let mut done = 0;
@@ -401,17 +471,9 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
         orbit.len() as u64
     }
 
-    /// What can happen next.
-    fn steps(&mut self, history: &HistoryOf<S>) -> Vec<StepOf<S>> {
+    /// What a process can do next: that depends on what it did and knows, and on the messages that it can get.
+    fn steps_of(&mut self, history: &HistoryOf<S>, process: usize) -> Vec<StepOf<S>> {
         let mut steps = Vec::new();
-        for process in 0..history.processes() {
-            self.steps_of(history, process, &mut steps);
-        }
-        steps
-    }
-
-    fn steps_of(&mut self, history: &HistoryOf<S>, process: usize, steps: &mut Vec<StepOf<S>>) {
-        let done = history.process(process);
         let mut step = |event, answer| {
             steps.push(Step {
                 process,
@@ -421,17 +483,22 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
         };
         let pending = history.pending(process);
         if let Some(to) = pending {
-            for value in self.answers(history.view(process), to) {
+            for value in self.answers(&history.view(process), to) {
                 step(Event::Respond { to, value }, None);
             }
         }
-        for action in self.universe.processes[process].program.next(done) {
+        let mut view = None;
+        for action in self.universe.processes[process]
+            .program
+            .next(history.process(process))
+        {
             match action {
                 Action::Call(_) if pending.is_some() => {}
                 Action::Call(op) if self.universe.at_once => {
-                    let mut view = history.view(process);
+                    let view = view.get_or_insert_with(|| history.view(process));
                     let to = view.push(process, Event::Invoke(op.clone()));
                     let answers = self.answers(view, to);
+                    view.pop(process);
                     if answers.is_empty() {
                         // Nothing may be answered: what is left of the history is the question.
                         step(Event::Invoke(op), None);
@@ -450,44 +517,48 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
             }
         }
         let known = history.known_to(process);
-        for (from, event) in history.events() {
+        for (sender, known) in known.iter().enumerate().take(history.processes()) {
             // A message from which the receiver learns nothing changes nothing.
-            let news = known[usize::from(from.process)] <= from.place;
-            if news && matches!(event, Event::Send { to } if usize::from(*to) == process) {
-                step(Event::Receive { from }, None);
+            let sent = history.process(sender).iter().enumerate();
+            for (place, event) in sent.skip(usize::from(*known)) {
+                if matches!(event, Event::Send { to } if usize::from(*to) == process) {
+                    let from = EventId::new(sender, place);
+                    step(Event::Receive { from }, None);
+                }
             }
         }
+        steps
     }
 
     /// Which answers an invocation may get in a view of the process that it is made at.
-    fn answers(&mut self, view: HistoryOf<S>, invocation: EventId) -> Vec<S::Value> {
+    fn answers(&mut self, view: &HistoryOf<S>, invocation: EventId) -> Vec<S::Value> {
         if let Answers::Any(values) = &self.universe.answers {
             return values.clone();
         }
-        if let Some(answers) = self.answers.get(&view) {
+        if let Some(answers) = self.answers.get(view) {
             return answers.clone();
         }
-        let outcomes = self.spec.outcomes(&view);
-        let answer = |outcome: &S::Outcome| self.spec.answer(outcome, &view, invocation);
+        let outcomes = self.spec.outcomes(view);
+        let answer = |outcome: &S::Outcome| self.spec.answer(outcome, view, invocation);
         let mut answers: Vec<S::Value> = outcomes.iter().filter_map(answer).collect();
         answers.sort_unstable();
         answers.dedup();
         if self.answers.len() >= REMEMBERED {
             self.answers.clear();
         }
-        self.answers.insert(view, answers.clone());
+        self.answers.insert(view.clone(), answers.clone());
         answers
     }
 }
 
-/// The process that took the last step.
-fn last_step<Op: super::history::Label, Value: super::history::Label>(
+/// Whether the last step of a process, on which no other depends, is the last step of a history: whether on the
+/// last of every higher process another event depends.
+fn is_last_step<Op: super::history::Label, Value: super::history::Label>(
     history: &History<Op, Value>,
-) -> Option<usize> {
-    (0..history.processes()).rev().find(|&process| {
-        let Some(place) = history.process(process).len().checked_sub(1) else {
-            return false;
-        };
-        history.receipt(EventId::new(process, place)).is_none()
+    process: usize,
+) -> bool {
+    (process + 1..history.processes()).all(|higher| {
+        let last = history.process(higher).len().checked_sub(1);
+        last.is_none_or(|place| history.receipt(EventId::new(higher, place)).is_some())
     })
 }

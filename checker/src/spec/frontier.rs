@@ -186,7 +186,7 @@ where
         for outcome in future.before {
             if later.is_empty() {
                 let witness = Witness {
-                    before: future.earlier(),
+                    before: future.earlier.clone(),
                     outcome: outcome.clone(),
                     after: future.history.clone(),
                     later: Vec::new(),

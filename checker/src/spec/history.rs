@@ -41,6 +41,7 @@ impl EventId {
     ///
     /// If either is over 255.
     #[must_use]
+    #[inline]
     pub fn new(process: usize, place: usize) -> Self {
         let small = |number| u8::try_from(number).expect("histories here are small");
         Self {
@@ -417,30 +418,11 @@ impl<Op: Label, Value: Label> History<Op, Value> {
         mut op: impl FnMut(&Op) -> Op,
         mut value: impl FnMut(&Value) -> Value,
     ) -> Self {
-        let elsewhere = |id: &EventId| EventId {
-            process: EventId::new(places[usize::from(id.process)], 0).process,
-            place: id.place,
-        };
         let mut renamed = Self::new(self.processes.len());
         for (process, events) in self.processes.iter().enumerate() {
             let new = places[process];
-            renamed.processes[new] = events
-                .iter()
-                .map(|event| match event {
-                    Event::Invoke(asked) => Event::Invoke(op(asked)),
-                    Event::Internal(done) => Event::Internal(op(done)),
-                    Event::Respond { to, value: answer } => Event::Respond {
-                        to: elsewhere(to),
-                        value: value(answer),
-                    },
-                    Event::Send { to } => Event::Send {
-                        to: EventId::new(places[usize::from(*to)], 0).process,
-                    },
-                    Event::Receive { from } => Event::Receive {
-                        from: elsewhere(from),
-                    },
-                })
-                .collect();
+            let moved = |event| renamed_event(event, places, &mut op, &mut value);
+            renamed.processes[new] = events.iter().map(moved).collect();
             renamed.clocks[new] = self.clocks[process]
                 .iter()
                 .map(|clock| {
@@ -453,6 +435,52 @@ impl<Op: Label, Value: Label> History<Op, Value> {
                 .collect();
         }
         renamed
+    }
+
+    /// How the same history with processes and labels renamed compares to this one, without making it.
+    pub(crate) fn cmp_renamed(
+        &self,
+        places: &[usize],
+        mut op: impl FnMut(&Op) -> Op,
+        mut value: impl FnMut(&Value) -> Value,
+    ) -> std::cmp::Ordering {
+        let mut differ = (0..self.processes.len()).map(|new| {
+            let old = places.iter().position(|place| *place == new);
+            let old = &self.processes[old.expect("a renaming is a permutation")];
+            let moved = |event| renamed_event(event, places, &mut op, &mut value);
+            old.iter()
+                .map(moved)
+                .cmp(self.processes[new].iter().cloned())
+        });
+        differ
+            .find(|order| order.is_ne())
+            .unwrap_or(std::cmp::Ordering::Equal)
+    }
+}
+
+fn renamed_event<Op, Value>(
+    event: &Event<Op, Value>,
+    places: &[usize],
+    op: &mut impl FnMut(&Op) -> Op,
+    value: &mut impl FnMut(&Value) -> Value,
+) -> Event<Op, Value> {
+    let elsewhere = |id: &EventId| EventId {
+        process: EventId::new(places[usize::from(id.process)], 0).process,
+        place: id.place,
+    };
+    match event {
+        Event::Invoke(asked) => Event::Invoke(op(asked)),
+        Event::Internal(done) => Event::Internal(op(done)),
+        Event::Respond { to, value: answer } => Event::Respond {
+            to: elsewhere(to),
+            value: value(answer),
+        },
+        Event::Send { to } => Event::Send {
+            to: EventId::new(places[usize::from(*to)], 0).process,
+        },
+        Event::Receive { from } => Event::Receive {
+            from: elsewhere(from),
+        },
     }
 }
 

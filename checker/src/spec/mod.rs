@@ -98,6 +98,7 @@ mod available;
 pub mod confluence;
 mod convergent;
 pub mod diagram;
+mod each;
 mod explore;
 mod frontier;
 mod history;
@@ -112,6 +113,7 @@ mod witness;
 
 pub use available::available;
 pub use convergent::{Disagreement, convergent};
+pub use each::each_history;
 pub use explore::{Examined, Options, Progress};
 pub use frontier::{Frontier, Tightness, frontier, tightness};
 pub use history::{Cut, Event, EventId, History, Label, MAX_PROCESSES};

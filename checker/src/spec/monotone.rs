@@ -2,7 +2,7 @@
 //!
 //! It is enough to look at futures of one more step: refinement is transitive, and every future in the universe is reached
 //! by steps that stay in it. Well-formedness (section 3.5) is looked at in the same walk and comes first: a
-//! specification that breaks it gets no verdict.
+//! specification that breaks it gets no verdict, unless it takes more events to show that than a witness has.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -30,6 +30,19 @@ pub enum Verdict<S: Specification> {
     Fails(Box<Witness<S>>),
     /// The specification breaks the contract with clients, or its order is none.
     IllFormed(Box<Breach<S>>),
+}
+
+impl<S: Specification> Verdict<S> {
+    /// What is found first in the order of size, a breach before a witness. What is larger need not have been met.
+    pub(crate) fn of(contract: Contract<'_, S>, witness: Option<Box<Witness<S>>>) -> Self {
+        let smallest = contract.smallest();
+        match (contract.breach, witness) {
+            (_, Some(witness)) if witness.after.len() < smallest => Self::Fails(witness),
+            (Some(breach), _) => Self::IllFormed(breach),
+            (None, Some(witness)) => Self::Fails(witness),
+            (None, None) => Self::Holds,
+        }
+    }
 }
 
 impl<S: Specification> Decision<S> {
@@ -89,12 +102,10 @@ fn decide<S: Specification>(spec: &S, options: &Options<'_>, futures: Futures) -
         best: &best,
         witness: None,
     });
-    let verdict = match (search.contract.breach, search.witness) {
-        (Some(breach), _) => Verdict::IllFormed(breach),
-        (None, Some(witness)) => Verdict::Fails(witness),
-        (None, None) => Verdict::Holds,
-    };
-    Decision { verdict, examined }
+    Decision {
+        verdict: Verdict::of(search.contract, search.witness),
+        examined,
+    }
 }
 
 struct Search<'a, S: Specification> {
@@ -156,7 +167,7 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
                 .any(|later| self.spec.refines(outcome, later))
             {
                 self.keep(Witness {
-                    before: future.earlier(),
+                    before: future.earlier.clone(),
                     outcome: outcome.clone(),
                     after: future.history.clone(),
                     later: future.outcomes.to_vec(),
@@ -174,6 +185,8 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
     }
 
     fn limit(&self) -> usize {
-        self.best.load(Ordering::Relaxed)
+        self.best
+            .load(Ordering::Relaxed)
+            .min(self.contract.smallest())
     }
 }

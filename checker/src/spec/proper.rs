@@ -84,23 +84,22 @@ struct Search<'a, S: Specification, V> {
 }
 
 impl<S: Specification> Proper<S> {
-    /// New outcomes weigh more than outcomes that are lost; then the smaller history does.
-    fn rank(&self) -> (u8, usize, Option<[&HistoryOf<S>; 2]>) {
+    /// The smaller history comes first, and new outcomes before outcomes that are lost.
+    fn rank(&self) -> (usize, u8, Option<[&HistoryOf<S>; 2]>) {
         match self {
-            Self::New { history, .. } => (0, history.len(), Some([history, history])),
-            Self::NotMonotone(witness) => (
-                1,
-                witness.after.len(),
-                Some([&witness.after, &witness.before]),
-            ),
-            Self::Proper => (2, 0, None),
+            Self::New { history, .. } => (history.len(), 0, Some([history, history])),
+            Self::NotMonotone(witness) => {
+                let both = [&witness.after, &witness.before];
+                (witness.after.len(), 1, Some(both))
+            }
+            Self::Proper => (usize::MAX, 2, None),
         }
     }
 }
 
 impl<S: Specification, V> Search<'_, S, V> {
     fn keep(&mut self, found: Proper<S>) {
-        self.best.fetch_min(found.rank().1, Ordering::Relaxed);
+        self.best.fetch_min(found.rank().0, Ordering::Relaxed);
         if self
             .found
             .as_ref()

@@ -65,6 +65,12 @@ impl<'a, S: Specification> Contract<'a, S> {
         Self { spec, breach: None }
     }
 
+    /// How many events the smallest history has that shows a breach.
+    pub(crate) fn smallest(&self) -> usize {
+        let events = |breach: &Breach<S>| breach.history.len();
+        self.breach.as_deref().map_or(usize::MAX, events)
+    }
+
     pub(crate) fn of_history(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
         for outcome in outcomes {
             for (invocation, op) in history.invocations() {
@@ -112,7 +118,6 @@ impl<'a, S: Specification> Contract<'a, S> {
     }
 
     pub(crate) fn of_future(&mut self, future: &Future<'_, S>) {
-        let mut earlier = None;
         for outcome in future.before {
             for later in future
                 .outcomes
@@ -123,9 +128,8 @@ impl<'a, S: Specification> Contract<'a, S> {
                     let words = format!("{outcome:?} and {later:?}");
                     self.found(Condition::Antisymmetry, future.history, words);
                 }
-                let earlier = earlier.get_or_insert_with(|| future.earlier());
-                for (invocation, op) in earlier.invocations() {
-                    let before = self.spec.answer(outcome, earlier, invocation);
+                for (invocation, op) in future.earlier.invocations() {
+                    let before = self.spec.answer(outcome, future.earlier, invocation);
                     let after = self.spec.answer(later, future.history, invocation);
                     if before != after {
                         let words = format!(

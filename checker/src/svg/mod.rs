@@ -26,9 +26,9 @@
 //! ```
 
 mod layout;
-mod page;
+pub(crate) mod page;
 mod sited;
-mod words;
+pub(crate) mod words;
 
 use std::fmt::Write as _;
 
@@ -102,8 +102,6 @@ impl Drawing {
     /// The same in the DOT language of Graphviz.
     #[must_use]
     pub fn to_dot(&self) -> String {
-        let quoted =
-            |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         let mut dot = String::from("digraph conflicts {\n  rankdir=LR;\n  node [shape=box];\n");
         for (place, it) in self.boxes.iter().enumerate() {
             let mut label = quoted(&it.name);
@@ -131,7 +129,12 @@ impl Drawing {
     }
 }
 
-fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
+/// A text in the quotes of the DOT language.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+pub(crate) fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
     text.write_fmt(line)
         .expect("writing to a string does not fail");
 }

@@ -169,7 +169,7 @@ fn draw_arrow(body: &mut String, letters: &str, sentence: &str, route: &Route) {
 }
 
 /// Text between tags. Characters that XML cannot hold are left out by a mark.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

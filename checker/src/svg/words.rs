@@ -139,7 +139,7 @@ pub(super) fn line(verb: &str, key: &str, between: &str, value: &str) -> String 
 }
 
 /// The text, or its beginning and its end.
-pub(super) fn elided(text: &str, most: usize) -> String {
+pub(crate) fn elided(text: &str, most: usize) -> String {
     if columns(text) <= most {
         return text.to_owned();
     }
@@ -162,7 +162,7 @@ pub(super) fn elided(text: &str, most: usize) -> String {
 }
 
 /// How many columns a text takes in letters of one width.
-pub(super) fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
 
@@ -182,7 +182,7 @@ const fn columns_of(character: char) -> usize {
 }
 
 /// About how wide a character of a proportional font is, in its size; rather too much.
-pub(super) fn breadth(text: &str) -> f64 {
+pub(crate) fn breadth(text: &str) -> f64 {
     let of = |character: char| match character {
         'i' | 'j' | 'l' | 'f' | 't' | 'r' | ' ' | '.' | ',' | ':' | ';' | '\'' | '|' | '!' => 0.41,
         '(' | ')' | '[' | ']' | '-' | '"' => 0.46,
@@ -194,7 +194,7 @@ pub(super) fn breadth(text: &str) -> f64 {
 }
 
 /// The text in lines of at most this breadth; words that are longer are broken.
-pub(super) fn wrapped(text: &str, most: f64) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, most: f64) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().expect("there is one from the beginning");

@@ -1,4 +1,11 @@
 //! Specifications: what the enumeration decides, against what papers say of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and measurements are printed"
+)]
 
 mod papers;
 mod rows;
+mod sets;
+mod speed;

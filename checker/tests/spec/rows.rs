@@ -1,15 +1,7 @@
 //! Every row of the register has the verdict that its source claims, or is listed here as a finding.
 
 use checker::spec::Options;
-use checker::spec::rows::{Question, rows};
-
-/// Rows and questions for which the search contradicts the source.
-const FINDINGS: &[(&str, Question)] = &[
-    ("register-frontier", Question::Relaxable),
-    ("causal-register-pending", Question::Monotone),
-    ("causal-register-any-answer", Question::Monotone),
-    ("fifo-as-defined", Question::Monotone),
-];
+use checker::spec::rows::{FINDINGS, rows};
 
 #[test]
 fn every_claim_of_the_papers_is_reproduced_or_is_a_known_finding() {

@@ -14,6 +14,7 @@ mod input;
 mod levels;
 mod output;
 mod replay;
+mod spec;
 mod verify;
 
 use std::path::Path;
@@ -64,6 +65,8 @@ enum Command {
     Verify(VerifyArguments),
     /// List the models: what they say and imply, what rules them out
     Levels(LevelsArguments),
+    /// Which specifications need coordination, by search
+    Spec(spec::Arguments),
     /// Explain a model, an anomaly or a level in a few sentences
     Explain(ExplainArguments),
     /// List the formats that are read, and what they take for what
@@ -76,6 +79,7 @@ impl Arguments {
         match &self.command {
             Some(Command::History(arguments)) => arguments.json,
             Some(Command::Follow(arguments)) => arguments.json,
+            Some(Command::Spec(arguments)) => arguments.wants_json(),
             Some(
                 Command::Convert(_)
                 | Command::Verify(_)
@@ -105,6 +109,7 @@ Examples:
   co-check follow a.hist b.hist  the same while they are written
   co-check explain G-single      what it is, what it rules out, its source
   co-check formats               what is read
+  co-check spec table            which specifications need coordination
   co-check convert history.edn --into text
                                  into another format
 
@@ -148,6 +153,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(Command::Convert(arguments)) => convert::run(arguments),
         Some(Command::Verify(arguments)) => verify::run(arguments),
         Some(Command::Levels(arguments)) => levels::run(arguments),
+        Some(Command::Spec(arguments)) => spec::run(arguments),
         Some(Command::Explain(arguments)) => explain::run(arguments),
         Some(Command::Formats(arguments)) => formats::run(arguments),
         None if arguments.check.files.is_empty() => {

@@ -266,6 +266,16 @@ impl Paint {
             "UNKNOWN"
         }
     }
+
+    /// A word in the colour of what is well, or else of what is to be looked at.
+    pub(crate) fn word(self, word: &str, is_well: bool) -> String {
+        let [green, _, yellow, plain] = COLOURS;
+        match (self.0, is_well) {
+            (false, _) => word.to_owned(),
+            (true, true) => format!("{green}{word}{plain}"),
+            (true, false) => format!("{yellow}{word}{plain}"),
+        }
+    }
 }
 
 pub(crate) fn push(text: &mut String, line: std::fmt::Arguments<'_>) {

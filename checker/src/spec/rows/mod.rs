@@ -41,6 +41,33 @@ pub enum Question {
     Proper,
 }
 
+impl Question {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Monotone,
+        Self::DistributedMonotone,
+        Self::Available,
+        Self::Convergent,
+        Self::Relaxable,
+        Self::Tight,
+        Self::Proper,
+    ];
+
+    /// Its name for commands and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Monotone => "monotone",
+            Self::DistributedMonotone => "distributed-monotone",
+            Self::Available => "available",
+            Self::Convergent => "convergent",
+            Self::Relaxable => "relaxable",
+            Self::Tight => "tight",
+            Self::Proper => "proper",
+        }
+    }
+}
+
 impl std::fmt::Display for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -62,7 +89,7 @@ pub struct Finding {
     pub question: Question,
     /// What the source claims, if it says anything.
     pub claim: Option<bool>,
-    /// What was found; `None` if the specification is not well-formed.
+    /// What was found; `None` if the specification is not well-formed, or has more outcomes than are compared.
     pub holds: Option<bool>,
     /// Which histories were looked at.
     pub examined: Examined,
@@ -76,9 +103,36 @@ impl Finding {
     pub fn contradicts(&self) -> bool {
         self.claim.is_some() && self.claim != self.holds
     }
+
+    /// What the verdict is about, in words: all histories within the bound, or a smallest one.
+    #[must_use]
+    pub fn bound(&self) -> String {
+        let examined = &self.examined;
+        let size = self.witness.as_ref().map(Diagram::size);
+        match (self.holds, size) {
+            (Some(true), _) => format!("found on {examined}"),
+            (Some(false), Some(size)) => format!(
+                "a smallest witness has {size} events: no history of fewer shows it ({examined})"
+            ),
+            (Some(false), None) => format!("so found on {examined}"),
+            (None, Some(size)) => format!(
+                "not well-formed: a history of {size} events shows it, and none of fewer ({examined})"
+            ),
+            (None, None) => format!("more outcomes than are compared, on {examined}"),
+        }
+    }
 }
 
-type Judge = Box<dyn Fn(&Options<'_>) -> Finding + Send + Sync>;
+/// Rows and questions for which the search contradicts the source, as the remarks of the rows explain.
+pub const FINDINGS: &[(&str, Question)] = &[
+    ("register-frontier", Question::Relaxable),
+    ("causal-register-pending", Question::Monotone),
+    ("causal-register-any-answer", Question::Monotone),
+    ("fifo-as-defined", Question::Monotone),
+];
+
+/// Answers a question about a specification of the register.
+pub type Judge = Box<dyn Fn(&Options<'_>) -> Finding + Send + Sync>;
 type Count = Box<dyn Fn(&Options<'_>) -> Sequence + Send + Sync>;
 
 /// How many commitments must follow each other (see [`rounds`](super::rounds())).
@@ -339,6 +393,19 @@ impl Row {
     /// Which questions are asked about it.
     pub fn questions(&self) -> impl Iterator<Item = Question> {
         self.judges.iter().map(|(question, _)| *question)
+    }
+
+    /// Which questions are asked about it, and what answers each.
+    pub fn judges(&self) -> impl Iterator<Item = (Question, &Judge)> {
+        self.judges
+            .iter()
+            .map(|(question, judge)| (*question, judge))
+    }
+
+    /// Whether it is known that the search contradicts the source here.
+    #[must_use]
+    pub fn is_known(&self, question: Question) -> bool {
+        FINDINGS.contains(&(self.id, question))
     }
 
     /// Decides all questions.

@@ -1,12 +1,19 @@
 //! A witness or a history without its types: what pictures and JSON are made of.
+//!
+//! In all pictures, a process is a line, and what it did stands on it in its order; messages go from line to line. What only
+//! the future has comes after all else: those events stand last, and none of the others depends on them.
+
+mod dot;
+mod page;
+mod text;
 
 use serde::Serialize;
 
-use super::history::{Event, EventId};
-use super::specification::{HistoryOf, Specification};
-use super::universe::Process;
-use super::well_formed::Breach;
-use super::witness::Witness;
+use crate::spec::history::{Event, EventId};
+use crate::spec::specification::{HistoryOf, Specification};
+use crate::spec::universe::Process;
+use crate::spec::well_formed::Breach;
+use crate::spec::witness::Witness;
 
 /// A space-time diagram: lanes of processes, events in an order that agrees with happens-before, messages between them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,7 +46,7 @@ pub struct Mark {
     pub lane: usize,
     /// Its kind.
     pub kind: Kind,
-    /// What is written at it. Empty for messages.
+    /// What is written at it; of messages, where they go or come from.
     pub label: String,
     /// Whether it belongs to the future only.
     pub later: bool,
@@ -61,6 +68,71 @@ pub enum Kind {
     Send,
     /// A message arrives.
     Receive,
+}
+
+impl Diagram {
+    /// For a terminal: a column for each process, time downwards. Messages are called by letters; a line divides the history
+    /// from its future. Sentences are lines of their own, however long.
+    #[must_use]
+    pub fn text(&self) -> String {
+        text::text(self)
+    }
+
+    /// The events in one line, those of the future after `then`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        text::line(self)
+    }
+
+    /// An SVG for light and dark pages, without fonts or scripts from elsewhere: a line for each process, time to the
+    /// right. What only the future has is shaded.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        page::svg(self)
+    }
+
+    /// The same in the DOT language of Graphviz.
+    #[must_use]
+    pub fn dot(&self) -> String {
+        dot::dot(self)
+    }
+
+    /// How many events there are; a call and its answer are two.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let calls = self.events.iter().filter(|event| event.kind == Kind::Call);
+        self.events.len() + calls.count()
+    }
+
+    /// Whether there are events of the future, and the others end before it.
+    fn has_future(&self) -> bool {
+        self.events.iter().any(|event| event.later)
+    }
+
+    /// What a process is called, with its node if others run there, too.
+    fn lane_name(&self, lane: usize) -> String {
+        let Lane { name, node } = &self.lanes[lane];
+        if self.lanes.iter().filter(|lane| lane.node == *node).count() > 1 {
+            format!("{name} at node {node}")
+        } else {
+            name.clone()
+        }
+    }
+}
+
+impl Mark {
+    /// What is written at it: a call without an answer says so.
+    fn words(&self) -> String {
+        let label = self.label.replace(char::is_control, " ");
+        match self.kind {
+            Kind::Invoke => format!("{label} \u{2192} ?"),
+            Kind::Respond | Kind::Call | Kind::Internal | Kind::Send | Kind::Receive => label,
+        }
+    }
+
+    fn is_message(&self) -> bool {
+        matches!(self.kind, Kind::Send | Kind::Receive)
+    }
 }
 
 impl<S: Specification> Witness<S> {
@@ -114,6 +186,7 @@ pub(crate) fn draw<S: Specification>(
         name: process.name().to_owned(),
         node: process.node(),
     };
+    let name = |process: u8| universe.processes()[usize::from(process)].name();
     let order = history.told_after(before);
     let mut events: Vec<Mark> = Vec::new();
     let mut place: Vec<(EventId, usize)> = Vec::new();
@@ -144,8 +217,8 @@ pub(crate) fn draw<S: Specification>(
                 )
             }
             Event::Internal(op) => (Kind::Internal, spec.say_op(op)),
-            Event::Send { .. } => (Kind::Send, String::new()),
-            Event::Receive { .. } => (Kind::Receive, String::new()),
+            Event::Send { to } => (Kind::Send, format!("to {}", name(*to))),
+            Event::Receive { from } => (Kind::Receive, format!("from {}", name(from.process))),
         };
         events.push(Mark {
             lane: usize::from(id.process),
