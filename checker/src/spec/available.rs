@@ -33,7 +33,7 @@ pub fn available<S: Specification>(spec: &S, options: &Options<'_>) -> Decision<
         witness: None,
     });
     Decision {
-        verdict: Verdict::of(search.contract, search.witness),
+        verdict: Verdict::of(spec, options, search.contract, search.witness),
         examined,
     }
 }

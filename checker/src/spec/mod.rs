@@ -80,7 +80,7 @@
 //! | Is this scheduler a proper coordination of it? | [`proper`] |
 //! | How far must its order be widened; is it wider than it must be? | [`frontier`]; [`tightness`] |
 //! | How many commitments must follow each other? | [`rounds`] |
-//! | Is it well-formed for clients? | all of them look, and give a [`Breach`] instead of a verdict |
+//! | Is it well-formed for clients? | [`well_formed`]; a specification that is not gets a [`Breach`] instead of a verdict |
 //!
 //! Invariants of applications have a decider of their own, [`confluence`], and are a specification as well
 //! ([`confluence::Enforced`]); the two agree.
@@ -122,5 +122,5 @@ pub use proper::{Coordination, Proper, proper};
 pub use rounds::{Rounds, rounds};
 pub use specification::{Ack, HistoryOf, Specification};
 pub use universe::{Action, Next, Process, Program, Universe};
-pub use well_formed::{Breach, Condition};
+pub use well_formed::{Breach, Condition, well_formed};
 pub use witness::Witness;

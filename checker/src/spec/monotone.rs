@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::explore::{Examined, Future, Options, Visitor, explore};
 use super::history::EventId;
 use super::specification::{HistoryOf, Specification};
-use super::well_formed::{Breach, Contract};
+use super::well_formed::{Breach, Contract, well_formed};
 use super::witness::Witness;
 
 /// An answer to a question about a specification, within a bound.
@@ -33,11 +33,19 @@ pub enum Verdict<S: Specification> {
 }
 
 impl<S: Specification> Verdict<S> {
-    /// What is found first in the order of size, a breach before a witness. What is larger need not have been met.
-    pub(crate) fn of(contract: Contract<'_, S>, witness: Option<Box<Witness<S>>>) -> Self {
-        let smallest = contract.smallest();
-        match (contract.breach, witness) {
-            (_, Some(witness)) if witness.after.len() < smallest => Self::Fails(witness),
+    /// A breach outweighs a witness, wherever it is: where the walk was cut short at a witness, the whole universe is
+    /// looked at for one.
+    pub(crate) fn of(
+        spec: &S,
+        options: &Options<'_>,
+        contract: Contract<'_, S>,
+        witness: Option<Box<Witness<S>>>,
+    ) -> Self {
+        let breach = match (contract.breach, &witness) {
+            (None, Some(_)) => well_formed(spec, options).0,
+            (breach, _) => breach,
+        };
+        match (breach, witness) {
             (Some(breach), _) => Self::IllFormed(breach),
             (None, Some(witness)) => Self::Fails(witness),
             (None, None) => Self::Holds,
@@ -103,7 +111,7 @@ fn decide<S: Specification>(spec: &S, options: &Options<'_>, futures: Futures) -
         witness: None,
     });
     Decision {
-        verdict: Verdict::of(search.contract, search.witness),
+        verdict: Verdict::of(spec, options, search.contract, search.witness),
         examined,
     }
 }

@@ -1,8 +1,9 @@
 //! Is a specification well-formed for the I/O model? (Complete CALM, section 3.5.)
 //!
-//! Three conditions on outcomes and answers, and the three laws of a partial order, looked at wherever the walk goes.
+//! Three conditions on outcomes and answers, and the three laws of a partial order. A specification that breaks one of them anywhere in
+//! its universe gets no verdict.
 
-use super::explore::Future;
+use super::explore::{Examined, Future, Options, Visitor, explore};
 use super::specification::{HistoryOf, Specification};
 
 /// What is broken, and where.
@@ -48,6 +49,37 @@ impl std::fmt::Display for Condition {
             Self::Antisymmetry => "antisymmetry: no two outcomes refine each other",
             Self::Transitivity => "transitivity: what refines what refines an outcome, refines it",
         })
+    }
+}
+
+/// Looks at every history of the universe, and at every future of one more step, for a breach; returns a smallest one.
+pub fn well_formed<S: Specification>(
+    spec: &S,
+    options: &Options<'_>,
+) -> (Option<Box<Breach<S>>>, Examined) {
+    let (contract, examined) = explore(spec, options, || Contract::new(spec));
+    (contract.breach, examined)
+}
+
+impl<S: Specification> Visitor<S> for Contract<'_, S> {
+    const FUTURES: bool = true;
+
+    fn history(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
+        self.of_history(history, outcomes);
+    }
+
+    fn future(&mut self, future: &Future<'_, S>) {
+        self.of_future(future);
+    }
+
+    fn join(&mut self, other: Self) {
+        if let Some(found) = other.breach {
+            self.keep(*found);
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.smallest()
     }
 }
 
@@ -165,12 +197,6 @@ impl<'a, S: Specification> Contract<'a, S> {
             .is_none_or(|held| rank(&found) < rank(held))
         {
             self.breach = Some(Box::new(found));
-        }
-    }
-
-    pub(crate) fn join(&mut self, other: Self) {
-        if let Some(found) = other.breach {
-            self.keep(*found);
         }
     }
 }

@@ -10,7 +10,8 @@ const REPLICAS: usize = 2;
 
 struct Both {
     each: usize,
-    /// A smaller bound on the histories of TPC-C where they are many, because no witness cuts them short.
+    /// A smaller bound on the histories of TPC-C, which are many. Its findings, whose witnesses are larger, are left
+    /// out with it.
     events: Option<usize>,
     rows: usize,
     confluent: usize,
@@ -18,14 +19,16 @@ struct Both {
 
 impl Visitor for Both {
     fn visit<A: Application>(&mut self, about: &About, application: &A) {
+        if self.events.is_some() && about.source == Source::Table3 && about.is_finding {
+            return;
+        }
         let bounds = super::bounds(2, u8::try_from(self.each).unwrap());
         let confluent = decide(application, &bounds).is_confluent();
         let initial = application.initial_states().len();
         let mut histories = 0;
         let monotone = (0..initial).all(|initial| {
             let spec = Enforced::new(application, initial, REPLICAS, self.each);
-            let many = about.source == Source::Table3 && confluent == Some(true);
-            let events = self.events.filter(|_| many);
+            let events = self.events.filter(|_| about.source == Source::Table3);
             let decision = monotone(
                 &spec,
                 &Options {
@@ -60,6 +63,7 @@ impl Visitor for Both {
     }
 }
 
+/// With `AGREEMENT_ALL=1`, TPC-C in full: some minutes.
 #[test]
 fn both_deciders_agree_on_every_row() {
     let all = std::env::var_os("AGREEMENT_ALL").is_some();
