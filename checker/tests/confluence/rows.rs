@@ -8,7 +8,7 @@ use checker::spec::confluence::{About, Bounds, RowResult, Source, Verdict, table
 use super::bounds;
 
 /// All rows, decided once for all tests.
-fn all() -> &'static [RowResult] {
+pub(super) fn all() -> &'static [RowResult] {
     static ALL: OnceLock<Vec<RowResult>> = OnceLock::new();
     ALL.get_or_init(|| table(|about| Some(about.bounds)))
 }
