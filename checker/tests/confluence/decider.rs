@@ -102,6 +102,30 @@ fn a_third_replica_finds_what_two_cannot() {
     assert_eq!(witness.merged, "{0, 1, 2}");
 }
 
+/// What replica 2 knows, the others must receive: one transaction and two exchanges. What they find out by themselves
+/// takes each a transaction and no exchange.
+#[test]
+fn a_witness_has_the_fewest_transactions_and_not_the_fewest_steps() {
+    let model = Model::new(Grow::default())
+        .transaction("tell", |state: &Grow<u8>, at| {
+            let mut next = state.clone();
+            next.insert(2);
+            (at == ReplicaId(2)).then_some(next)
+        })
+        .update("find out", |state, at| state.insert(20 + at.0))
+        .transaction("act", |state, at| {
+            let mut next = state.clone();
+            next.insert(10 + at.0);
+            (state.contains(&2) || state.contains(&(20 + at.0))).then_some(next)
+        })
+        .invariant("0 and 1 do not both act", |state| {
+            !(state.contains(&10) && state.contains(&11))
+        });
+    let verdict = decide(&model, &bounds(3, 2));
+    let witness = verdict.witness().unwrap();
+    assert_eq!(witness.transactions, 3, "{witness}");
+}
+
 /// States that descend from different initial states have no common ancestor, and are not merged.
 #[test]
 fn initial_states_are_searches_of_their_own() {

@@ -74,11 +74,27 @@ fn law(verdict: Verdict) -> Option<Law> {
 }
 
 #[test]
-fn a_merge_that_is_no_join_gets_no_verdict() {
+fn a_maximum_is_a_merge() {
     assert_eq!(law(choices::<MAXIMUM>(0)), None);
+}
+
+#[test]
+fn a_merge_must_be_idempotent() {
     assert_eq!(law(choices::<SUM>(0)), Some(Law::Idempotent));
+}
+
+#[test]
+fn a_merge_must_be_commutative() {
     assert_eq!(law(choices::<FIRST>(0)), Some(Law::Commutative));
+}
+
+#[test]
+fn a_merge_must_be_associative() {
     assert_eq!(law(choices::<ROUND>(0)), Some(Law::Associative));
+}
+
+#[test]
+fn a_merge_must_contain_what_it_merged() {
     assert_eq!(law(choices::<DIFFERENCE>(0)), Some(Law::Absorbing));
 }
 

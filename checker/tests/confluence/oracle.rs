@@ -125,7 +125,7 @@ fn model(rules: &[Rule], forbidden: &[Vec<u8>]) -> Model<Grow<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
     fn the_decider_agrees_with_trying_everything(

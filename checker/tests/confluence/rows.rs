@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use checker::spec::confluence::{About, RowResult, Source, Verdict, table};
+use checker::spec::confluence::{About, Bounds, RowResult, Source, Verdict, table};
 
 use super::bounds;
 
 /// All rows, decided once for all tests.
-fn all() -> &'static [RowResult] {
+pub(super) fn all() -> &'static [RowResult] {
     static ALL: OnceLock<Vec<RowResult>> = OnceLock::new();
     ALL.get_or_init(|| table(|about| Some(about.bounds)))
 }
@@ -130,4 +130,24 @@ fn a_row_that_is_not_asked_for_is_not_decided() {
     let one = table(|about| (about.invariant == "AUTO_INCREMENT").then_some(about.bounds));
     assert_eq!(one.len(), 1);
     assert!(table(|_| None).is_empty());
+}
+
+#[test]
+fn a_row_that_is_not_searched_to_the_end_agrees_with_nothing() {
+    let tiny = Bounds::new(2, 3, 1).unwrap();
+    let rows = table(|_| Some(tiny));
+    assert!(!rows.is_empty());
+    for row in rows {
+        let RowResult {
+            about,
+            agrees,
+            result,
+        } = row;
+        assert!(
+            matches!(result, Verdict::Unknown { .. }),
+            "{}: {result}",
+            about.invariant
+        );
+        assert!(!agrees, "{}", about.invariant);
+    }
 }

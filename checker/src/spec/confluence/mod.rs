@@ -3,7 +3,7 @@
 //!
 //! Source: Bailis, Fekete, Franklin, Ghodsi, Hellerstein and Stoica, "Coordination Avoidance in Database Systems",
 //! definitions 1 to 6. An [`Application`] is a set of database states with a merge, transactions, and an invariant;
-//! [`decide`] runs the transactions at a few replicas in every order, lets the replicas exchange their states at every
+//! [`decide()`] runs the transactions at a few replicas in every order, lets the replicas exchange their states at every
 //! moment, and looks for two valid states whose merge is not valid.
 //!
 //! # What is searched
