@@ -40,6 +40,7 @@
 //! | say it | [`assess::report`] in words, [`svg`] as a picture, [`Assessment::to_json`](assess::Assessment::to_json) |
 //! | know which model implies which, and which anomaly rules out which | [`models`] |
 //! | ask one judge alone | [`anomaly`] (by name), [`search`] (an order of the versions), [`weak`] (levels below) |
+//! | decide whether a specification needs coordination at all | [`spec`] |
 //! | judge what sites recorded | [`sited`], [`parse`], [`verify`], [`recovery`], [`dot`]; [`follow`] while they run |
 //!
 //! The command `co-check` does all of it for files. Each judge answers with valid, invalid or unknown, and has a type
