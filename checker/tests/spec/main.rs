@@ -5,6 +5,12 @@
     reason = "tests fail by panicking, and measurements are printed"
 )]
 
+mod command;
+mod contract;
+mod enumerator;
+mod histories;
+mod pictures;
+mod registers;
 mod rows;
 mod sets;
 mod speed;
