@@ -216,3 +216,27 @@ fn the_list_has_every_specification_and_symmetry_and_threads_do_not_matter() {
         first["events"].as_array().unwrap().len()
     );
 }
+
+#[test]
+fn colours_are_for_terminals_and_never_with_no_color() {
+    // `script` of util-linux gives the command a terminal.
+    let on_terminal = |no_color: &str| {
+        let command = format!(
+            "{} spec show fifo-as-defined 2>/dev/null",
+            env!("CARGO_BIN_EXE_co-check")
+        );
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]);
+        script.env("NO_COLOR", no_color).output()
+    };
+    let (Ok(coloured), Ok(plain)) = (on_terminal(""), on_terminal("1")) else {
+        println!("SKIPPED: there is no `script` to give the command a terminal");
+        return;
+    };
+    assert!(
+        said(&coloured).contains("monotone? \u{1b}[1;33myes\u{1b}[0m"),
+        "{coloured:?}"
+    );
+    assert!(said(&plain).contains("monotone? yes"), "{plain:?}");
+    assert!(!said(&plain).contains('\u{1b}'), "{plain:?}");
+}
