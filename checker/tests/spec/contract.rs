@@ -59,7 +59,7 @@ impl Specification for Broken {
             Some(Condition::ResponseTotality) if invocation.process == 1 => None,
             Some(Condition::RefinementCoherence) => {
                 let given = history.response(invocation).copied();
-                Some(given.unwrap_or(u8::from(outcome.0 > 1)))
+                Some(given.unwrap_or_else(|| u8::from(outcome.0 > 1)))
             }
             Some(_) | None => Some(0),
         }
