@@ -154,7 +154,7 @@ impl<Op: super::history::Label, Value: super::history::Label> Step<Op, Value> {
         }
     }
 
-    fn is_call_without_answer(&self) -> bool {
+    pub(crate) fn is_call_without_answer(&self) -> bool {
         matches!(self.event, Event::Invoke(_)) && self.answer.is_none()
     }
 

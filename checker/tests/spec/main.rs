@@ -6,6 +6,12 @@
 )]
 
 mod papers;
+mod command;
+mod contract;
+mod enumerator;
+mod histories;
+mod pictures;
+mod registers;
 mod rows;
 mod sets;
 mod speed;

@@ -78,14 +78,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 fn draw(arguments: &Arguments, witness: Option<&Diagram>) -> Result<(), Failure> {
-    let pictures: [(&Option<PathBuf>, &str, fn(&Diagram) -> String); 2] = [
-        (&arguments.svg, "<svg", Diagram::svg),
-        (&arguments.dot, "digraph history", Diagram::dot),
-    ];
-    for (path, begins, picture) in pictures {
-        match (path, witness) {
+    let svg = (&arguments.svg, "<svg", witness.map(Diagram::svg));
+    let dot = (&arguments.dot, "digraph history", witness.map(Diagram::dot));
+    for (path, begins, picture) in [svg, dot] {
+        match (path, picture) {
             (None, _) => {}
-            (Some(path), Some(witness)) => write_to(path, &picture(witness))?,
+            (Some(path), Some(picture)) => write_to(path, &picture)?,
             (Some(path), None) => {
                 let gone = if retract(path, begins)? {
                     ", and the earlier picture there was removed"
