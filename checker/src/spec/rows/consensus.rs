@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::history::{Cut, Event, EventId, History};
-use super::super::specification::Specification;
+use super::super::specification::{Ack, Specification};
 use super::super::universe::{Action, Program, Universe};
 use super::Row;
 use super::answers::{Answers, choices, included, say, say_set};
@@ -13,12 +13,12 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("consensus-values", "values of consensus under a fixed authority", "Complete CALM, appendix F, table 1")
             .remark("The first process decides for the first proposal that it hears of; all others learn the decision.")
             .monotone(Decisions, true),
-
         Row::new("consensus", "consensus by majority of who is known to take part", "Complete CALM, section 4.1")
-            .remark("A process that commits to a set of participants decides for what a majority of them votes for. Nobody has to                 agree on who takes part.")
+            .remark("Outcomes are decisions: what more than half of the participants voted for. Processes commit to participants \
+                 as they like, and one who comes later can take a majority away.")
             .monotone(Majority { established: false }, false),
         Row::new("consensus-with-membership", "consensus with membership established", "Complete CALM, section 4.1")
-            .remark("Only histories are admitted in which there is one set of participants, and every vote and every decision comes after it.")
+            .remark("Only histories are admitted in which there is one set of participants, and every vote comes after it. Then votes only accumulate.")
             .proper(Majority { established: true }, Majority { established: false }, true),
     ]
 }
@@ -141,44 +141,38 @@ struct Majority {
     established: bool,
 }
 
+/// What happens inside a process.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Step {
-    /// These processes take part; an internal event.
+    /// These processes take part.
     Members(Vec<u8>),
-    /// A vote of this process; an internal event.
+    /// A vote of this process.
     Vote(Choice),
-    /// Asks for the decision.
-    Decide,
 }
 
-type Votes = History<Step, Option<Choice>>;
+type Votes = History<Step, Ack>;
 
 impl Majority {
-    /// What a majority of the members voted for, as far as a process knows that asks.
-    fn decision(history: &Votes, asked: EventId) -> Option<Choice> {
-        let known = || {
-            history
-                .operations()
-                .filter(|(id, _)| history.precedes(*id, asked))
-        };
+    /// What more than half of the members voted for.
+    fn decided(history: &Votes) -> BTreeSet<Choice> {
         let mut members = BTreeSet::new();
-        for (_, step) in known() {
+        for (_, step) in history.operations() {
             match step {
                 Step::Members(some) => members.extend(some.iter().copied()),
-                Step::Vote(_) | Step::Decide => {}
+                Step::Vote(_) => {}
             }
         }
         let votes = |choice: Choice| {
-            known()
-                .filter(|(id, step)| **step == Step::Vote(choice) && members.contains(&id.process))
-                .count()
+            let for_it = |(id, step): &(EventId, &Step)| {
+                **step == Step::Vote(choice) && members.contains(&id.process)
+            };
+            history.operations().filter(for_it).count()
         };
-        ["cat", "dog"]
-            .into_iter()
-            .find(|choice| 2 * votes(choice) > members.len())
+        let majority = |choice: &Choice| 2 * votes(choice) > members.len();
+        ["cat", "dog"].into_iter().filter(majority).collect()
     }
 
-    /// Whether there is one set of participants, which everybody knew who voted or decided.
+    /// Whether there is one set of participants, which everybody knew who voted.
     fn is_established(history: &Votes) -> bool {
         let is_commitment = |step: &Step| matches!(step, Step::Members(_));
         let mut commitments = history
@@ -187,63 +181,54 @@ impl Majority {
             .map(|(id, _)| id);
         let (first, second) = (commitments.next(), commitments.next());
         let knows = |id: EventId| first.is_some_and(|first| history.precedes(first, id));
-        second.is_none()
-            && history
-                .operations()
-                .all(|(id, step)| is_commitment(step) || knows(id))
+        let in_order = |(id, step): (EventId, &Step)| is_commitment(step) || knows(id);
+        second.is_none() && history.operations().all(in_order)
     }
 }
 
 impl Specification for Majority {
     type Op = Step;
-    type Value = Option<Choice>;
-    type Outcome = Outcome;
+    type Value = Ack;
+    type Outcome = BTreeSet<Choice>;
 
     fn universe(&self) -> Universe<Self> {
-        let program = |process: u8| {
-            Program::new(move |done: &[Event<Step, Option<Choice>>]| {
+        let program = |process: u8, other: usize| {
+            let program = Program::new(move |done: &[Event<Step, Ack>]| {
                 let did = |kind: fn(&Step) -> bool| {
-                    done.iter().any(|event| matches!(event, Event::Invoke(step) | Event::Internal(step) if kind(step)))
+                    let of_kind = |event: &Event<Step, Ack>| matches!(event, Event::Internal(step) if kind(step));
+                    done.iter().any(of_kind)
                 };
                 let mut open = Vec::new();
                 if !did(|step| matches!(step, Step::Members(_))) {
-                    open.extend(
-                        [vec![process], vec![0, 1]]
-                            .map(Step::Members)
-                            .map(Action::Internal),
-                    );
+                    open.extend([vec![process], vec![0, 1]].map(Step::Members));
                 }
                 if !did(|step| matches!(step, Step::Vote(_))) {
-                    open.extend(["cat", "dog"].map(Step::Vote).map(Action::Internal));
+                    open.extend(["cat", "dog"].map(Step::Vote));
                 }
-                if !did(|step| matches!(step, Step::Decide)) {
-                    open.push(Action::Call(Step::Decide));
-                }
-                open
-            })
+                open.into_iter().map(Action::Internal).collect()
+            });
+            program.and_send(&[other], 2)
         };
-        Universe::new(11)
-            .process("p", program(0).and_send(&[1], 1))
-            .process("q", program(1).and_send(&[0], 1))
-            .symmetric(&[0, 1], other_step, other_value)
-            .symmetric(&[1, 0], other_member, Option::clone)
+        Universe::new(12)
+            .process("p", program(0, 1))
+            .process("q", program(1, 0))
+            .symmetric(&[0, 1], other_step, Ack::clone)
+            .symmetric(&[1, 0], other_member, Ack::clone)
     }
 
-    fn outcomes(&self, history: &Votes) -> Vec<Outcome> {
+    fn outcomes(&self, history: &Votes) -> Vec<BTreeSet<Choice>> {
         if self.established && !Self::is_established(history) {
             return Vec::new();
         }
-        let mut outcomes = choices(history, |id, _| vec![Self::decision(history, id)]);
-        outcomes.retain(agree);
-        outcomes
+        vec![Self::decided(history)]
     }
 
-    fn refines(&self, earlier: &Outcome, later: &Outcome) -> bool {
-        included(earlier, later)
+    fn refines(&self, earlier: &BTreeSet<Choice>, later: &BTreeSet<Choice>) -> bool {
+        earlier.is_subset(later)
     }
 
-    fn answer(&self, outcome: &Outcome, _: &Votes, asked: EventId) -> Option<Option<Choice>> {
-        outcome.get(&asked).copied()
+    fn answer(&self, _: &BTreeSet<Choice>, _: &Votes, _: EventId) -> Option<Ack> {
+        Some(Ack)
     }
 
     fn say_op(&self, op: &Step) -> String {
@@ -255,16 +240,11 @@ impl Specification for Majority {
                 format!("members {}", say_set(names))
             }
             Step::Vote(choice) => format!("vote({choice})"),
-            Step::Decide => "decide".to_owned(),
         }
     }
 
-    fn say_value(&self, value: &Option<Choice>) -> String {
-        value.unwrap_or("undecided").to_owned()
-    }
-
-    fn say_outcome(&self, outcome: &Outcome, history: &Votes) -> String {
-        format!("{{{}}}", say(self, history, outcome))
+    fn say_outcome(&self, outcome: &BTreeSet<Choice>, _: &Votes) -> String {
+        format!("decided {}", say_set(outcome))
     }
 }
 
@@ -277,7 +257,6 @@ fn other_step(step: &Step) -> Step {
     match step {
         Step::Members(members) => Step::Members(members.clone()),
         Step::Vote(choice) => Step::Vote(other_choice(choice)),
-        Step::Decide => Step::Decide,
     }
 }
 
@@ -289,6 +268,5 @@ fn other_member(step: &Step) -> Step {
             Step::Members(others)
         }
         Step::Vote(choice) => Step::Vote(choice),
-        Step::Decide => Step::Decide,
     }
 }
