@@ -499,7 +499,7 @@ impl<'a, S: Specification, V: Visitor<S>> Explorer<'a, S, V> {
                     let to = view.push(process, Event::Invoke(op.clone()));
                     let answers = self.answers(view, to);
                     view.pop(process);
-                    if answers.is_empty() {
+                    if answers.is_empty() && !self.universe.waits {
                         // Nothing may be answered: what is left of the history is the question.
                         step(Event::Invoke(op), None);
                         continue;

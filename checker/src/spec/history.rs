@@ -291,6 +291,16 @@ impl<Op: Label, Value: Label> History<Op, Value> {
         self.clocks[process].last().copied().unwrap_or_default()
     }
 
+    /// All that there is.
+    #[must_use]
+    pub fn whole(&self) -> Cut {
+        let mut whole = Cut::default();
+        for (process, events) in self.processes.iter().enumerate() {
+            whole[process] = EventId::new(process, events.len()).place;
+        }
+        whole
+    }
+
     /// The history that a process knows: its causal view (Complete CALM, section 3.5).
     #[must_use]
     pub fn view(&self, process: usize) -> Self {

@@ -94,6 +94,7 @@
 //! universe says otherwise ([`Universe::answers_take_time`]). A call that no answer is admissible for is a future with the question alone; that
 //! ends there.
 
+mod authority;
 mod available;
 pub mod confluence;
 mod convergent;
@@ -111,6 +112,7 @@ mod universe;
 mod well_formed;
 mod witness;
 
+pub use authority::{Evaluation, Ordered, Request};
 pub use available::available;
 pub use convergent::{Disagreement, convergent};
 pub use each::each_history;

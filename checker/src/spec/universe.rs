@@ -171,6 +171,7 @@ pub struct Universe<S: Specification> {
     pub(crate) processes: Vec<Process<S>>,
     pub(crate) events: usize,
     pub(crate) at_once: bool,
+    pub(crate) waits: bool,
     pub(crate) answers: Answers<S::Value>,
     pub(crate) symmetries: Vec<Symmetry<S>>,
 }
@@ -189,6 +190,7 @@ impl<S: Specification> Universe<S> {
             processes: Vec::new(),
             events,
             at_once: true,
+            waits: false,
             answers: Answers::Admissible,
             symmetries: Vec::new(),
         }
@@ -222,6 +224,14 @@ impl<S: Specification> Universe<S> {
     #[must_use]
     pub fn answers_take_time(mut self) -> Self {
         self.at_once = false;
+        self
+    }
+
+    /// Calls may wait: one to which no answer is admissible yet is made later, when there is one. A call is then the moment at which it is
+    /// answered, as of a read that waits for a threshold. Without this, such a call is a history that admits nothing.
+    #[must_use]
+    pub fn calls_wait(mut self) -> Self {
+        self.waits = true;
         self
     }
 

@@ -5,6 +5,8 @@
     reason = "tests fail by panicking, and measurements are printed"
 )]
 
+mod authority;
+mod objects;
 mod papers;
 mod command;
 mod contract;

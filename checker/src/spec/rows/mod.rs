@@ -3,7 +3,15 @@
 //! A row never contains its verdict. It has what a paper claims, and a function that decides; where the two differ, that is a
 //! finding, and the row says in its remark how the claim is to be read.
 
+mod answers;
+mod carts;
+mod classical;
+mod consensus;
+mod editing;
+mod graphs;
 mod isolation;
+mod objects;
+mod queries;
 mod queues;
 pub mod registers;
 mod structures;
@@ -129,6 +137,7 @@ pub const FINDINGS: &[(&str, Question)] = &[
     ("causal-register-pending", Question::Monotone),
     ("causal-register-any-answer", Question::Monotone),
     ("fifo-as-defined", Question::Monotone),
+    ("collaborative-text", Question::DistributedMonotone),
 ];
 
 /// Answers a question about a specification of the register.
@@ -292,6 +301,10 @@ impl Row {
             let (holds, witness) = match verdict {
                 Verdict::Holds => (Some(true), None),
                 Verdict::Fails(witness) => {
+                    assert!(
+                        witness.is_sound(&spec),
+                        "a witness is one from the definition"
+                    );
                     let title = format!("{title} is not {question}");
                     (Some(false), Some(witness.diagram(&spec, &title)))
                 }
@@ -422,6 +435,13 @@ pub fn rows() -> Vec<Row> {
         isolation::rows(),
         queues::rows(),
         structures::rows(),
+        editing::rows(),
+        queries::rows(),
+        objects::rows(),
+        consensus::rows(),
+        classical::rows(),
+        graphs::rows(),
+        carts::rows(),
     ]
     .into_iter()
     .flatten()

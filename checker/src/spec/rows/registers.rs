@@ -4,6 +4,7 @@ use super::super::history::{EventId, History};
 use super::super::specification::{HistoryOf, Specification};
 use super::super::universe::{Program, Universe};
 use super::Row;
+use super::answers::{answer_in, linearized};
 
 pub(super) fn rows() -> Vec<Row> {
     let is_write = |op: &Op| matches!(op, Op::Write(_));
@@ -131,11 +132,6 @@ fn listed<S: Specification<Op = Op>>(answered: &Answered, history: &HistoryOf<S>
     answered.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn answer_in(outcome: &Answered, invocation: EventId) -> Option<Answer> {
-    let answered = outcome.iter().find(|(id, _)| *id == invocation);
-    answered.map(|(_, answer)| answer.clone())
-}
-
 /// The linearizable register: outcomes are total orders of the operations that agree with happens-before and explain all reads; refinement is
 /// prefix extension.
 #[derive(Debug, Clone, Copy)]
@@ -151,24 +147,13 @@ impl Specification for Linearizable {
     }
 
     fn outcomes(&self, history: &History<Op, Answer>) -> Vec<Answered> {
-        let operations: Vec<EventId> = history.invocations().map(|(id, _)| id).collect();
-        let executed = history.all_orders(&operations).into_iter().map(|order| {
-            let mut register = NOTHING;
-            let answered = order.into_iter().map(|id| match history.op(id) {
-                Some(Op::Write(value)) => {
-                    register = value;
-                    (id, Answer::Done)
-                }
-                Some(Op::Read) | None => (id, Answer::Value(register)),
-            });
-            answered.collect::<Answered>()
-        });
-        let stands = |(id, answer): &(EventId, Answer)| {
-            history.response(*id).is_none_or(|given| given == answer)
-        };
-        executed
-            .filter(|outcome| outcome.iter().all(stands))
-            .collect()
+        linearized(history, &NOTHING, |register, _, op| match op {
+            Op::Write(value) => {
+                *register = value;
+                Answer::Done
+            }
+            Op::Read => Answer::Value(register),
+        })
     }
 
     fn refines(&self, earlier: &Answered, later: &Answered) -> bool {
