@@ -208,16 +208,12 @@ impl Explored {
         steps
     }
 
-    /// Of the histories that a bad one is a future of, one with an outcome, as large as can be.
+    /// A history with an outcome that a bad one is a future of.
     pub(crate) fn last_good(&self, failure: &Failure) -> usize {
         match failure {
             Failure::TakenBack { earlier, .. } => *earlier,
-            Failure::NoOutcome { at } => {
-                let before = self.admitted.below(*at).into_iter();
-                let good = before.filter(|before| self.admitted.has_outcome(*before));
-                good.max_by_key(|before| self.admitted.history(*before).size)
-                    .expect("the empty history has an outcome")
-            }
+            // The search ends at a history without an outcome, so what was before it has one.
+            Failure::NoOutcome { at } => self.ways[*at].0,
         }
     }
 }
