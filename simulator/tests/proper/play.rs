@@ -39,7 +39,7 @@ pub(crate) enum Step {
 }
 
 /// What happened at a site in one step.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Event {
     pub(crate) what: What,
     /// What the site did because of it.
@@ -47,7 +47,7 @@ pub(crate) struct Event {
 }
 
 /// What was asked of a site, and answered.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum What {
     Read { txn: usize, key: usize, from: Option<usize> },
     Wrote { txn: usize, key: usize },
@@ -65,7 +65,7 @@ pub(crate) enum What {
 }
 
 /// What follows at the same site, in the same step.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Then {
     Yes { txn: usize },
     No { txn: usize },
@@ -209,7 +209,7 @@ impl<'a> Play<'a> {
                 self.by_hand = true;
                 let gtid = self.actors[txn].client.gtid();
                 let site = self.world.site(site);
-                site.resolve(gtid, ByHand::Abort, Box::new(|done| drop(done)));
+                site.resolve(gtid, ByHand::Abort, Box::new(|done| drop(done.expect("it is in doubt"))));
                 self.world.run();
                 What::ByHand { txn }
             }
@@ -334,9 +334,11 @@ impl<'a> Play<'a> {
                     }
                 }
             }
-            if self.world.possible().contains(&Moves::SyncCoordinator) {
-                moved = true;
-                self.world.step(Moves::SyncCoordinator);
+            for sync in self.world.possible() {
+                if matches!(sync, Moves::SyncCoordinator | Moves::SyncSite(_)) {
+                    moved = true;
+                    self.world.step(sync);
+                }
             }
             if !moved {
                 return;
@@ -344,7 +346,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn voted(&self, txn: usize, site: usize, ballot: &Ballot, then: &mut Vec<Then>) {
+    fn voted(&mut self, txn: usize, site: usize, ballot: &Ballot, then: &mut Vec<Then>) {
         match ballot {
             Ballot::Yes { read_only, .. } => {
                 then.push(Then::Yes { txn });
@@ -357,6 +359,7 @@ impl<'a> Play<'a> {
                     let participant = self.world.participant(site);
                     let released = participant.decide(name, Decision::Commit(Stamp(1)));
                     released.expect("it has voted");
+                    self.world.run();
                     then.push(Then::Forgot { txn });
                 }
             }
@@ -395,6 +398,12 @@ impl<'a> Play<'a> {
     /// Which transactions' clients know that they are committed.
     pub(crate) fn is_committed(&self, txn: usize) -> bool {
         self.actors[txn].ended == Some(Ending::Committed)
+    }
+
+    /// How much has been told: while this stays the same, so do the facts.
+    pub(crate) fn told(&self) -> usize {
+        let committed = (0..self.actors.len()).filter(|txn| self.is_committed(*txn));
+        committed.count() + self.replaced.len()
     }
 
     /// All that has been told irrevocably.

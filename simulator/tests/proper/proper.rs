@@ -48,6 +48,13 @@ pub(crate) struct Counts {
     pub(crate) pairs: u64,
 }
 
+impl Counts {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.histories += other.histories;
+        self.pairs += other.pairs;
+    }
+}
+
 /// Why a set of histories is not proper; of several reasons, one with the least `H2`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Failure {
@@ -95,15 +102,19 @@ impl Admitted {
         })
     }
 
-    /// Adds a history; `None` if it is there already, with these facts.
+    /// The place of a set of facts among all that were met.
+    pub(crate) fn place_of(&mut self, facts: Facts) -> usize {
+        *self.facts_index.entry(facts).or_insert_with_key(|facts| {
+            self.facts.push((facts.clone(), is_serializable(facts)));
+            self.facts.len() - 1
+        })
+    }
+
+    /// Adds a history with the facts at this place; `None` if it is there already.
     ///
     /// # Panics
     /// If it is there with other facts: what was told would not follow from what has happened.
-    pub(crate) fn add(&mut self, sites: Vec<Sequence>, size: usize, facts: Facts) -> Option<usize> {
-        let facts = *self.facts_index.entry(facts).or_insert_with_key(|facts| {
-            self.facts.push((facts.clone(), is_serializable(facts)));
-            self.facts.len() - 1
-        });
+    pub(crate) fn add(&mut self, sites: Vec<Sequence>, size: usize, facts: usize) -> Option<usize> {
         if let Some(&known) = self.index.get(&sites) {
             let known = &self.histories[known];
             assert_eq!(known.facts, facts, "the facts follow from the history");
@@ -181,20 +192,24 @@ impl Admitted {
         all
     }
 
-    /// The set of all sequences of events, one for each site, to compare sets of histories.
-    pub(crate) fn spelled(&self) -> std::collections::BTreeSet<Vec<Vec<&Event>>> {
+    /// Every history with its events, and its facts.
+    pub(crate) fn spelled(&self) -> BTreeMap<Vec<Vec<Event>>, (Facts, bool)> {
         let events: BTreeMap<usize, &Event> = self.events.iter().map(|(event, number)| (*number, event)).collect();
-        let spell = |site: usize, sequence: Sequence| {
-            let prefixes = self.prefixes(site, sequence);
-            let last = |prefix: &Sequence| events[&self.sequences[site][*prefix].1];
-            let mut spelled: Vec<&Event> = prefixes.iter().filter(|prefix| **prefix != 0).map(last).collect();
+        let spell = |(site, sequence): (usize, &Sequence)| {
+            let mut spelled: Vec<Event> = self
+                .prefixes(site, *sequence)
+                .iter()
+                .filter(|prefix| **prefix != 0)
+                .map(|prefix| events[&self.sequences[site][*prefix].1].clone())
+                .collect();
             spelled.reverse();
             spelled
         };
-        let histories = self.histories.iter();
-        histories
-            .map(|history| history.sites.iter().enumerate().map(|(site, sequence)| spell(site, *sequence)).collect())
-            .collect()
+        let histories = self.histories.iter().map(|history| {
+            let spelled = history.sites.iter().enumerate().map(spell).collect();
+            (spelled, self.facts[history.facts].clone())
+        });
+        histories.collect()
     }
 }
 
@@ -211,8 +226,14 @@ mod tests {
         }
     }
 
-    fn commits(txns: &[usize]) -> Facts {
-        txns.iter().map(|&txn| Fact::Commit { txn }).collect()
+    fn add(admitted: &mut Admitted, sites: &[Sequence], facts: impl IntoIterator<Item = Fact>) -> usize {
+        let facts = admitted.place_of(facts.into_iter().collect());
+        let size = sites.iter().filter(|site| **site != 0).count();
+        admitted.add(sites.to_vec(), size, facts).unwrap()
+    }
+
+    fn commits(txns: &[usize]) -> impl Iterator<Item = Fact> {
+        txns.iter().map(|&txn| Fact::Commit { txn })
     }
 
     #[test]
@@ -221,8 +242,7 @@ mod tests {
         let a = admitted.extend(0, 0, event(0));
         let b = admitted.extend(1, 0, event(1));
         for (sites, facts) in [(vec![0, 0], &[][..]), (vec![a, 0], &[0]), (vec![0, b], &[1]), (vec![a, b], &[0, 1])] {
-            let size = sites.iter().filter(|site| **site != 0).count();
-            assert!(admitted.add(sites, size, commits(facts)).is_some());
+            add(&mut admitted, &sites, commits(facts));
         }
         assert_eq!(admitted.decide(), Ok(Counts { histories: 4, pairs: 5 }));
     }
@@ -233,15 +253,15 @@ mod tests {
         let a = admitted.extend(0, 0, event(0));
         let b = admitted.extend(1, 0, event(1));
         let c = admitted.extend(1, b, event(2));
-        let earlier = admitted.add(vec![a, 0], 1, commits(&[0])).unwrap();
-        let later = admitted.add(vec![a, c], 3, commits(&[1])).unwrap();
+        let earlier = add(&mut admitted, &[a, 0], commits(&[0]));
+        let later = add(&mut admitted, &[a, c], commits(&[1]));
         assert_eq!(admitted.decide(), Err(Failure::TakenBack { earlier, later }));
         // Two histories of which neither is a future of the other may differ.
         let mut apart = Admitted::new(2);
         let a = apart.extend(0, 0, event(0));
         let b = apart.extend(0, 0, event(1));
-        apart.add(vec![a, 0], 1, commits(&[0]));
-        apart.add(vec![b, 0], 1, commits(&[1]));
+        add(&mut apart, &[a, 0], commits(&[0]));
+        add(&mut apart, &[b, 0], commits(&[1]));
         assert_eq!(apart.decide(), Ok(Counts { histories: 2, pairs: 0 }));
     }
 
@@ -250,8 +270,8 @@ mod tests {
         let mut admitted = Admitted::new(1);
         let facts = [Fact::Commit { txn: 0 }, Fact::Read { txn: 0, key: 0, from: Some(1) }];
         let a = admitted.extend(0, 0, event(0));
-        admitted.add(vec![0], 0, Facts::new());
-        let at = admitted.add(vec![a], 1, facts.into()).unwrap();
+        add(&mut admitted, &[0], []);
+        let at = add(&mut admitted, &[a], facts);
         assert_eq!(admitted.decide(), Err(Failure::NoOutcome { at }));
     }
 }

@@ -109,6 +109,8 @@ impl Variant {
     pub(crate) fn open(self, sites: usize) -> Opened {
         let mut options = Options::new(&[], VoteRule::Withhold);
         options.dependent_votes = self.dependent_votes;
+        // A site without a log takes no orders from operators.
+        options.durable = self.trap == Some(Trap::AbortByHand);
         let stores: Vec<Arc<Watched>> = (0..sites).map(|_| Arc::new(Watched::new())).collect();
         let own = self.sites.iter().zip(&stores).map(|(site, store)| match site {
             At::Extended(order) => Some(Arc::new(Extended::new(*order, store.clone()))),

@@ -171,11 +171,6 @@ impl Workload {
         1 + self.site_of.iter().max().expect("there is a key")
     }
 
-    /// How many operations there are.
-    pub(crate) fn operations(&self) -> usize {
-        self.programs.iter().map(|program| program.accesses.len()).sum()
-    }
-
     /// The sites that a transaction touches, ascending.
     pub(crate) fn sites_of(&self, txn: usize) -> BTreeSet<usize> {
         let accesses = self.programs[txn].accesses.iter();
