@@ -118,9 +118,8 @@ impl World {
     pub fn new(options: Options) -> Self {
         let (engines, rule) = (options.engines.clone(), options.rule);
         let sites = engines.len();
-        let open = move |site: usize, recorder| {
-            participant::engine::open(engines[site], rule, recorder)
-        };
+        let open =
+            move |site: usize, recorder| participant::engine::open(engines[site], rule, recorder);
         Self::with_participants(options, sites, Box::new(open))
     }
 

@@ -4,30 +4,35 @@ use checker::spec::Proper;
 use co_core::{Certification, Reads, VoteRule};
 use participant::engine::EngineKind::{self, Mvcc, Optimistic, Sco, Shared, Ss2pl};
 
-use crate::bounds::{contended, read, workloads};
+use crate::bounds::{INDIRECT, contended, read, workloads};
 use crate::explore::{Search, Tally, explore};
-use crate::extended::Order;
+use crate::orders::Order;
 use crate::print::witness;
 use crate::proper::Counts;
 use crate::specification;
 use crate::variant::{At, Trap, Variant};
+use crate::workload::Workload;
 
 pub(crate) const fn ordered(kind: EngineKind) -> At {
     At::Engine(kind, VoteRule::Withhold)
 }
 
-pub(crate) const ECO: At = At::Extended(Order::Eco { all_local: false });
+pub(crate) const ECO: At = At::Kept(Order::Eco { all_local: false });
 
 const fn gco(reads: Reads, certification: Certification) -> At {
-    At::Extended(Order::Gco(reads, certification))
+    At::Kept(Order::Gco(reads, certification))
 }
 
 /// Every history that the variant admits, over all workloads: both conditions hold, and there is something to see.
 #[track_caller]
 fn assert_proper(variant: Variant) {
-    let workloads = workloads();
+    assert_proper_on(variant, &workloads());
+}
+
+#[track_caller]
+fn assert_proper_on(variant: Variant, workloads: &[Workload]) {
     let (mut counts, mut tally) = (Counts::default(), Tally::default());
-    for workload in &workloads {
+    for workload in workloads {
         for variant in variant.arrangements() {
             let explored = explore(variant, workload, Search::Sleeping);
             match explored.admitted.decide() {
@@ -49,7 +54,10 @@ fn assert_proper(variant: Variant) {
         tally.interleaved,
         tally.contested
     );
-    assert!(tally.interleaved > 0 && tally.contested > 0, "there is nothing to see: {tally:?}");
+    assert!(
+        tally.interleaved > 0 && tally.contested > 0,
+        "there is nothing to see: {tally:?}"
+    );
 }
 
 #[test]
@@ -102,12 +110,18 @@ fn generalised_commitment_ordering_by_the_order_of_commits_is_proper() {
 
 #[test]
 fn locks_with_versions_at_the_other_site_are_proper() {
-    assert_proper(Variant::mixed("SS2PL and CO over versions", [ordered(Ss2pl), ordered(Mvcc)]));
+    assert_proper(Variant::mixed(
+        "SS2PL and CO over versions",
+        [ordered(Ss2pl), ordered(Mvcc)],
+    ));
 }
 
 #[test]
 fn shared_locks_with_validation_at_the_other_site_are_proper() {
-    assert_proper(Variant::mixed("ordered sharing and optimistic", [ordered(Shared), ordered(Optimistic)]));
+    assert_proper(Variant::mixed(
+        "ordered sharing and optimistic",
+        [ordered(Shared), ordered(Optimistic)],
+    ));
 }
 
 #[test]
@@ -122,10 +136,28 @@ fn forgetting_readers_is_proper_where_all_sites_lock_and_are_asked_when_all_work
 }
 
 #[test]
+fn two_global_transactions_around_a_local_one_are_proper() {
+    let indirect = [read(INDIRECT)];
+    for (name, site) in [
+        ("ECO, around a local one", ECO),
+        (
+            "GCO, around a local one",
+            gco(Reads::Snapshot, Certification::Interval),
+        ),
+        ("CO over versions, around a local one", ordered(Mvcc)),
+    ] {
+        assert_proper_on(Variant::uniform(name, site), &indirect);
+    }
+}
+
+#[test]
 fn the_search_meets_every_history_that_trying_all_steps_meets() {
     for site in [ordered(Sco), ordered(Mvcc), ECO] {
         let variant = Variant::uniform("each step", site);
-        for text in ["r(x)@A w(y)@B; r(y)@B w(x)@A", "w(x)@A w(y)@B; r(x)@A w(x)@A"] {
+        for text in [
+            "r(x)@A w(y)@B; r(y)@B w(x)@A",
+            "w(x)@A w(y)@B; r(x)@A w(x)@A",
+        ] {
             let workload = read(text);
             let all = explore(variant, &workload, Search::EveryStep);
             let some = explore(variant, &workload, Search::Sleeping);
@@ -155,7 +187,10 @@ fn another_decider_of_another_library_finds_the_same() {
                     improper += 1;
                     let found = explored.admitted.history(failure.at());
                     assert_eq!(history.len(), found.size, "{site}: {workload}");
-                    assert!(!crate::judge::is_serializable(outcome), "{site}: {workload}");
+                    assert!(
+                        !crate::judge::is_serializable(outcome),
+                        "{site}: {workload}"
+                    );
                 }
                 (ours, theirs) => panic!("{site}: {workload}: {ours:?}, {theirs:?}"),
             }

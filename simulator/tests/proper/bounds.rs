@@ -24,8 +24,17 @@ const THREE_BY_TWO: Bound = Bound {
     ..two_by_two(3, Only::Circles, false)
 };
 
+/// Three local transactions, each of which reads what the next one writes.
+const ROUND: &str = "r(x)@A w(y)@A; r(y)@A w(z)@A; r(z)@A w(x)@A";
+
 /// T1 and T3 are global and precede each other through the local T2 at A (*commitment ordering*, indirect conflicts).
 pub(crate) const INDIRECT: &str = "r(x)@A w(y)@B; w(x)@A w(z)@A; r(z)@A r(y)@B";
+
+/// A local T1 precedes T2 and may come to follow T3 at A, when both are decided (a late path); T2 precedes T3 at B.
+pub(crate) const LATE: &str = "r(x)@A w(y)@A; w(x)@A r(z)@B; w(y)@A w(z)@B";
+
+/// A local T1 precedes T2 and follows T3 at A; T2 precedes T3 at B.
+pub(crate) const BETWEEN: &str = "r(x)@A r(y)@A; w(x)@A w(z)@B; w(y)@A w(z)@B";
 
 /// What is run by `PROPER_BOUND`.
 pub(crate) fn workloads() -> Vec<Workload> {
@@ -33,11 +42,12 @@ pub(crate) fn workloads() -> Vec<Workload> {
     match bound.as_str() {
         "" => {
             let mut all = two_by_two(2, Only::All, false).workloads();
-            let gives_up = |workload: &Workload| workload.programs.iter().any(|program| program.gives_up);
+            let gives_up =
+                |workload: &Workload| workload.programs.iter().any(|program| program.gives_up);
             let contended = two_by_two(2, Only::Contended, true).workloads();
             all.extend(contended.into_iter().filter(gives_up));
             all.extend(TWO_BY_THREE.workloads().into_iter().step_by(97));
-            all.push(read(INDIRECT));
+            all.push(read(ROUND));
             all
         }
         "2x2" => two_by_two(3, Only::All, true).workloads(),
@@ -66,7 +76,10 @@ pub(crate) fn read(text: &str) -> Workload {
             let site = number(['A', 'B', 'C'], site).expect("a site is A, B or C");
             site_of.resize(site_of.len().max(key + 1), site);
             site_of[key] = site;
-            Access { key, write: verb == 'w' }
+            Access {
+                key,
+                write: verb == 'w',
+            }
         });
         Program {
             accesses: accesses.collect(),

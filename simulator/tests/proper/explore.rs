@@ -82,9 +82,16 @@ pub(crate) fn explore(variant: Variant, workload: &Workload, search: Search) -> 
     let play = Play::new(variant, workload);
     let sites = admitted.empty();
     let facts = admitted.place_of(play.facts());
-    let history = admitted.add(sites.clone(), 0, facts).expect("it is the first");
+    let history = admitted
+        .add(sites.clone(), 0, facts)
+        .expect("it is the first");
     let told = play.told();
-    let place = Place { history, sites, told, facts };
+    let place = Place {
+        history,
+        sites,
+        told,
+        facts,
+    };
     let explored = Explored {
         admitted,
         ways: vec![(0, Step::Pass)],
@@ -135,7 +142,10 @@ impl<'a> Explorer<'a> {
         let mut play = Play::new(self.variant, self.workload);
         for passed in &self.path {
             let event = play.step(passed.step);
-            assert_eq!(event.what, passed.what, "Y1: the same steps give the same events");
+            assert_eq!(
+                event.what, passed.what,
+                "Y1: the same steps give the same events"
+            );
         }
         play
     }
@@ -151,7 +161,9 @@ impl<'a> Explorer<'a> {
         let admitted = &mut self.explored.admitted;
         let mut sites = place.sites.clone();
         match step {
-            Step::Act { site, .. } | Step::Deliver { site, .. } | Step::AbortByHand { site, .. } => {
+            Step::Act { site, .. }
+            | Step::Deliver { site, .. }
+            | Step::AbortByHand { site, .. } => {
                 sites[site] = admitted.extend(site, sites[site], event);
             }
             Step::Pass => {
@@ -161,10 +173,19 @@ impl<'a> Explorer<'a> {
             }
         }
         let told = play.told();
-        let facts = if told == place.told { place.facts } else { admitted.place_of(play.facts()) };
+        let facts = if told == place.told {
+            place.facts
+        } else {
+            admitted.place_of(play.facts())
+        };
         let history = admitted.add(sites.clone(), self.path.len(), facts)?;
         self.explored.ways.push((place.history, step));
-        Some(Place { history, sites, told, facts })
+        Some(Place {
+            history,
+            sites,
+            told,
+            facts,
+        })
     }
 
     /// All have ended and nothing is left to happen: the checker judges as well.
@@ -172,7 +193,10 @@ impl<'a> Explorer<'a> {
         let tally = &mut self.explored.tally;
         let txns = 0..self.workload.programs.len();
         let willing = |txn: &usize| !self.workload.programs[*txn].gives_up;
-        let all = txns.clone().filter(willing).all(|txn| play.is_committed(txn));
+        let all = txns
+            .clone()
+            .filter(willing)
+            .all(|txn| play.is_committed(txn));
         let steps: Vec<&Step> = self.path.iter().map(|passed| &passed.step).collect();
         let interleaved = txns.clone().any(|one| {
             txns.clone().any(|two| {
@@ -194,7 +218,11 @@ impl<'a> Explorer<'a> {
         let agreed = self.explored.admitted.has_outcome(place.history);
         // Under a trap a site may record what it has forgotten or decided by itself, and others the opposite.
         if self.variant.trap.is_none() {
-            assert_eq!(serializable, agreed, "the checker agrees with the trial of all orders: {}", self.workload);
+            assert_eq!(
+                serializable, agreed,
+                "the checker agrees with the trial of all orders: {}",
+                self.workload
+            );
             assert!(quiet, "I7: something is left of {}", self.workload);
         }
         if self.variant.is_ordered() {
@@ -261,7 +289,9 @@ fn disturbs(what: &What, then: &[Then]) -> bool {
 /// Whether each of two transactions did something before the other one's last step.
 fn overlap(steps: &[&Step], one: usize, two: usize) -> bool {
     let is = |step: &Step, wanted: usize| match step {
-        Step::Act { txn, .. } | Step::Deliver { txn, .. } | Step::AbortByHand { txn, .. } => *txn == wanted,
+        Step::Act { txn, .. } | Step::Deliver { txn, .. } | Step::AbortByHand { txn, .. } => {
+            *txn == wanted
+        }
         Step::Pass => false,
     };
     let first = |txn| steps.iter().position(|step| is(step, txn));
@@ -275,7 +305,12 @@ fn is_valid(case: &Case<'_>, level: Level) -> bool {
         Verdict::Valid { .. } => true,
         Verdict::Invalid { .. } => false,
         Verdict::Unknown { reasons, .. } => {
-            assert!(reasons.iter().all(|doubt| matches!(doubt, Doubt::NothingToJudge)), "{reasons:?}");
+            assert!(
+                reasons
+                    .iter()
+                    .all(|doubt| matches!(doubt, Doubt::NothingToJudge)),
+                "{reasons:?}"
+            );
             true
         }
     }

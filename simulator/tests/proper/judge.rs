@@ -15,11 +15,19 @@ pub(crate) enum Fact {
     /// The client of a transaction was told that it is committed.
     Commit { txn: usize },
     /// A committed transaction has read what another one wrote, or what was there before all of them.
-    Read { txn: usize, key: usize, from: Option<usize> },
+    Read {
+        txn: usize,
+        key: usize,
+        from: Option<usize>,
+    },
     /// A committed transaction has written a key.
     Write { txn: usize, key: usize },
     /// A site has replaced one committed value by that of a transaction.
-    Replaced { txn: usize, key: usize, before: Option<usize> },
+    Replaced {
+        txn: usize,
+        key: usize,
+        before: Option<usize>,
+    },
 }
 
 /// A set of facts: an outcome if it is serializable.
@@ -48,7 +56,9 @@ fn explains(order: impl Iterator<Item = usize>, facts: &Facts) -> bool {
         ran.insert(one);
         let agree = facts.iter().all(|fact| match *fact {
             Fact::Read { txn, key, from } => txn != one || newest.get(&key).copied() == from,
-            Fact::Replaced { txn, key, before } => txn != one || newest.get(&key).copied() == before,
+            Fact::Replaced { txn, key, before } => {
+                txn != one || newest.get(&key).copied() == before
+            }
             Fact::Commit { .. } | Fact::Write { .. } => true,
         });
         if !agree {
@@ -71,7 +81,8 @@ fn explains(order: impl Iterator<Item = usize>, facts: &Facts) -> bool {
 
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |txn: &Option<usize>| txn.map_or("⊥".to_owned(), |txn| format!("T{}", txn + 1));
+        let name =
+            |txn: &Option<usize>| txn.map_or_else(|| "⊥".to_owned(), |txn| format!("T{}", txn + 1));
         match self {
             Self::Commit { txn } => write!(f, "commit(T{})", txn + 1),
             Self::Read { txn, key, from } => {
@@ -79,7 +90,13 @@ impl fmt::Display for Fact {
             }
             Self::Write { txn, key } => write!(f, "write(T{}, {})", txn + 1, key_name(*key)),
             Self::Replaced { txn, key, before } => {
-                write!(f, "replaced({}, {}, T{})", key_name(*key), name(before), txn + 1)
+                write!(
+                    f,
+                    "replaced({}, {}, T{})",
+                    key_name(*key),
+                    name(before),
+                    txn + 1
+                )
             }
         }
     }
@@ -116,7 +133,12 @@ mod tests {
         assert!(!is_serializable(&all));
         let first: Facts = [Fact::Commit { txn: 0 }, read(0, 0, None), write(0, 1)].into();
         assert!(is_serializable(&first));
-        let seen = with(&[read(0, 0, None), write(0, 1), read(1, 1, Some(0)), write(1, 0)]);
+        let seen = with(&[
+            read(0, 0, None),
+            write(0, 1),
+            read(1, 1, Some(0)),
+            write(1, 0),
+        ]);
         assert!(is_serializable(&seen));
     }
 
@@ -142,7 +164,12 @@ mod tests {
     fn a_lost_update_and_a_value_of_an_aborted_transaction_have_none() {
         let lost = with(&[read(0, 0, None), write(0, 0), read(1, 0, None), write(1, 0)]);
         assert!(!is_serializable(&lost));
-        let shown: Facts = [Fact::Replaced { txn: 0, key: 0, before: None }].into();
+        let shown: Facts = [Fact::Replaced {
+            txn: 0,
+            key: 0,
+            before: None,
+        }]
+        .into();
         assert!(!is_serializable(&shown));
     }
 }

@@ -19,8 +19,8 @@ use participant::site::Input;
 use participant::{Decision, Key, Operation, Reply, TxnName};
 use simulator::{Client, Ending, Progress, Step as Moves, World};
 
-use crate::extended::Extended;
 use crate::judge::{Fact, Facts};
+use crate::keeper::Keeper;
 use crate::variant::{Opened, Trap, Variant};
 use crate::watched::Watched;
 use crate::workload::{Workload, key_name};
@@ -49,32 +49,70 @@ pub(crate) struct Event {
 /// What was asked of a site, and answered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum What {
-    Read { txn: usize, key: usize, from: Option<usize> },
-    Wrote { txn: usize, key: usize },
-    Waits { txn: usize, key: usize },
+    Read {
+        txn: usize,
+        key: usize,
+        from: Option<usize>,
+    },
+    Wrote {
+        txn: usize,
+        key: usize,
+    },
+    Waits {
+        txn: usize,
+        key: usize,
+    },
     /// The operation is answered by an abort.
-    Fails { txn: usize },
+    Fails {
+        txn: usize,
+    },
     /// A local transaction asks for its commit, or gives up.
-    Commits { txn: usize },
-    GivesUp { txn: usize },
-    Prepare { txn: usize },
-    Commit { txn: usize },
-    Abort { txn: usize },
-    ByHand { txn: usize },
+    Commits {
+        txn: usize,
+    },
+    GivesUp {
+        txn: usize,
+    },
+    Prepare {
+        txn: usize,
+    },
+    Commit {
+        txn: usize,
+    },
+    Abort {
+        txn: usize,
+    },
+    ByHand {
+        txn: usize,
+    },
     Pass,
 }
 
 /// What follows at the same site, in the same step.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Then {
-    Yes { txn: usize },
-    No { txn: usize },
+    Yes {
+        txn: usize,
+    },
+    No {
+        txn: usize,
+    },
     /// A local transaction, or by time one that waits over sites.
-    Committed { txn: usize },
-    Aborted { txn: usize },
-    Replaced { txn: usize, key: usize, before: Option<usize> },
+    Committed {
+        txn: usize,
+    },
+    Aborted {
+        txn: usize,
+    },
+    Replaced {
+        txn: usize,
+        key: usize,
+        before: Option<usize>,
+    },
     /// The site has released and forgotten a reader after its vote.
-    Forgot { txn: usize },
+    Forgot {
+        txn: usize,
+    },
 }
 
 /// For how long nothing may move: longer than every timeout of the protocol.
@@ -95,7 +133,7 @@ pub(crate) struct Play<'a> {
     variant: Variant,
     workload: &'a Workload,
     world: World,
-    own: Vec<Option<Arc<Extended>>>,
+    own: Vec<Option<Arc<Keeper>>>,
     stores: Vec<Arc<Watched>>,
     actors: Vec<Actor>,
     /// Who wrote the value of each key that its site shows, and what that has replaced.
@@ -106,7 +144,11 @@ pub(crate) struct Play<'a> {
 
 impl<'a> Play<'a> {
     pub(crate) fn new(variant: Variant, workload: &'a Workload) -> Self {
-        let Opened { mut world, own, stores } = variant.open(workload.sites());
+        let Opened {
+            mut world,
+            own,
+            stores,
+        } = variant.open(workload.sites());
         let actors = (0..workload.programs.len()).map(|txn| {
             let client = if workload.is_local(txn) {
                 let age = Priority(world.now().0);
@@ -148,7 +190,8 @@ impl<'a> Play<'a> {
     fn moves(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (txn, actor) in self.actors.iter().enumerate() {
-            let able = actor.ended.is_none() && !actor.client.is_ending() && !actor.client.is_asleep();
+            let able =
+                actor.ended.is_none() && !actor.client.is_ending() && !actor.client.is_asleep();
             if able {
                 steps.push(Step::Act {
                     txn,
@@ -180,9 +223,16 @@ impl<'a> Play<'a> {
     /// Where the running, next or last operation is.
     fn site_of_act(&self, txn: usize) -> usize {
         let actor = &self.actors[txn];
-        let at = if actor.client.is_running() { actor.next - 1 } else { actor.next };
+        let at = if actor.client.is_running() {
+            actor.next - 1
+        } else {
+            actor.next
+        };
         let accesses = &self.workload.programs[txn].accesses;
-        let access = accesses.get(at).or(accesses.last()).expect("a program does something");
+        let access = accesses
+            .get(at)
+            .or_else(|| accesses.last())
+            .expect("a program does something");
         self.workload.site_of[access.key]
     }
 
@@ -209,7 +259,11 @@ impl<'a> Play<'a> {
                 self.by_hand = true;
                 let gtid = self.actors[txn].client.gtid();
                 let site = self.world.site(site);
-                site.resolve(gtid, ByHand::Abort, Box::new(|done| drop(done.expect("it is in doubt"))));
+                site.resolve(
+                    gtid,
+                    ByHand::Abort,
+                    Box::new(|done| drop(done.expect("it is in doubt"))),
+                );
                 self.world.run();
                 What::ByHand { txn }
             }
@@ -246,27 +300,22 @@ impl<'a> Play<'a> {
             actor.client.commit(world);
             return What::Commits { txn };
         };
-        let access = program.accesses[actor.next - 1];
-        let what = match progress {
-            Progress::Replied(Reply::Value(value)) => {
-                let from = value.map(|value| writer(&value));
-                let wrote = |earlier: &&_| **earlier == crate::workload::Access { write: true, ..access };
-                let own = program.accesses[..actor.next - 1].iter().any(|earlier| wrote(&earlier));
-                assert_eq!(own, from == Some(txn), "a transaction reads its own write, and only its own as its own");
-                if !own {
-                    actor.reads.push((access.key, from));
-                }
-                What::Read { txn, key: access.key, from }
-            }
-            Progress::Replied(Reply::Done) => What::Wrote { txn, key: access.key },
-            Progress::Replied(other) => unreachable!("{other:?} to {access:?}"),
-            Progress::Waiting => return What::Waits { txn, key: access.key },
+        let key = program.accesses[actor.next - 1].key;
+        match progress {
+            Progress::Replied(reply) => self.replied(txn, key, &reply),
+            Progress::Waiting => What::Waits { txn, key },
             Progress::Aborted => {
                 actor.client.rollback(world);
-                return What::Fails { txn };
+                What::Fails { txn }
             }
             Progress::Refused(why) => panic!("{}: {why}", self.workload),
-        };
+        }
+    }
+
+    fn replied(&mut self, txn: usize, key: usize, reply: &Reply) -> What {
+        let program = &self.workload.programs[txn];
+        let Self { world, actors, .. } = self;
+        let actor = &mut actors[txn];
         // The request for the end of a global transaction is no event at a site: its messages are.
         if actor.next == program.accesses.len() && !self.workload.is_local(txn) {
             if program.gives_up {
@@ -275,7 +324,18 @@ impl<'a> Play<'a> {
                 actor.client.commit(world);
             }
         }
-        what
+        let Reply::Value(value) = reply else {
+            assert_eq!(*reply, Reply::Done, "{}", self.workload);
+            return What::Wrote { txn, key };
+        };
+        let from = value.as_deref().map(writer);
+        let mut before = program.accesses[..actor.next - 1].iter();
+        let own = before.any(|access| access.write && access.key == key);
+        assert_eq!(own, from == Some(txn), "a transaction reads its own write");
+        if !own {
+            actor.reads.push((key, from));
+        }
+        What::Read { txn, key, from }
     }
 
     fn deliver(&mut self, txn: usize, site: usize) -> What {
@@ -283,7 +343,9 @@ impl<'a> Play<'a> {
         let mut underway = self.world.underway(site);
         let message = underway.find(|message| message.gtid() == gtid);
         let what = match message.expect("it was possible") {
-            ToParticipant::Prepare { .. } | ToParticipant::CommitOnePhase { .. } => What::Prepare { txn },
+            ToParticipant::Prepare { .. } | ToParticipant::CommitOnePhase { .. } => {
+                What::Prepare { txn }
+            }
             ToParticipant::Decide { decision, .. } => match decision {
                 Decided::Commit { .. } => What::Commit { txn },
                 Decided::Abort { .. } => What::Abort { txn },
@@ -301,7 +363,9 @@ impl<'a> Play<'a> {
         let done = rest.clone().len() > 0
             && !actor.client.is_running()
             && !actor.client.is_ending()
-            && rest.clone().all(|access| self.workload.site_of[access.key] != site);
+            && rest
+                .clone()
+                .all(|access| self.workload.site_of[access.key] != site);
         if done && !self.workload.is_local(txn) {
             let message = ToParticipant::prepare(actor.client.gtid());
             let input = Input::Message(simulator::ID, message);
@@ -419,7 +483,10 @@ impl<'a> Play<'a> {
             }
             for access in &self.workload.programs[txn].accesses {
                 if access.write {
-                    facts.insert(Fact::Write { txn, key: access.key });
+                    facts.insert(Fact::Write {
+                        txn,
+                        key: access.key,
+                    });
                 }
             }
         }

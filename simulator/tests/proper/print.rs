@@ -12,11 +12,17 @@ use crate::workload::{Workload, key_name, site_name};
 const WIDTH: usize = 40;
 
 /// The schedule that leads to what a failure says, where `H1` ends in it, and what is lost.
-pub(crate) fn witness(variant: Variant, workload: &Workload, explored: &Explored, failure: &Failure) -> String {
+pub(crate) fn witness(
+    variant: Variant,
+    workload: &Workload,
+    explored: &Explored,
+    failure: &Failure,
+) -> String {
     let (earlier, later) = (explored.last_good(failure), failure.at());
     let way = explored.way(later);
     let mut text = format!("{}\n{workload}\n\n", variant.name);
-    let sites = (0..workload.sites()).map(|site| format!("{}: {}", site_name(site), variant.sites[site]));
+    let sites =
+        (0..workload.sites()).map(|site| format!("{}: {}", site_name(site), variant.sites[site]));
     line(&mut text, "", sites, "decisions");
     let mut play = Play::new(variant, workload);
     let size = explored.admitted.history(earlier).size;
@@ -31,13 +37,24 @@ pub(crate) fn witness(variant: Variant, workload: &Workload, explored: &Explored
             }
         }
         let cell = |site: usize| match step {
-            Step::Act { site: at, .. } | Step::Deliver { site: at, .. } | Step::AbortByHand { site: at, .. } => {
-                if *at == site { in_cell(&event) } else { String::new() }
+            Step::Act { site: at, .. }
+            | Step::Deliver { site: at, .. }
+            | Step::AbortByHand { site: at, .. } => {
+                if *at == site {
+                    in_cell(&event)
+                } else {
+                    String::new()
+                }
             }
             Step::Pass => in_cell(&event),
         };
         let cells: Vec<String> = (0..workload.sites()).map(cell).collect();
-        line(&mut text, &format!("{}", number + 1), cells.into_iter(), &decisions.join(", "));
+        line(
+            &mut text,
+            &format!("{}", number + 1),
+            cells.into_iter(),
+            &decisions.join(", "),
+        );
     }
     let facts = |history| in_words(explored.admitted.facts(history));
     // Writing to a string cannot fail.
@@ -73,9 +90,11 @@ fn line(text: &mut String, number: &str, cells: impl Iterator<Item = String>, de
 
 fn in_cell(event: &Event) -> String {
     let name = |txn: usize| format!("T{}", txn + 1);
-    let version = |from: Option<usize>| from.map_or("⊥".to_owned(), name);
+    let version = |from: Option<usize>| from.map_or_else(|| "⊥".to_owned(), name);
     let mut text = match event.what {
-        What::Read { txn, key, from } => format!("{} reads {} = {}", name(txn), key_name(key), version(from)),
+        What::Read { txn, key, from } => {
+            format!("{} reads {} = {}", name(txn), key_name(key), version(from))
+        }
         What::Wrote { txn, key } => format!("{} writes {}", name(txn), key_name(key)),
         What::Waits { txn, key } => format!("{} waits for {}", name(txn), key_name(key)),
         What::Fails { txn } => format!("{} is aborted", name(txn)),

@@ -96,10 +96,13 @@ impl Admitted {
         let count = self.events.len();
         let event = *self.events.entry(event).or_insert(count);
         let sequences = &mut self.sequences[site];
-        *self.known.entry((site, sequence, event)).or_insert_with(|| {
-            sequences.push((sequence, event));
-            sequences.len() - 1
-        })
+        *self
+            .known
+            .entry((site, sequence, event))
+            .or_insert_with(|| {
+                sequences.push((sequence, event));
+                sequences.len() - 1
+            })
     }
 
     /// The place of a set of facts among all that were met.
@@ -146,7 +149,9 @@ impl Admitted {
         let mut failure: Option<Failure> = None;
         for later in 0..self.histories.len() {
             let size = self.histories[later].size;
-            let smaller = failure.as_ref().is_none_or(|found| size < self.histories[found.at()].size);
+            let smaller = failure
+                .as_ref()
+                .is_none_or(|found| size < self.histories[found.at()].size);
             counts.histories += 1;
             if smaller && !self.has_outcome(later) {
                 failure = Some(Failure::NoOutcome { at: later });
@@ -164,7 +169,12 @@ impl Admitted {
 
     /// Which sets of facts are contained in which.
     fn refinements(&self) -> Vec<Vec<bool>> {
-        let within = |one: &Facts| self.facts.iter().map(|(two, _)| one.is_subset(two)).collect();
+        let within = |one: &Facts| {
+            self.facts
+                .iter()
+                .map(|(two, _)| one.is_subset(two))
+                .collect()
+        };
         self.facts.iter().map(|(one, _)| within(one)).collect()
     }
 
@@ -174,7 +184,9 @@ impl Admitted {
         for (site, &sequence) in self.histories[history].sites.iter().enumerate() {
             let prefixes = self.prefixes(site, sequence);
             let longer = |cut: &Vec<Sequence>| {
-                let longer = prefixes.iter().map(|prefix| [&cut[..], &[*prefix]].concat());
+                let longer = prefixes
+                    .iter()
+                    .map(|prefix| [&cut[..], &[*prefix]].concat());
                 longer.collect::<Vec<_>>()
             };
             cuts = cuts.iter().flat_map(longer).collect();
@@ -194,7 +206,11 @@ impl Admitted {
 
     /// Every history with its events, and its facts.
     pub(crate) fn spelled(&self) -> BTreeMap<Vec<Vec<Event>>, (Facts, bool)> {
-        let events: BTreeMap<usize, &Event> = self.events.iter().map(|(event, number)| (*number, event)).collect();
+        let events: BTreeMap<usize, &Event> = self
+            .events
+            .iter()
+            .map(|(event, number)| (*number, event))
+            .collect();
         let spell = |(site, sequence): (usize, &Sequence)| {
             let mut spelled: Vec<Event> = self
                 .prefixes(site, *sequence)
@@ -226,7 +242,11 @@ mod tests {
         }
     }
 
-    fn add(admitted: &mut Admitted, sites: &[Sequence], facts: impl IntoIterator<Item = Fact>) -> usize {
+    fn add(
+        admitted: &mut Admitted,
+        sites: &[Sequence],
+        facts: impl IntoIterator<Item = Fact>,
+    ) -> usize {
         let facts = admitted.place_of(facts.into_iter().collect());
         let size = sites.iter().filter(|site| **site != 0).count();
         admitted.add(sites.to_vec(), size, facts).unwrap()
@@ -241,10 +261,21 @@ mod tests {
         let mut admitted = Admitted::new(2);
         let a = admitted.extend(0, 0, event(0));
         let b = admitted.extend(1, 0, event(1));
-        for (sites, facts) in [(vec![0, 0], &[][..]), (vec![a, 0], &[0]), (vec![0, b], &[1]), (vec![a, b], &[0, 1])] {
+        for (sites, facts) in [
+            (vec![0, 0], &[][..]),
+            (vec![a, 0], &[0]),
+            (vec![0, b], &[1]),
+            (vec![a, b], &[0, 1]),
+        ] {
             add(&mut admitted, &sites, commits(facts));
         }
-        assert_eq!(admitted.decide(), Ok(Counts { histories: 4, pairs: 5 }));
+        assert_eq!(
+            admitted.decide(),
+            Ok(Counts {
+                histories: 4,
+                pairs: 5
+            })
+        );
     }
 
     #[test]
@@ -255,20 +286,36 @@ mod tests {
         let c = admitted.extend(1, b, event(2));
         let earlier = add(&mut admitted, &[a, 0], commits(&[0]));
         let later = add(&mut admitted, &[a, c], commits(&[1]));
-        assert_eq!(admitted.decide(), Err(Failure::TakenBack { earlier, later }));
+        assert_eq!(
+            admitted.decide(),
+            Err(Failure::TakenBack { earlier, later })
+        );
         // Two histories of which neither is a future of the other may differ.
         let mut apart = Admitted::new(2);
         let a = apart.extend(0, 0, event(0));
         let b = apart.extend(0, 0, event(1));
         add(&mut apart, &[a, 0], commits(&[0]));
         add(&mut apart, &[b, 0], commits(&[1]));
-        assert_eq!(apart.decide(), Ok(Counts { histories: 2, pairs: 0 }));
+        assert_eq!(
+            apart.decide(),
+            Ok(Counts {
+                histories: 2,
+                pairs: 0
+            })
+        );
     }
 
     #[test]
     fn facts_without_a_serial_order_are_no_outcome() {
         let mut admitted = Admitted::new(1);
-        let facts = [Fact::Commit { txn: 0 }, Fact::Read { txn: 0, key: 0, from: Some(1) }];
+        let facts = [
+            Fact::Commit { txn: 0 },
+            Fact::Read {
+                txn: 0,
+                key: 0,
+                from: Some(1),
+            },
+        ];
         let a = admitted.extend(0, 0, event(0));
         add(&mut admitted, &[0], []);
         let at = add(&mut admitted, &[a], facts);

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use checker::spec::{
-    Ack, Action, Coordination, Event as Happening, EventId, HistoryOf, Options, Program, Specification, Universe,
-    proper,
+    Ack, Action, Coordination, Event as Happening, EventId, HistoryOf, Options, Program,
+    Specification, Universe, proper,
 };
 
 use crate::judge::Facts;
@@ -42,7 +42,10 @@ pub(crate) fn decide(admitted: &Admitted) -> Coordination<Serializability> {
     for history in histories.keys() {
         for (site, sequence) in history.iter().enumerate() {
             if let Some((last, before)) = sequence.split_last() {
-                next[site].entry(before.to_vec()).or_default().insert(last.clone());
+                next[site]
+                    .entry(before.to_vec())
+                    .or_default()
+                    .insert(last.clone());
             }
         }
     }
@@ -53,21 +56,36 @@ pub(crate) fn decide(admitted: &Admitted) -> Coordination<Serializability> {
         symmetry: false,
         ..Options::default()
     };
-    proper(&Variant(Arc::clone(&recorded)), &Serializability(recorded), &options)
+    proper(
+        &Variant(Arc::clone(&recorded)),
+        &Serializability(recorded),
+        &options,
+    )
 }
 
 impl Recorded {
     fn universe<S: Specification<Op = Event>>(&self) -> Universe<S> {
-        let most = self.histories.keys().map(|history| history.iter().map(Vec::len).sum::<usize>());
+        let most = self
+            .histories
+            .keys()
+            .map(|history| history.iter().map(Vec::len).sum::<usize>());
         let universe = Universe::new(most.max().unwrap_or(0));
-        self.next.iter().enumerate().fold(universe, |universe, (site, next)| {
-            let next = Arc::clone(next);
-            let program = Program::new(move |done: &[Happening<Event, S::Value>]| {
-                let follows = next.get(&sequence(done));
-                follows.into_iter().flatten().cloned().map(Action::Internal).collect()
-            });
-            universe.process(&site.to_string(), program)
-        })
+        self.next
+            .iter()
+            .enumerate()
+            .fold(universe, |universe, (site, next)| {
+                let next = Arc::clone(next);
+                let program = Program::new(move |done: &[Happening<Event, S::Value>]| {
+                    let follows = next.get(&sequence(done));
+                    follows
+                        .into_iter()
+                        .flatten()
+                        .cloned()
+                        .map(Action::Internal)
+                        .collect()
+                });
+                universe.process(&site.to_string(), program)
+            })
     }
 
     fn at(&self, history: &checker::spec::History<Event, Ack>) -> Option<&(Facts, bool)> {
@@ -79,7 +97,10 @@ impl Recorded {
 fn sequence<Value>(done: &[Happening<Event, Value>]) -> Sequence {
     let events = done.iter().map(|happening| match happening {
         Happening::Internal(event) => event.clone(),
-        Happening::Invoke(_) | Happening::Respond { .. } | Happening::Send { .. } | Happening::Receive { .. } => {
+        Happening::Invoke(_)
+        | Happening::Respond { .. }
+        | Happening::Send { .. }
+        | Happening::Receive { .. } => {
             unreachable!("the sites' programs have internal events only")
         }
     });
@@ -96,7 +117,11 @@ impl Specification for Variant {
     }
 
     fn outcomes(&self, history: &HistoryOf<Self>) -> Vec<Facts> {
-        self.0.at(history).map(|(facts, _)| facts.clone()).into_iter().collect()
+        self.0
+            .at(history)
+            .map(|(facts, _)| facts.clone())
+            .into_iter()
+            .collect()
     }
 
     fn refines(&self, earlier: &Facts, later: &Facts) -> bool {
@@ -119,7 +144,10 @@ impl Specification for Serializability {
 
     fn outcomes(&self, history: &HistoryOf<Self>) -> Vec<Facts> {
         let explained = self.0.at(history).filter(|(_, serializable)| *serializable);
-        explained.map(|(facts, _)| facts.clone()).into_iter().collect()
+        explained
+            .map(|(facts, _)| facts.clone())
+            .into_iter()
+            .collect()
     }
 
     fn refines(&self, earlier: &Facts, later: &Facts) -> bool {

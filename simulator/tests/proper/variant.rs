@@ -10,7 +10,9 @@ use participant::engine::{self, EngineKind};
 use participant::{Participant, Recorder};
 use simulator::{Options, World};
 
-use crate::extended::{Extended, Order};
+use crate::keeper::Keeper;
+use crate::orders::Order;
+use crate::textbook::Rule;
 use crate::watched::Watched;
 
 /// What is at one site.
@@ -18,8 +20,8 @@ use crate::watched::Watched;
 pub(crate) enum At {
     /// An engine of `participant`.
     Engine(EngineKind, VoteRule),
-    /// Data under `co_core::Eco` or `co_core::Gco`.
-    Extended(Order),
+    /// Values under `co_core::Eco`, `co_core::Gco` or a textbook's graph.
+    Kept(Order),
 }
 
 /// A rule of commitment ordering that is broken on purpose.
@@ -88,7 +90,7 @@ impl Variant {
 
     /// What the checker is asked of everything that commits, besides serializability.
     pub(crate) fn promised(self) -> Level {
-        let extended = |site: &At| matches!(site, At::Extended(_));
+        let extended = |site: &At| matches!(site, At::Kept(_));
         if self.sites.iter().any(extended) {
             Level::ExtendedCommitmentOrdering
         } else {
@@ -100,7 +102,9 @@ impl Variant {
     pub(crate) fn is_ordered(self) -> bool {
         let ordered = |site: &At| match site {
             At::Engine(_, rule) => *rule == VoteRule::Withhold,
-            At::Extended(order) => *order != Order::Eco { all_local: true },
+            At::Kept(Order::Eco { all_local }) => !all_local,
+            At::Kept(Order::Gco(..)) => true,
+            At::Kept(Order::Textbook(rule)) => *rule == Rule::Withhold,
         };
         self.trap.is_none() && self.sites.iter().all(ordered)
     }
@@ -112,15 +116,19 @@ impl Variant {
         // A site without a log takes no orders from operators.
         options.durable = self.trap == Some(Trap::AbortByHand);
         let stores: Vec<Arc<Watched>> = (0..sites).map(|_| Arc::new(Watched::new())).collect();
-        let own = self.sites.iter().zip(&stores).map(|(site, store)| match site {
-            At::Extended(order) => Some(Arc::new(Extended::new(*order, store.clone()))),
-            At::Engine(..) => None,
-        });
-        let own: Vec<Option<Arc<Extended>>> = own.collect();
+        let own = self
+            .sites
+            .iter()
+            .zip(&stores)
+            .map(|(site, store)| match site {
+                At::Kept(order) => Some(Arc::new(Keeper::new(*order, store.clone()))),
+                At::Engine(..) => None,
+            });
+        let own: Vec<Option<Arc<Keeper>>> = own.collect();
         let (known, storages) = (own.clone(), stores.clone());
         let open = move |site: usize, recorder: Recorder| -> Arc<dyn Participant> {
             match (&known[site], self.sites[site]) {
-                (Some(extended), _) => extended.clone(),
+                (Some(keeper), _) => keeper.clone(),
                 (None, At::Engine(kind, rule)) => {
                     let storage = storages[site].clone();
                     let options = engine::Options {
@@ -131,7 +139,7 @@ impl Variant {
                     };
                     engine::open_with(kind, options)
                 }
-                (None, At::Extended(_)) => unreachable!("it was opened above"),
+                (None, At::Kept(_)) => unreachable!("it was opened above"),
             }
         };
         let world = World::with_participants(options, sites, Box::new(open));
@@ -143,7 +151,7 @@ impl Variant {
 pub(crate) struct Opened {
     pub(crate) world: World,
     /// Those that record their histories themselves.
-    pub(crate) own: Vec<Option<Arc<Extended>>>,
+    pub(crate) own: Vec<Option<Arc<Keeper>>>,
     pub(crate) stores: Vec<Arc<Watched>>,
 }
 
@@ -152,9 +160,10 @@ impl fmt::Display for At {
         match self {
             Self::Engine(kind, VoteRule::Withhold) => write!(f, "{kind}"),
             Self::Engine(kind, rule) => write!(f, "{kind} under {rule:?}"),
-            Self::Extended(Order::Eco { all_local: false }) => f.write_str("eco"),
-            Self::Extended(Order::Eco { all_local: true }) => f.write_str("eco, all taken for local"),
-            Self::Extended(Order::Gco(reads, certification)) => {
+            Self::Kept(Order::Eco { all_local: false }) => f.write_str("eco"),
+            Self::Kept(Order::Eco { all_local: true }) => f.write_str("eco, all taken for local"),
+            Self::Kept(Order::Textbook(rule)) => write!(f, "textbook, {rule:?}"),
+            Self::Kept(Order::Gco(reads, certification)) => {
                 let reads = match reads {
                     Reads::Newest => "newest",
                     Reads::Snapshot => "snapshot",

@@ -45,7 +45,10 @@ impl Storage for Watched {
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StorageError> {
-        let values = batch.rows.iter().filter_map(|(key, cell)| Some((key.clone(), cell.value.clone()?)));
+        let values = batch
+            .rows
+            .iter()
+            .filter_map(|(key, cell)| Some((key.clone(), cell.value.clone()?)));
         let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
         unseen.extend(values);
         drop(unseen);

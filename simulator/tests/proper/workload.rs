@@ -101,7 +101,8 @@ impl Bound {
             .max()
             .expect("programs do something");
         for number in 0..self.sites.pow(u32::try_from(keys).expect("few keys")) {
-            let site = |key: usize| number / self.sites.pow(u32::try_from(key).expect("few")) % self.sites;
+            let site =
+                |key: usize| number / self.sites.pow(u32::try_from(key).expect("few")) % self.sites;
             let workload = Workload {
                 programs: programs.to_vec(),
                 site_of: (0..keys).map(site).collect(),
@@ -138,10 +139,10 @@ impl Only {
             let uses = |program: &&Program| program.accesses.iter().any(|access| access.key == key);
             workload.programs.iter().filter(uses).count()
         };
-        let keys = 0..workload.site_of.len();
+        let keys = workload.site_of.len();
         match self {
             Self::All => true,
-            Self::Contended => keys.clone().all(|key| users(key) >= 2 && workload.is_written(key)),
+            Self::Contended => (0..keys).all(|key| users(key) >= 2 && workload.is_written(key)),
             Self::Circles => {
                 let shared = |one: &Program, two: &Program| {
                     let keys = |program: &Program| -> BTreeSet<usize> {
@@ -150,9 +151,11 @@ impl Only {
                     keys(one).intersection(&keys(two)).count() == 1
                 };
                 let count = workload.programs.len();
-                keys.len() == count
-                    && keys.clone().all(|key| users(key) == 2 && workload.is_written(key))
-                    && (0..count).all(|at| shared(&workload.programs[at], &workload.programs[(at + 1) % count]))
+                keys == count
+                    && (0..keys).all(|key| users(key) == 2 && workload.is_written(key))
+                    && (0..count).all(|at| {
+                        shared(&workload.programs[at], &workload.programs[(at + 1) % count])
+                    })
             }
         }
     }
@@ -185,7 +188,8 @@ impl Workload {
     /// Whether two transactions use a key that one of them writes.
     pub(crate) fn conflict(&self, one: usize, two: usize) -> bool {
         let (one, two) = (&self.programs[one].accesses, &self.programs[two].accesses);
-        one.iter().any(|a| two.iter().any(|b| a.key == b.key && (a.write || b.write)))
+        one.iter()
+            .any(|a| two.iter().any(|b| a.key == b.key && (a.write || b.write)))
     }
 
     /// The least of the workloads that differ from it by names only (K1).
@@ -205,10 +209,13 @@ impl Workload {
             let accesses = program.accesses.iter().map(|access| {
                 let key = *names[access.key].get_or_insert_with(|| {
                     let old = self.site_of[access.key];
-                    let site = sites.iter().position(|&site| site == old).unwrap_or_else(|| {
-                        sites.push(old);
-                        sites.len() - 1
-                    });
+                    let site = sites
+                        .iter()
+                        .position(|&site| site == old)
+                        .unwrap_or_else(|| {
+                            sites.push(old);
+                            sites.len() - 1
+                        });
                     site_of.push(site);
                     site_of.len() - 1
                 });
@@ -295,7 +302,10 @@ fn each_workload_is_there_once_and_none_is_left_out() {
     for number in 0..4_usize.pow(4) * 4 {
         let access = |slot: u32| {
             let digit = number / 4_usize.pow(slot) % 4;
-            Access { key: digit / 2, write: digit % 2 == 1 }
+            Access {
+                key: digit / 2,
+                write: digit % 2 == 1,
+            }
         };
         let program = |first: u32| Program {
             accesses: vec![access(first), access(first + 1)],

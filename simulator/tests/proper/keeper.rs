@@ -1,46 +1,31 @@
-//! A participant over `co_core::Eco` or `co_core::Gco`: the two types decide, this keeps the values.
+//! A participant that keeps values and leaves every decision to one of the `orders`.
 //!
 //! Invariants:
 //! - X1 Every operation is asked for first, and done only when it is granted.
 //! - X2 Whoever meets an undecided write is aborted at once. To wait and go on would be the same as to ask after the
 //!   writer's end, which other schedules do.
-//! - X3 A transaction that the type dooms is undone before the call returns that doomed it.
+//! - X3 A transaction that the order dooms is undone before the call returns that doomed it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use co_core::{
-    AbortReason, Access, Certification, Clock, CommitSeq, Eco, Gco, Gtid, Kind, Outcome, Priority, Reads,
-    Scheduler, SiteTxn, Source, Stamp, Statistics, Vote, VoteFuture, VoteRule,
-};
+use co_core::{AbortReason, Clock, Gtid, Kind, Priority, Scheduler, Stamp, Statistics, VoteRule};
 use participant::engine::Stored;
 use participant::storage::{Batch, Cell, Mark, Storage, StorageError};
 use participant::{
-    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Key, KeyRange, OnBallot, Operation,
-    OperationError, Participant, Prepared, Recorder, Reply, TxnName, Value,
+    Ballot, Begin, Blocked, BoxFuture, Change, Decision, Dependencies, Key, KeyRange, OnBallot,
+    Operation, OperationError, Participant, Prepared, Recorder, Reply, TxnName, Value,
 };
 
-/// Which of the two types, and how it is used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Order {
-    Eco {
-        /// The trap of section 4.13: transactions of several sites are taken for local ones.
-        all_local: bool,
-    },
-    Gco(Reads, Certification),
-}
-
-enum Subject {
-    Eco(Eco<Key>),
-    Gco(Gco<Key>),
-}
+use crate::orders::{Order, Orders, Ticket};
 
 struct Entry {
-    handle: SiteTxn,
+    ticket: Ticket,
+    priority: Priority,
     reads: Vec<(Key, u64)>,
     writes: BTreeMap<Key, Value>,
-    vote: Option<VoteFuture>,
+    asked: bool,
     ballots: Vec<OnBallot>,
     stamp: Option<Stamp>,
 }
@@ -51,14 +36,16 @@ type Versions = BTreeMap<Key, Vec<(u64, Value)>>;
 #[derive(Default)]
 struct State {
     entries: BTreeMap<TxnName, Entry>,
+    /// Aborted here, and their clients have not heard of it.
+    fallen: BTreeMap<TxnName, AbortReason>,
     versions: Versions,
     history: String,
     records: u64,
 }
 
-/// One site under `Eco` or `Gco`.
-pub(crate) struct Extended {
-    subject: Subject,
+/// One site under an order.
+pub(crate) struct Keeper {
+    orders: Box<dyn Orders>,
     all_local: bool,
     clock: Clock,
     storage: Arc<dyn Storage>,
@@ -66,14 +53,10 @@ pub(crate) struct Extended {
     recorder: Recorder,
 }
 
-impl Extended {
+impl Keeper {
     pub(crate) fn new(order: Order, storage: Arc<dyn Storage>) -> Self {
-        let subject = match order {
-            Order::Eco { .. } => Subject::Eco(Eco::new()),
-            Order::Gco(reads, certification) => Subject::Gco(Gco::new(reads, certification)),
-        };
         Self {
-            subject,
+            orders: order.open(),
             all_local: order == Order::Eco { all_local: true },
             clock: Clock::new(),
             storage,
@@ -85,7 +68,10 @@ impl Extended {
     /// What ended here, for the checker.
     pub(crate) fn history(&self, site: char) -> checker::SiteHistory {
         let state = self.state();
-        let text = format!("co-history 1 {site}\n{}end {}\n", state.history, state.records);
+        let text = format!(
+            "co-history 1 {site}\n{}end {}\n",
+            state.history, state.records
+        );
         let history = checker::parse::read_history(text.as_bytes(), &site.to_string());
         history.expect("the format is the checker's")
     }
@@ -96,6 +82,9 @@ impl Extended {
 
     fn run(&self, name: TxnName, operation: &Operation) -> Result<Reply, OperationError> {
         let mut state = self.state();
+        if let Some(reason) = state.fallen.get(&name) {
+            return Err(OperationError::Aborted(*reason));
+        }
         let entry = state.entries.get_mut(&name);
         let entry = entry.ok_or(OperationError::UnknownTransaction)?;
         let refused = match operation {
@@ -103,20 +92,18 @@ impl Extended {
                 if let Some(own) = entry.writes.get(key) {
                     return Ok(Reply::Value(Some(Arc::clone(own))));
                 }
-                match self.subject.read(&entry.handle, key) {
-                    Access::Granted(source) => return Ok(self.read(&mut state, name, key, source)),
-                    Access::Busy(_) => AbortReason::Conflict,
-                    Access::Doomed(reason) => reason,
+                match self.orders.read(entry.ticket, key) {
+                    Ok(as_of) => return Ok(self.read(&mut state, name, key, as_of)),
+                    Err(reason) => reason,
                 }
             }
-            Operation::Put(key, value) => match self.subject.write(&entry.handle, key) {
-                Access::Granted(()) => {
+            Operation::Put(key, value) => match self.orders.write(entry.ticket, key) {
+                Ok(()) => {
                     entry.writes.insert(Arc::clone(key), Arc::clone(value));
                     self.look_around(&mut state);
                     return Ok(Reply::Done);
                 }
-                Access::Busy(_) => AbortReason::Conflict,
-                Access::Doomed(reason) => reason,
+                Err(reason) => reason,
             },
             Operation::Delete(_)
             | Operation::Scan(_)
@@ -133,13 +120,12 @@ impl Extended {
         Err(OperationError::Aborted(refused))
     }
 
-    fn read(&self, state: &mut State, name: TxnName, key: &Key, source: Source) -> Reply {
-        let Source::AsOf(as_of) = source else {
-            unreachable!("own writes are served before")
-        };
+    fn read(&self, state: &mut State, name: TxnName, key: &Key, as_of: u64) -> Reply {
         let versions = state.versions.get(key).map_or(&[][..], Vec::as_slice);
-        let visible = versions.iter().rev().find(|(number, _)| *number <= as_of.0);
-        let (number, value) = visible.map_or((0, None), |(number, value)| (*number, Some(Arc::clone(value))));
+        let visible = versions.iter().rev().find(|(number, _)| *number <= as_of);
+        let (number, value) = visible.map_or((0, None), |(number, value)| {
+            (*number, Some(Arc::clone(value)))
+        });
         let entry = state.entries.get_mut(&name).expect("it runs an operation");
         entry.reads.push((Arc::clone(key), number));
         self.look_around(state);
@@ -148,17 +134,15 @@ impl Extended {
 
     /// Undoes what was doomed (X3) and answers the votes that were cast.
     fn look_around(&self, state: &mut State) {
-        for handle in self.subject.take_doomed() {
+        for (ticket, reason) in self.orders.take_doomed() {
             let mut entries = state.entries.iter();
-            let name = entries.find(|(_, entry)| entry.handle == handle).map(|(name, _)| *name);
-            if let Some(name) = name {
-                let reason = handle.doomed().expect("it is doomed");
+            let doomed = entries.find(|(_, entry)| entry.ticket == ticket);
+            if let Some(name) = doomed.map(|(name, _)| *name) {
                 self.abort(state, name, reason);
             }
         }
         for entry in state.entries.values_mut() {
-            let cast = entry.vote.as_ref().and_then(VoteFuture::peek);
-            if entry.stamp.is_none() && cast == Some(Vote::Yes) {
+            if entry.stamp.is_none() && entry.asked && self.orders.has_voted(entry.ticket) {
                 let stamp = self.clock.tick();
                 entry.stamp = Some(stamp);
                 for on_ballot in std::mem::take(&mut entry.ballots) {
@@ -172,7 +156,8 @@ impl Extended {
         let Some(entry) = state.entries.remove(&name) else {
             return;
         };
-        self.subject.abort(&entry.handle);
+        self.orders.abort(entry.ticket);
+        state.fallen.insert(name, reason);
         state.record(&format!("a {} {reason:?}", in_file(name)));
         for on_ballot in entry.ballots {
             on_ballot(Ballot::No(reason));
@@ -191,9 +176,9 @@ impl Extended {
         let entry = state.entries.remove(&name).expect("it was there");
         self.clock.raise(stamp);
         let State { versions, .. } = &mut *state;
-        let version = self.subject.commit(&entry.handle, self.storage.mark().ordinal + 1, |version| {
-            self.install(versions, &entry, version, stamp);
-        });
+        let next = self.storage.mark().ordinal + 1;
+        let mut install = |version| self.install(versions, &entry, version, stamp);
+        let version = self.orders.commit(entry.ticket, next, &mut install);
         let mut line = format!("c {} {}", in_file(name), stamp.0);
         let text = |key: &Key| String::from_utf8_lossy(key).into_owned();
         // Writing to a string cannot fail.
@@ -251,92 +236,6 @@ impl Entry {
     }
 }
 
-/// The handles are this site's, and operations come before votes: nothing of this is a misuse.
-const SOUND: &str = "the site calls in the order that the type asks for";
-
-impl Subject {
-    fn begin(&self, kind: Kind) -> SiteTxn {
-        match self {
-            Self::Eco(site) => site.begin(kind),
-            Self::Gco(site) => site.begin(kind),
-        }
-    }
-
-    fn read(&self, txn: &SiteTxn, key: &Key) -> Access<Source> {
-        match self {
-            Self::Eco(site) => match site.read(txn, key).expect(SOUND) {
-                Access::Granted(()) => Access::Granted(Source::AsOf(CommitSeq(u64::MAX))),
-                Access::Busy(holder) => Access::Busy(holder),
-                Access::Doomed(reason) => Access::Doomed(reason),
-            },
-            Self::Gco(site) => site.read(txn, key).expect(SOUND),
-        }
-    }
-
-    fn write(&self, txn: &SiteTxn, key: &Key) -> Access {
-        match self {
-            Self::Eco(site) => site.write(txn, key).expect(SOUND),
-            Self::Gco(site) => site.write(txn, key).expect(SOUND),
-        }
-    }
-
-    fn request_vote(&self, txn: &SiteTxn) -> VoteFuture {
-        match self {
-            Self::Eco(site) => site.request_vote(txn),
-            Self::Gco(site) => site.request_vote(txn),
-        }
-    }
-
-    fn take_doomed(&self) -> Vec<SiteTxn> {
-        match self {
-            Self::Eco(site) => site.take_doomed(),
-            Self::Gco(site) => site.take_doomed(),
-        }
-    }
-
-    fn blocked_by(&self, txn: &SiteTxn) -> Vec<(Gtid, Priority)> {
-        match self {
-            Self::Eco(site) => site.blocked_by(txn),
-            Self::Gco(site) => site.blocked_by(txn),
-        }
-    }
-
-    fn undecided(&self) -> usize {
-        match self {
-            Self::Eco(site) => site.undecided(),
-            Self::Gco(site) => site.undecided(),
-        }
-    }
-
-    fn abort(&self, txn: &SiteTxn) {
-        match self {
-            Self::Eco(site) => site.decided(txn, Outcome::Abort).expect(SOUND),
-            Self::Gco(site) => site.decided(txn, Outcome::Abort).expect(SOUND),
-        }
-    }
-
-    /// Commits; `install` makes the versions visible under the number that is returned: `next`, unless the type gives
-    /// another.
-    fn commit(&self, txn: &SiteTxn, next: u64, install: impl FnOnce(u64)) -> u64 {
-        match self {
-            Self::Eco(site) => {
-                install(next);
-                site.decided(txn, Outcome::Commit).expect(SOUND);
-                next
-            }
-            Self::Gco(site) => {
-                let mut given = 0;
-                let number = |number: CommitSeq| {
-                    given = number.0;
-                    install(number.0);
-                };
-                site.decided_with(txn, Outcome::Commit, number).expect(SOUND);
-                given
-            }
-        }
-    }
-}
-
 /// A name as the checker's format has it.
 fn in_file(name: TxnName) -> String {
     match name {
@@ -345,12 +244,9 @@ fn in_file(name: TxnName) -> String {
     }
 }
 
-impl Participant for Extended {
+impl Participant for Keeper {
     fn engine(&self) -> &'static str {
-        match self.subject {
-            Subject::Eco(_) => "eco",
-            Subject::Gco(_) => "gco",
-        }
+        self.orders.name()
     }
 
     fn begin(&self, begin: Begin) -> Result<(), OperationError> {
@@ -364,10 +260,11 @@ impl Participant for Extended {
             TxnName::Global(_) | TxnName::Local(_) => Kind::Local { priority },
         };
         let entry = Entry {
-            handle: self.subject.begin(kind),
+            ticket: self.orders.begin(kind),
+            priority,
             reads: Vec::new(),
             writes: BTreeMap::new(),
-            vote: None,
+            asked: false,
             ballots: Vec::new(),
             stamp: None,
         };
@@ -394,13 +291,17 @@ impl Participant for Extended {
             return;
         }
         entry.ballots.push(on_ballot);
-        entry.vote = Some(self.subject.request_vote(&entry.handle));
+        entry.asked = true;
+        self.orders.ask(entry.ticket);
         self.look_around(&mut state);
     }
 
     fn prepared(&self, name: TxnName) -> Option<Prepared> {
         let state = self.state();
-        let entry = state.entries.get(&name).filter(|entry| entry.stamp.is_some())?;
+        let entry = state
+            .entries
+            .get(&name)
+            .filter(|entry| entry.stamp.is_some())?;
         let changes = entry.writes.iter();
         Some(Prepared {
             changes: changes
@@ -415,7 +316,9 @@ impl Participant for Extended {
         match decision {
             Decision::Commit(stamp) => self.commit(name, stamp),
             Decision::Abort => {
-                self.abort(&mut self.state(), name, AbortReason::Requested);
+                let mut state = self.state();
+                self.abort(&mut state, name, AbortReason::Requested);
+                state.fallen.remove(&name);
                 Ok(())
             }
         }
@@ -435,13 +338,16 @@ impl Participant for Extended {
 
     fn blocked(&self) -> Vec<Blocked> {
         let state = self.state();
-        let waiting = state.entries.iter().filter(|(_, entry)| entry.vote.is_some() && entry.stamp.is_none());
+        let waiting = state
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.asked && entry.stamp.is_none());
         let reports = waiting.filter_map(|(name, entry)| {
             let TxnName::Global(gtid) = *name else {
                 return None;
             };
-            let by = self.subject.blocked_by(&entry.handle);
-            let priority = entry.handle.kind().priority();
+            let by = self.orders.blocked_by(entry.ticket);
+            let priority = entry.priority;
             (!by.is_empty()).then_some(Blocked { gtid, priority, by })
         });
         reports.collect()
@@ -452,7 +358,10 @@ impl Participant for Extended {
     }
 
     fn restore(&self, stamp: Stamp, changes: Vec<Change>) {
-        assert!(changes.is_empty(), "these sites have no log, so nothing is restored");
+        assert!(
+            changes.is_empty(),
+            "these sites have no log, so nothing is restored"
+        );
         self.clock.raise(stamp);
     }
 
@@ -461,7 +370,7 @@ impl Participant for Extended {
     }
 
     fn in_flight(&self) -> usize {
-        self.subject.undecided()
+        self.orders.undecided()
     }
 
     fn statistics(&self) -> Statistics {
@@ -473,7 +382,7 @@ impl Participant for Extended {
     }
 }
 
-impl Stored for Extended {
+impl Stored for Keeper {
     fn newest(&self) -> u64 {
         self.storage.mark().ordinal
     }
