@@ -1,5 +1,7 @@
 //! Which workloads are run.
 
+use std::path::Path;
+
 use crate::workload::{Access, Bound, Only, Program, Workload};
 
 /// Two transactions of two operations each on up to so many keys.
@@ -55,6 +57,17 @@ pub(crate) fn workloads() -> Vec<Workload> {
         "3x2" => THREE_BY_TWO.workloads(),
         other => panic!("PROPER_BOUND is {other}: use 2x2, 2x3 or 3x2, or leave it out"),
     }
+}
+
+/// Whether `PROPER_BOUND` is left out.
+pub(crate) fn is_default() -> bool {
+    std::env::var_os("PROPER_BOUND").is_none_or(|bound| bound.is_empty())
+}
+
+/// The page that says what was found.
+pub(crate) fn theory() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/theory.md");
+    std::fs::read_to_string(path).expect("the documentation is there")
 }
 
 /// Where witnesses are looked for.

@@ -61,7 +61,7 @@ pub(crate) fn witness(
     let _infallible = match failure {
         Failure::NoOutcome { .. } => write!(
             text,
-            "\nH1, {size} of these {} events: an outcome of serializability is\n  {}\nH2, all of them: no serial order \
+            "\nH1, the first {size} of these {} events: an outcome of serializability is\n  {}\nH2, all of them: no serial order \
              explains\n  {}\n",
             way.len(),
             facts(earlier),

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use co_core::VoteRule;
-use participant::engine::EngineKind::{Mvcc, Sco, Shared, Ss2pl};
+use participant::engine::EngineKind::{Mvcc, Optimistic, Sco, Shared, Ss2pl};
 
 use crate::admits::ordered;
-use crate::bounds::{BETWEEN, INDIRECT, LATE, contended, read};
+use crate::bounds::{BETWEEN, INDIRECT, LATE, contended, read, theory};
 use crate::explore::{Search, explore};
 use crate::orders::Order;
 use crate::print::witness;
@@ -35,7 +35,7 @@ fn smallest(variant: Variant, workloads: &[Workload]) -> Option<String> {
 
 /// Compares the smallest witness with the one on file, and prints it.
 #[track_caller]
-fn assert_witness(file: &str, variant: Variant, workloads: &[Workload]) {
+fn assert_witness(file: &str, variant: Variant, workloads: &[Workload]) -> String {
     let found = smallest(variant, workloads).expect("it is not proper");
     println!("{found}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -46,6 +46,7 @@ fn assert_witness(file: &str, variant: Variant, workloads: &[Workload]) {
     }
     let known = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(found, known, "UPDATE_GOLDEN=1 writes {file} again");
+    found
 }
 
 const fn under(kind: participant::engine::EngineKind, rule: VoteRule) -> At {
@@ -71,10 +72,23 @@ fn two_phase_commit_over_versioned_sites_that_are_each_serializable_is_not_prope
 }
 
 #[test]
+fn two_phase_commit_over_validating_sites_that_are_each_serializable_is_not_proper() {
+    let variant = Variant::uniform(
+        "2PC over optimistic validation without the order of votes",
+        under(Optimistic, VoteRule::LocalOnly),
+    );
+    assert_witness("local-only-optimistic.txt", variant, &contended(false));
+}
+
+#[test]
 fn two_phase_commit_over_serializable_snapshots_is_not_proper() {
     let site = under(Mvcc, VoteRule::LocalSnapshot);
     let variant = Variant::uniform("2PC over serializable snapshot isolation", site);
-    assert_witness("local-snapshot.txt", variant, &contended(false));
+    let found = assert_witness("local-snapshot.txt", variant, &contended(false));
+    assert!(
+        theory().contains(&found),
+        "docs/theory.md shows another witness"
+    );
 }
 
 #[test]
