@@ -24,4 +24,4 @@ pub mod schedule;
 mod world;
 
 pub use client::{Client, Ending, Progress};
-pub use world::{ID, Options, Step, World};
+pub use world::{ID, OpenParticipant, Options, Step, World};

@@ -5,7 +5,7 @@
 //! the transport (queues), the disk (`coco::log::MemoryLog`) and time (a number).
 //!
 //! Invariants:
-//! - W1 A link keeps the order of its messages; a crash of a site loses what is in both its queues.
+//! - W1 A link keeps the order of its messages, unless [`World::deliver`] or [`World::reorder_down`] change it; a crash of a site loses what is in both its queues.
 //! - W2 Nothing happens but in a step; so the same choices give the same run.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -70,6 +70,9 @@ pub enum Step {
 /// The only coordinator.
 pub const ID: CoordinatorId = CoordinatorId(1);
 
+/// Opens the participant of a site, by its index, in each of its lives.
+pub type OpenParticipant = Box<dyn Fn(usize, Recorder) -> Arc<dyn Participant> + Send>;
+
 type Queue<T> = Arc<Mutex<VecDeque<T>>>;
 
 /// Locks a queue; a panic elsewhere ends the run anyway.
@@ -84,7 +87,6 @@ struct Life {
 
 struct Node {
     name: SiteName,
-    engine: EngineKind,
     life: Option<Life>,
     lives: u64,
     log: Option<MemoryLog>,
@@ -97,6 +99,7 @@ struct Node {
 /// A coordinator, its sites, and everything between them.
 pub struct World {
     options: Options,
+    open: OpenParticipant,
     now: Time,
     coordinator: Coordinator,
     coordinator_log: MemoryLog,
@@ -113,6 +116,20 @@ impl World {
     /// If an empty log cannot be recovered: a bug.
     #[must_use]
     pub fn new(options: Options) -> Self {
+        let (engines, rule) = (options.engines.clone(), options.rule);
+        let sites = engines.len();
+        let open =
+            move |site: usize, recorder| participant::engine::open(engines[site], rule, recorder);
+        Self::with_participants(options, sites, Box::new(open))
+    }
+
+    /// Builds a world of this many sites over participants of the caller's: neither the engines nor the rule of the
+    /// options count.
+    ///
+    /// # Panics
+    /// If an empty log cannot be recovered: a bug.
+    #[must_use]
+    pub fn with_participants(options: Options, sites: usize, open: OpenParticipant) -> Self {
         let mut effects = Vec::new();
         let coordinator = Coordinator::recover(
             options.coordinator.clone(),
@@ -122,14 +139,11 @@ impl World {
         )
         .expect("an empty log is always recovered");
         let names = ('A'..='Z').map(|letter| SiteName::new(&letter.to_string()));
-        let nodes = options
-            .engines
-            .iter()
-            .zip(names)
-            .map(|(engine, name)| Node {
+        let nodes = names
+            .take(sites)
+            .map(|name| Node {
                 recorder: Recorder::memory(name.as_str()),
                 name,
-                engine: *engine,
                 life: None,
                 lives: 0,
                 log: options.durable.then(MemoryLog::manual),
@@ -139,6 +153,7 @@ impl World {
             .collect();
         let mut world = Self {
             options,
+            open,
             now: Time(1),
             coordinator,
             coordinator_log: MemoryLog::manual(),
@@ -339,6 +354,29 @@ impl World {
         }
     }
 
+    /// The messages on their way to a site, oldest first.
+    pub fn underway(&self, site: usize) -> impl Iterator<Item = &ToParticipant> {
+        self.nodes[site].down.iter()
+    }
+
+    /// The oldest message on its way from a site to the coordinator.
+    #[must_use]
+    pub fn oldest_up(&self, site: usize) -> Option<ToCoordinator> {
+        lock(&self.nodes[site].up).front().cloned()
+    }
+
+    /// The oldest message about one transaction reaches a site before all that are about others, as it may when their
+    /// coordinators are different ones. Nothing happens if there is none.
+    pub fn deliver(&mut self, site: usize, gtid: Gtid) {
+        let node = &mut self.nodes[site];
+        let place = node.down.iter().position(|message| message.gtid() == gtid);
+        let message = place.and_then(|place| node.down.remove(place));
+        if let (Some(message), Some(life)) = (message, &node.life) {
+            life.site.handle(Input::Message(ID, message), self.now);
+        }
+        self.run();
+    }
+
     /// The site's process dies: it loses everything but what it had handed to its log, synced or not.
     pub fn crash(&mut self, site: usize) {
         let node = &mut self.nodes[site];
@@ -364,8 +402,7 @@ impl World {
     pub fn start(&mut self, site: usize) {
         let node = &mut self.nodes[site];
         node.lives += 1;
-        let participant =
-            participant::engine::open(node.engine, self.options.rule, node.recorder.clone());
+        let participant = (self.open)(site, node.recorder.clone());
         let outbox = {
             let up = Arc::clone(&node.up);
             Box::new(move |_, message| lock(&up).push_back(message))
