@@ -6,12 +6,12 @@
 )]
 
 mod authority;
-mod objects;
-mod papers;
 mod command;
 mod contract;
 mod enumerator;
 mod histories;
+mod objects;
+mod papers;
 mod pictures;
 mod registers;
 mod rows;
