@@ -47,10 +47,6 @@ impl Visitor for Both {
             }
             decision.holds()
         });
-        println!(
-            "{} / {}: confluent {confluent:?}, monotone {monotone} on {histories} histories",
-            about.invariant, about.operation
-        );
         assert_eq!(
             confluent,
             Some(monotone),

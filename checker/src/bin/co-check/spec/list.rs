@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let rows = rows();
     if arguments.json {
-        let rows: Vec<Value> = rows.iter().map(|row| row_json(row, &[])).collect();
+        let rows: Vec<Value> = rows.iter().map(|row| row_json(row, &[], None)).collect();
         let all = json!({ "format": FORMAT, "specifications": rows });
         write_to(Path::new("-"), &format!("{all:#}\n"))?;
         return Ok(STATUS_VALID);

@@ -1,5 +1,6 @@
 //! `co-check spec`: which specifications need coordination, found by looking at every history of a bounded universe.
 
+mod invariants;
 mod list;
 mod show;
 mod table;
@@ -7,7 +8,7 @@ mod watch;
 
 use std::num::NonZeroUsize;
 
-use checker::spec::rows::{Finding, Judge, Question, Row, rows};
+use checker::spec::rows::{Finding, Judge, Question, Row, Sequence, rows};
 use checker::spec::{Options, Progress};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -40,6 +41,8 @@ Examples:
   co-check spec table                 all verdicts, next to what papers claim
   co-check spec table --only linearizable-register --json
                                       for programs
+  co-check spec table --section invariants
+                                      invariant confluence, TPC-C included
   co-check spec show linearizable-register
                                       a verdict, its bound, and a smallest
                                       witness as a diagram
@@ -97,6 +100,12 @@ impl Walk {
     fn judge(&self, label: &str, judge: &Judge) -> Finding {
         watch::watched(label, |progress| judge(&self.options(progress)))
     }
+}
+
+/// Counts the sequential commitments of a specification, if that is asked of it, while a terminal shows how far it is.
+fn sequence(walk: &Walk, row: &Row) -> Option<Sequence> {
+    let label = format!("{}, sequential commitments", row.id);
+    watch::watched(&label, |progress| row.sequence(&walk.options(progress)))
 }
 
 /// The specification of a name, or what is called nearly so.
@@ -179,7 +188,7 @@ impl Match {
 }
 
 /// A specification for programs, with what was found.
-fn row_json(row: &Row, findings: &[Finding]) -> Value {
+fn row_json(row: &Row, findings: &[Finding], sequence: Option<&Sequence>) -> Value {
     let findings: Vec<Value> = findings.iter().map(|it| finding_json(row, it)).collect();
     let questions: Vec<&str> = row.questions().map(Question::name).collect();
     json!({
@@ -189,6 +198,7 @@ fn row_json(row: &Row, findings: &[Finding]) -> Value {
         "remark": row.remark,
         "questions": questions,
         "findings": findings,
+        "sequential-commitments": sequence,
     })
 }
 

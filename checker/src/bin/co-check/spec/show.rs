@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use checker::spec::diagram::Diagram;
-use checker::spec::rows::{Finding, Question, Row};
+use checker::spec::rows::{Finding, Question, Row, Sequence};
 use serde_json::json;
 
-use super::{FORMAT, Match, Walk, row_json, row_named, said};
+use super::{FORMAT, Match, Walk, row_json, row_named, said, sequence};
 use crate::output::{
     Failure, Paint, STATUS_VALID, note, push, retract, show, tame, worse, wrapped, write_to,
 };
@@ -64,12 +64,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
             arguments.walk.judge(&label, judge)
         })
         .collect();
+    let sequence = match arguments.question {
+        None => sequence(&arguments.walk, &row),
+        Some(_) => None,
+    };
     if arguments.json {
-        let mut all = row_json(&row, &findings);
+        let mut all = row_json(&row, &findings, sequence.as_ref());
         all["format"] = json!(FORMAT);
         write_to(Path::new("-"), &format!("{all:#}\n"))?;
     } else {
         tell(&row, &findings)?;
+        if let Some(sequence) = &sequence {
+            tell_sequence(sequence)?;
+        }
     }
     let witness = findings.iter().find_map(|finding| finding.witness.as_ref());
     draw(arguments, witness)?;
@@ -137,6 +144,17 @@ fn tell(row: &Row, findings: &[Finding]) -> Result<(), Failure> {
         if let Some(witness) = &finding.witness {
             tell_witness(witness)?;
         }
+    }
+    Ok(())
+}
+
+fn tell_sequence(sequence: &Sequence) -> Result<(), Failure> {
+    show(&format!(
+        "\nsequential commitments: {} ({})\n",
+        sequence.rounds, sequence.examined
+    ))?;
+    if sequence.rounds > 1 {
+        tell_witness(&sequence.history)?;
     }
     Ok(())
 }

@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use checker::spec::rows::{Finding, Row, rows};
 use serde_json::{Value, json};
 
-use super::{FORMAT, Match, Walk, row_json, row_named, said};
+use super::{FORMAT, Match, Walk, row_json, row_named, said, sequence};
 use crate::output::{
     Failure, Paint, STATUS_VALID, not_written, push, tame, worse, wrapped, write_to,
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// These specifications only, by name
+    /// These specifications only, by name; no other section
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
-    /// These sections only: specifications
+    /// These sections only: specifications, invariants
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     section: Vec<String>,
     /// Print it as JSON, with whole witnesses
@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     svg_dir: Option<PathBuf>,
     #[command(flatten)]
-    walk: Walk,
+    pub(super) walk: Walk,
 }
 
 /// A part of the table.
@@ -44,20 +44,20 @@ struct Section {
 }
 
 /// A section of which all is decided.
-struct Decided {
-    heading: &'static str,
-    columns: &'static [&'static str],
-    cells: Vec<Vec<Cell>>,
+pub(super) struct Decided {
+    pub(super) heading: &'static str,
+    pub(super) columns: &'static [&'static str],
+    pub(super) cells: Vec<Vec<Cell>>,
     /// What stands below the cells.
-    notes: String,
-    json: Value,
-    status: u8,
+    pub(super) notes: String,
+    pub(super) json: Value,
+    pub(super) status: u8,
 }
 
 /// What stands in a place of the table; whether it is as it should be, if that is the question.
-struct Cell {
-    words: String,
-    is_well: Option<bool>,
+pub(super) struct Cell {
+    pub(super) words: String,
+    pub(super) is_well: Option<bool>,
 }
 
 impl From<String> for Cell {
@@ -69,10 +69,16 @@ impl From<String> for Cell {
     }
 }
 
-const SECTIONS: [Section; 1] = [Section {
-    name: "specifications",
-    decide: specifications,
-}];
+const SECTIONS: [Section; 2] = [
+    Section {
+        name: "specifications",
+        decide: specifications,
+    },
+    Section {
+        name: "invariants",
+        decide: super::invariants::decided,
+    },
+];
 
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     for name in &arguments.section {
@@ -85,7 +91,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     }
     let wanted = |section: &Section| {
         let mut names = arguments.section.iter();
-        arguments.section.is_empty() || names.any(|name| name == section.name)
+        let usual = arguments.only.is_empty() || section.name == SECTIONS[0].name;
+        arguments.section.is_empty() && usual || names.any(|name| name == section.name)
     };
     let mut all = json!({ "format": FORMAT });
     let mut text = String::new();
@@ -169,8 +176,12 @@ const COLUMNS: &[&str] = &[
     "histories",
     "seconds",
     "a second and core",
+    "commitments",
     "witness",
 ];
+
+/// The column of the sequential commitments.
+const ROUNDS: usize = 8;
 
 /// The register, with a line for each question.
 fn specifications(arguments: &Arguments) -> Result<Decided, Failure> {
@@ -214,7 +225,12 @@ fn specifications(arguments: &Arguments) -> Result<Decided, Failure> {
             kinds.push(kind);
             findings.push(finding);
         }
-        json.push(row_json(row, &findings));
+        let sequence = sequence(&arguments.walk, row);
+        if let (Some(sequence), Some(first)) = (&sequence, findings.len().checked_sub(1)) {
+            let line = cells.len() - 1 - first;
+            cells[line][ROUNDS] = sequence.rounds.to_string().into();
+        }
+        json.push(row_json(row, &findings, sequence.as_ref()));
     }
     Ok(Decided {
         heading: "Specifications: can they be had without coordination?",
@@ -249,6 +265,7 @@ fn line(row: &Row, finding: &Finding, kind: Match) -> Vec<Cell> {
         examined.histories.to_string().into(),
         format!("{:.2}", examined.seconds).into(),
         format!("{:.0}", examined.per_second_and_core()).into(),
+        String::new().into(),
         witness.unwrap_or_default().into(),
     ]
 }
@@ -283,7 +300,8 @@ fn summary(arguments: &Arguments, kinds: &[Match]) -> String {
     );
     text.push_str(
         "\"Up to N events\": all histories of the universe within that bound were looked at. \"None below N events\": the \
-         witness has N events, and no history of fewer shows the same. `co-check spec show ID` draws it.\n",
+         witness has N events, and no history of fewer shows the same. `co-check spec show ID` draws it. \"Commitments\": how \
+         many answers must follow each other under the best schedule, where that was counted; 1 if nobody waits.\n",
     );
     if let (Some(events), true) = (arguments.walk.events, count(Match::Contradicts) > 0) {
         push(
