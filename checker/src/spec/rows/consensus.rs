@@ -65,26 +65,28 @@ impl Specification for Decisions {
     type Outcome = Answers<Option<Choice>>;
 
     fn universe(&self) -> Universe<Self> {
-        let program = |others: &[usize]| {
+        let program = |other: usize| {
             let program = Program::new(|done: &[Event<Request, Option<Choice>>]| {
-                let proposed = done.iter().any(|event| matches!(event, Event::Internal(_)));
-                let asked = done.iter().any(|event| matches!(event, Event::Invoke(_)));
-                let propose = ["cat", "dog"].map(|value| Action::Internal(Request::Propose(value)));
-                let mut open = if proposed {
-                    Vec::new()
-                } else {
-                    propose.to_vec()
+                let count = |kind: fn(&Event<Request, Option<Choice>>) -> bool| {
+                    done.iter().filter(|event| kind(event)).count()
                 };
-                open.extend((!asked).then_some(Action::Call(Request::Learn)));
+                let mut open = Vec::new();
+                if count(|event| matches!(event, Event::Internal(_))) == 0 {
+                    open.extend(
+                        ["cat", "dog"].map(|value| Action::Internal(Request::Propose(value))),
+                    );
+                }
+                if count(|event| matches!(event, Event::Invoke(_))) < 2 {
+                    open.push(Action::Call(Request::Learn));
+                }
                 open
             });
-            program.and_send(others, 1)
+            program.and_send(&[other], 2)
         };
-        Universe::new(8)
-            .process("p", program(&[1, 2]))
-            .process("q", program(&[0, 2]))
-            .process("r", program(&[0, 1]))
-            .symmetric(&[0, 1, 2], other_request, other_value)
+        Universe::new(11)
+            .process("p", program(1))
+            .process("q", program(0))
+            .symmetric(&[0, 1], other_request, other_value)
     }
 
     fn outcomes(&self, history: &Known) -> Vec<Outcome> {
