@@ -89,6 +89,9 @@ fn each_breach_is_found_as_what_it_is_and_there_is_no_verdict() {
                 panic!("{condition}: {:?}", decision.verdict);
             };
             assert_eq!(breach.condition, condition, "{breach:?}");
+            // The laws of an order are broken where nothing has happened yet.
+            let is_law = condition >= Condition::Reflexivity;
+            assert_eq!(breach.history.is_empty(), is_law, "{breach:?}");
             told.push(format!("{breach:?}"));
         }
         assert_eq!(told[0], told[1]);
