@@ -2,6 +2,10 @@
 //!
 //! For this, futures of one more step are not enough: the history between two admitted ones may be one that the variant
 //! forbids. So all pairs of admitted histories are compared.
+//!
+//! What a variant admits has to be a rule of its own, such as what a scheduler lets happen. By the letter of the definition a
+//! specification that only ever fails by admitting nothing, such as serializability, is a proper variant of itself: the histories that
+//! break it are not admitted, so they are not asked about. A variant that is made of the specification's own outcomes shows nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

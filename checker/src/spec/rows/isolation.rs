@@ -86,10 +86,17 @@ fn global() -> Vec<Row> {
             "Raz, \"The principle of commitment ordering\"; Complete CALM, section 4.1",
         )
         .remark(
-            "Admitted are the histories in which of two conflicting committed transactions, the one that precedes \
-             committed first.",
+            "Admitted is, by the rule of the scheduler alone, every history in which of two conflicting committed \
+             transactions the one that precedes committed first, and happens-before says so.",
         )
         .proper(Isolation::crossed(Level::CommitOrdered), crossed(), true),
+        Row::new(
+            "uncoordinated-commits",
+            "commits without an order, as a variant of serializability",
+            "Complete CALM, section 4.1",
+        )
+        .remark("Every process commits what it likes: what commitment ordering is to be compared with.")
+        .proper(Isolation::crossed(Level::Unordered), crossed(), false),
     ]
 }
 
@@ -102,7 +109,11 @@ enum Level {
     Snapshot,
     SnapshotWithInvariant,
     Serializable,
+    /// A scheduler's rule, not a specification of what is right: of two conflicting transactions the one that precedes
+    /// commits first.
     CommitOrdered,
+    /// No rule at all: everybody commits.
+    Unordered,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -302,7 +313,8 @@ impl Isolation {
                 Level::Snapshot => level.snapshot(),
                 Level::SnapshotWithInvariant => level.snapshot() && level.keeps_one(),
                 Level::Serializable => level.serializable(),
-                Level::CommitOrdered => level.serializable() && level.commit_ordered(),
+                Level::CommitOrdered => level.commit_ordered(),
+                Level::Unordered => true,
             }
     }
 }

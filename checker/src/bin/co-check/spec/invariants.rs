@@ -61,8 +61,8 @@ fn by_histories<A: Application>(
     options: &Options<'_>,
 ) -> (Option<bool>, u64) {
     let each = usize::from(about.bounds.transactions_each());
-    // Conditions of TPC-C are many transactions over many rows: four transactions without, or three with an exchange.
-    let usual = (about.source == Source::Table3 && !about.is_finding).then_some(8);
+    // TPC-C has many transactions: four of them with one exchange, or three with two.
+    let usual = (about.source == Source::Table3).then_some(10);
     let options = Options {
         events: options.events.or(usual),
         ..*options
