@@ -1,3 +1,4 @@
 //! Specifications, decided in the small.
 
+pub mod advise;
 pub mod confluence;

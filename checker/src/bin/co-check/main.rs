@@ -3,6 +3,7 @@
 //! Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
 #![forbid(unsafe_code)]
 
+mod advise;
 mod answer;
 mod check;
 mod convert;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::advise::AdviseArguments;
 use crate::check::CheckArguments;
 use crate::convert::ConvertArguments;
 use crate::explain::ExplainArguments;
@@ -68,6 +70,8 @@ enum Command {
     Explain(ExplainArguments),
     /// List the formats that are read, and what they take for what
     Formats(FormatsArguments),
+    /// Advise which transactions of an application have to coordinate
+    Advise(AdviseArguments),
 }
 
 impl Arguments {
@@ -76,6 +80,7 @@ impl Arguments {
         match &self.command {
             Some(Command::History(arguments)) => arguments.json,
             Some(Command::Follow(arguments)) => arguments.json,
+            Some(Command::Advise(arguments)) => arguments.json,
             Some(
                 Command::Convert(_)
                 | Command::Verify(_)
@@ -107,6 +112,7 @@ Examples:
   co-check formats               what is read
   co-check convert history.edn --into text
                                  into another format
+  co-check advise app.toml       which transactions have to coordinate
 
 Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
 Colours appear on a terminal only, and never when NO_COLOR is set.";
@@ -150,6 +156,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(Command::Levels(arguments)) => levels::run(arguments),
         Some(Command::Explain(arguments)) => explain::run(arguments),
         Some(Command::Formats(arguments)) => formats::run(arguments),
+        Some(Command::Advise(arguments)) => advise::run(arguments),
         None if arguments.check.files.is_empty() => {
             let help = Arguments::command().render_help();
             Err(Failure::Usage(format!("which history?\n\n{help}")))
