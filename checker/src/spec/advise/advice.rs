@@ -49,8 +49,10 @@ impl Options {
 impl Default for Options {
     /// Up to 2 transactions at each of two replicas.
     fn default() -> Self {
-        let bounds = Bounds::default().with_transactions_each(2);
-        Self { bounds }
+        let bounds = Bounds::new(2, 2, 600_000);
+        Self {
+            bounds: bounds.expect("two replicas, some situations"),
+        }
     }
 }
 

@@ -44,7 +44,15 @@ struct Run<'a> {
 impl Run<'_> {
     fn operation(&mut self, operation: &Operation) -> Option<()> {
         match operation {
-            Operation::Insert { table, values } => self.insert(*table, values),
+            Operation::Insert {
+                table,
+                values,
+                bind,
+            } => {
+                let row = self.insert(*table, values)?;
+                self.bound.extend(bind.map(|name| (name, row)));
+                Some(())
+            }
             Operation::Update {
                 table,
                 rows,
@@ -76,7 +84,7 @@ impl Run<'_> {
         }
     }
 
-    fn insert(&mut self, table: TableId, values: &[(u8, Source)]) -> Option<()> {
+    fn insert(&mut self, table: TableId, values: &[(u8, Source)]) -> Option<Row> {
         let id = self.state.insert(table, self.at);
         let mut computed = Vec::new();
         for (column, source) in values {
@@ -102,7 +110,7 @@ impl Run<'_> {
         let row = self.again(id);
         self.visit(table, &row);
         self.inserted.push(id);
-        Some(())
+        Some(row)
     }
 
     fn set(&mut self, row: RowId, column: ColumnId, value: Value) {
@@ -184,7 +192,7 @@ impl Run<'_> {
 
     fn visit(&mut self, table: TableId, row: &Row) {
         let home = match &self.state.layout().schema.table(table).home {
-            Some(Home::By(column)) => row.of(*column).to_vec(),
+            Some(Home::By(column, _)) => row.of(*column).to_vec(),
             Some(Home::Site(_)) | None => Vec::new(),
         };
         self.partitions.extend(home);

@@ -53,7 +53,7 @@ pub(super) fn demand(study: &Study, ordered: &BTreeSet<usize>) -> Demand {
         let searched = if across.free.is_empty() {
             None
         } else {
-            match study.judge(&across) {
+            match study.judge(&across, false) {
                 Judged::Confluent(searched) => Some(searched),
                 Judged::Broken(witness) => {
                     refused.push((across.free, Why::Broken(witness)));
@@ -110,7 +110,7 @@ fn small_refusals(study: &Study, open: &[usize]) -> Vec<(BTreeSet<usize>, Why)> 
             free: free.clone(),
             ..Split::default()
         };
-        match study.judge(&split) {
+        match study.judge(&split, true) {
             Judged::Confluent(_) => {}
             Judged::Broken(witness) => refused.push((free, Why::Broken(witness))),
             Judged::Unknown(why) => refused.push((free, Why::NotRecognised(why))),
@@ -155,7 +155,7 @@ fn at_point(
         at_point: taken.clone(),
         ordered: always.clone(),
     };
-    match study.judge(&split) {
+    match study.judge(&split, false) {
         Judged::Confluent(searched) => Some((site, searched)),
         Judged::Broken(_) | Judged::Unknown(_) => None,
     }

@@ -122,7 +122,7 @@ impl<'r> Body<'r> {
         let its = self.reader.schema.table(table);
         let given = |column: &u8| values.iter().any(|(known, _)| known == column);
         let by = match its.home {
-            Some(Home::By(column)) => Some(column),
+            Some(Home::By(column, _)) => Some(column),
             Some(Home::Site(_)) | None => None,
         };
         let missing = by.into_iter().chain(its.key).find(|it| !given(it));
@@ -133,7 +133,13 @@ impl<'r> Body<'r> {
                 its.name
             ));
         }
-        Ok(Operation::Insert { table, values })
+        let bind = section.maybe("as").map(Node::word).transpose()?;
+        let bind = bind.map(|name| self.bind(name, table)).transpose()?;
+        Ok(Operation::Insert {
+            table,
+            values,
+            bind,
+        })
     }
 
     fn changes(&mut self, table: TableId, section: &mut Section<'_>) -> Result<Vec<Change>> {
@@ -227,7 +233,7 @@ impl<'r> Body<'r> {
     fn partition(&self, table: TableId, place: Word<'_>) -> Result<u8> {
         let table = self.reader.schema.table(table);
         match &table.home {
-            Some(Home::By(column)) => Ok(*column),
+            Some(Home::By(column, _)) => Ok(*column),
             Some(Home::Site(_)) | None => place.wrong(format!(
                 "table {} is not partitioned; add `lives = {{ by = \"column\" }}` to it",
                 table.name
@@ -235,9 +241,14 @@ impl<'r> Body<'r> {
         }
     }
 
-    /// The transaction's own value of a column: the same for all tables that have a column of this name.
+    /// The transaction's own partition, or own value of another column: the same wherever the name is.
     fn own(&mut self, id: ColumnId) -> Source {
-        let name = format!("own {}", self.reader.schema.column(id).name);
+        let schema = &self.reader.schema;
+        let name = match &schema.table(id.table).home {
+            Some(Home::By(column, name)) if *column == id.column => name,
+            Some(_) | None => &schema.column(id).name,
+        };
+        let name = format!("own {name}");
         Source::Own(self.parameter(&name))
     }
 
@@ -263,7 +274,9 @@ impl<'r> Body<'r> {
                 return wrong(node.line, "an amount is 1 or more; use the other direction");
             }
             Some(_) => Source::Constant(self.reader.constant(node)?),
-            None => self.reference(node.word()?)?.unwrap_or(Source::Unique),
+            None => self
+                .reference(node.word()?, "amount")?
+                .unwrap_or(Source::Unique),
         };
         if source == Source::Unique {
             return wrong(
@@ -277,12 +290,12 @@ impl<'r> Body<'r> {
     }
 
     /// A parameter or a column of a bound row.
-    fn reference(&mut self, word: Word<'_>) -> Result<Option<Source>> {
+    fn reference(&mut self, word: Word<'_>, column: &str) -> Result<Option<Source>> {
         if let Some(name) = word.text.strip_prefix('$') {
             return Ok(Some(Source::Given(self.parameter(name))));
         }
         if word.text == "given" {
-            let name = format!("given on line {}", word.line);
+            let name = format!("{column} of line {}", word.line);
             return Ok(Some(Source::Given(self.fresh(name))));
         }
         let Some((row, column)) = word.text.split_once('.') else {
@@ -310,7 +323,7 @@ impl<'r> Body<'r> {
         }
         let word = node.word()?;
         let schema = &self.reader.schema;
-        let column = &schema.column(id).name;
+        let column = schema.column(id).name.clone();
         match word.text {
             "null" => return Ok(Source::Constant(None)),
             "unique" => return Ok(Source::Unique),
@@ -327,7 +340,7 @@ impl<'r> Body<'r> {
             }
             _ => {}
         }
-        if let Some(source) = self.reference(word)? {
+        if let Some(source) = self.reference(word, &column)? {
             return Ok(source);
         }
         let known = ["given", "unique", "next", "own", "computed", "null"];

@@ -226,7 +226,10 @@ impl<'a> Domains<'a> {
             }
             for (column, source) in sources(operation, &self.projection.layout.columns) {
                 if let Source::Given(it) | Source::Own(it) = source {
-                    domains[usize::from(it)].extend(self.of(column));
+                    let may_be_null = self.projection.rule == Rule::NotNull(column);
+                    let values = self.of(column).into_iter();
+                    let values = values.filter(|value| value.is_some() || may_be_null);
+                    domains[usize::from(it)].extend(values);
                 }
             }
         }

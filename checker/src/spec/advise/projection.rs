@@ -29,8 +29,8 @@ impl Projection {
             let before = columns.len();
             let tables = tables_of(&columns);
             for table in &tables {
-                if let Some(Home::By(column)) = schema.table(*table).home {
-                    let table = *table;
+                if let Some(Home::By(column, _)) = &schema.table(*table).home {
+                    let (table, column) = (*table, *column);
                     columns.insert(ColumnId { table, column });
                 }
             }
@@ -71,7 +71,7 @@ impl Projection {
             let table = schema.table(operation.table()?);
             match (&table.home, operation) {
                 (Some(Home::Site(site)), _) => Some(Site::Named(site.clone())),
-                (Some(Home::By(by)), operation) => {
+                (Some(Home::By(by, name)), operation) => {
                     let is_own = match operation {
                         Operation::Insert { values, .. } => {
                             values.iter().any(|(column, source)| {
@@ -83,7 +83,6 @@ impl Projection {
                         | Operation::Read { rows, .. } => rows.own,
                         Operation::Unknown(_) => false,
                     };
-                    let name = &table.columns[usize::from(*by)].name;
                     is_own.then(|| Site::Of(name.clone()))
                 }
                 (None, _) => None,
@@ -106,7 +105,7 @@ fn kept(schema: &Schema, columns: &BTreeSet<ColumnId>, all: &[Operation]) -> Vec
     let mut wanted: BTreeSet<u8> = BTreeSet::new();
     let mut kept = Vec::new();
     for operation in all.iter().rev() {
-        let binds = operation.selection().and_then(|it| it.bind);
+        let binds = operation.bind();
         let changes = match operation {
             Operation::Insert { table, .. } => tables.contains(table),
             Operation::Update { table, changes, .. } => changes.iter().any(|it| {
@@ -220,7 +219,7 @@ fn needs(schema: &Schema, operation: &Operation, columns: &mut BTreeSet<ColumnId
 fn bound_columns(operations: &[Operation], kept: &BTreeSet<ColumnId>) -> Vec<ColumnId> {
     let mut tables = Vec::new();
     for operation in operations {
-        if let Some(bind) = operation.selection().and_then(|it| it.bind) {
+        if let Some(bind) = operation.bind() {
             tables.extend(operation.table().map(|table| (bind, table)));
         }
     }

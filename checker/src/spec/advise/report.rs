@@ -75,11 +75,10 @@ impl Advice {
 }
 
 const SOUND: &str = "\
-Sound for the invariants declared and within the bounds stated, and for nothing else: what no invariant says
-may happen. It holds if the store merges as the model does: increments and decrements all count; values
-assigned concurrently, any of them or all, stay; a cascading deletion also deletes rows that arrive later; what
-a transaction writes arrives at once; and a transaction that would break an invariant where it runs aborts.
-";
+Sound for the invariants declared and within the bounds stated, and for nothing else: what no invariant says may happen.\n\
+It holds if the store merges as the model does: all increments and decrements count; of values that are assigned \
+concurrently, any or all stay; a cascading deletion also deletes rows that arrive later; what a transaction writes \
+arrives at once; and a transaction that would break an invariant where it runs aborts there.\n";
 
 fn because(reason: &super::advice::Reason) -> String {
     match &reason.invariant {
@@ -110,7 +109,8 @@ impl fmt::Display for Advice {
                 }
             }
             if !its.order.is_empty() {
-                writeln!(f, "  order there: {}", its.order.join("; "))?;
+                let what = its.order.join("; ");
+                writeln!(f, "  order there: {what}; what else it does needs no order")?;
             }
             writeln!(f)?;
         }

@@ -386,7 +386,11 @@ fn table(name: Word<'_>, node: Node<'_>) -> Result<Table> {
         let by = lives.maybe("by").map(Node::word).transpose()?;
         home = Some(match (site, by) {
             (Some(site), None) => Home::Site(site.text.to_owned()),
-            (None, Some(by)) => Home::By(plain(by)?),
+            (None, Some(by)) => {
+                let name = lives.maybe("as").map(Node::word).transpose()?;
+                let name = name.map_or(by.text, |it| it.text).to_owned();
+                Home::By(plain(by)?, name)
+            }
             _ => {
                 return wrong(
                     node.line,

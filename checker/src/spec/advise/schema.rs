@@ -65,8 +65,8 @@ pub(super) enum Kind {
 pub(super) enum Home {
     /// All at this site.
     Site(String),
-    /// Rows that agree on this column at one site.
-    By(u8),
+    /// Rows that agree on this column at one site; tables whose partitions have the same name live together.
+    By(u8, String),
 }
 
 /// Where an ordering point is.
@@ -75,7 +75,7 @@ pub(super) enum Home {
 pub enum Site {
     /// The site of this name.
     Named(String),
-    /// For each value of the column of this name, the site of the rows that have it.
+    /// For each partition of this name, the site of its rows.
     Of(String),
 }
 
@@ -83,7 +83,7 @@ impl std::fmt::Display for Site {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Named(name) => write!(f, "the site {name}"),
-            Self::Of(column) => write!(f, "the site of the transaction's own {column}"),
+            Self::Of(column) => write!(f, "the site of its own {column}"),
         }
     }
 }
@@ -200,6 +200,8 @@ pub(super) enum Operation {
     Insert {
         table: TableId,
         values: Vec<(u8, Source)>,
+        /// The number under which later operations know the row.
+        bind: Option<u8>,
     },
     Update {
         table: TableId,
@@ -236,6 +238,17 @@ impl Operation {
                 Some(rows)
             }
             Self::Insert { .. } | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The number of the row that it binds.
+    pub(super) const fn bind(&self) -> Option<u8> {
+        match self {
+            Self::Insert { bind, .. } => *bind,
+            Self::Update { rows, .. } | Self::Delete { rows, .. } | Self::Read { rows, .. } => {
+                rows.bind
+            }
+            Self::Unknown(_) => None,
         }
     }
 

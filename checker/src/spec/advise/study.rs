@@ -39,9 +39,9 @@ pub struct Searched {
     pub rows: usize,
     /// Pairs of states of two replicas whose merge was examined.
     pub pairs: u64,
-    /// How many transactions commit at each of the two replicas, from the smallest populations; one from all.
+    /// How many transactions commit at each of the two replicas, from the populations of `deeply`; one from all.
     pub transactions_each: u8,
-    /// The populations that are small enough for so many.
+    /// How many populations, the smallest, are searched so far; 0 if not even one fits into a search.
     pub deeply: u64,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Display for Searched {
              transaction at each",
             self.pairs, self.populations, self.rows
         )?;
-        if self.transactions_each > 1 {
+        if self.transactions_each > 1 && self.deeply > 0 {
             write!(
                 f,
                 ", from the {} smallest after up to {} at each",
@@ -96,7 +96,9 @@ impl Study {
     }
 
     /// Decides a split. The numbers in it are of types of the application.
-    pub(super) fn judge(&self, split: &Split) -> Judged {
+    ///
+    /// `quick` leaves out all but one transaction at each replica: enough to find out that a split is not confluent.
+    pub(super) fn judge(&self, split: &Split, quick: bool) -> Judged {
         let initial = match self.beginnings(split) {
             Ok(initial) => initial,
             Err(why) => return Judged::Unknown(why),
@@ -107,10 +109,10 @@ impl Study {
             Ok(coverage) => coverage.pairs,
             Err(judged) => return judged,
         };
-        let deeply = self.deeply(&model);
+        let deeply = if quick { 0 } else { self.deeply(&model) };
         let initial = model.initial[..deeply].to_vec();
         let populations = model.initial.len() as u64;
-        if self.bounds.transactions_each() > 1 {
+        if self.bounds.transactions_each() > 1 && deeply > 0 {
             let model = Bounded::new(self, split, initial);
             match self.conclude(&model, decide(&model, &self.bounds)) {
                 Ok(coverage) => pairs += coverage.pairs,
@@ -126,18 +128,18 @@ impl Study {
         })
     }
 
-    /// How many of the smallest populations can be searched deeply; one is always tried.
+    /// How many of the smallest populations can be searched deeply.
     fn deeply(&self, model: &Bounded<'_>) -> usize {
         let ways = model.running.len() as u64;
         let mut each = 1_u64;
         for _ in 0..self.bounds.transactions_each() {
             each = each.saturating_mul(ways).saturating_add(1);
         }
-        let room = u64::from(self.bounds.max_situations()) / 4;
+        let room = u64::from(self.bounds.max_situations()) / 10;
         let fit = room / each.saturating_mul(each).max(1);
         usize::try_from(fit)
             .unwrap_or(usize::MAX)
-            .clamp(1, model.initial.len())
+            .min(model.initial.len())
     }
 
     /// All populations, and what one ordered transaction makes of each.
