@@ -13,6 +13,12 @@ const COMPARISONS: [(&str, Comparison); 7] = [
     ("=", Comparison::Equal),
 ];
 
+/// How a comparison is written.
+pub(super) fn sign(comparison: Comparison) -> &'static str {
+    let known = COMPARISONS.iter().find(|(_, it)| *it == comparison);
+    known.map_or("?", |(sign, _)| sign)
+}
+
 /// A comparison at its sign: what is before, which, what is after.
 pub(super) fn comparison<'a>(text: Word<'a>) -> Result<(&'a str, Comparison, &'a str)> {
     let found = COMPARISONS.iter().find_map(|(sign, comparison)| {

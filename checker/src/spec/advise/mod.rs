@@ -62,6 +62,7 @@ mod report;
 mod resolve;
 mod schema;
 mod study;
+mod whole;
 
 pub use advice::{
     Advice, Answer, Checked, Instead, Options, OptionsError, Reason, TypeAdvice, advise,
@@ -69,3 +70,4 @@ pub use advice::{
 pub use document::InputError;
 pub use schema::Site;
 pub use study::Searched;
+pub use whole::together;

@@ -220,18 +220,28 @@ impl<'a> Domains<'a> {
     /// The values of each parameter; one that does not matter has one.
     fn parameters(&self, count: usize, operations: &[Operation]) -> Vec<BTreeSet<Value>> {
         let mut domains = vec![BTreeSet::new(); count];
+        let mut amounts = BTreeSet::new();
         for operation in operations {
             if let Some(Pick::One(which)) = operation.selection().map(|it| it.pick) {
                 domains[usize::from(which)].extend([Some(0), Some(1)]);
             }
             for (column, source) in sources(operation, &self.projection.layout.columns) {
                 if let Source::Given(it) | Source::Own(it) = source {
+                    let schema = &self.projection.layout.schema;
+                    if schema.column(column).kind == Kind::Counter {
+                        amounts.insert(usize::from(it));
+                        domains[usize::from(it)].extend([Some(1), Some(2)]);
+                        continue;
+                    }
                     let may_be_null = self.projection.rule == Rule::NotNull(column);
                     let values = self.of(column).into_iter();
                     let values = values.filter(|value| value.is_some() || may_be_null);
                     domains[usize::from(it)].extend(values);
                 }
             }
+        }
+        for amount in amounts {
+            domains[amount].retain(|value| *value >= Some(1));
         }
         for domain in domains.iter_mut().filter(|it| it.is_empty()) {
             domain.insert(None);

@@ -3,7 +3,7 @@
 use toml::de::DeTable;
 
 use super::document::{InputError, Lines, Node, Result, Section, Word, wrong};
-use super::linear::{comparison, linear};
+use super::linear::{comparison, linear, sign};
 use super::operations::types;
 use super::schema::{
     Aggregate, Column, ColumnId, Filter, GREATEST, Home, Invariant, Kind, Rule, Schema, Table,
@@ -321,8 +321,17 @@ impl Reader {
             Rule::Equal(column, value) => format!("{} is {}", name(column), shown(value)),
             Rule::NotEqual(column, value) => format!("{} is never {}", name(column), shown(value)),
             Rule::Check { table, linear } => {
-                let columns: Vec<u8> = linear.terms.iter().map(|(it, _)| *it).collect();
-                format!("a bound on {}", list(*table, &columns))
+                let terms = linear.terms.iter().map(|(column, factor)| {
+                    let column = list(*table, &[*column]);
+                    if *factor == 1 {
+                        column
+                    } else {
+                        format!("{factor} * {column}")
+                    }
+                });
+                let terms: Vec<String> = terms.collect();
+                let (sign, bound) = (sign(linear.comparison), linear.bound);
+                format!("{} {sign} {bound}", terms.join(" + "))
             }
             Rule::View(view) => format!("{} is up to date", name(&view.column)),
             Rule::Contains(column, value) => format!("{} contains {}", name(column), shown(value)),

@@ -22,6 +22,9 @@ use crate::spec::confluence::{
     Application, Bounds, Coverage, Outcome, ReplicaId, Verdict, Witness, commit, decide,
 };
 
+/// For each way to run a transaction at each of two replicas, how many exchanges of states are to be expected, amply.
+const ROOM: usize = 32;
+
 /// How the types of an application run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Split {
@@ -104,9 +107,8 @@ impl Study {
             Err(why) => return Judged::Unknown(why),
         };
         let model = Bounded::new(self, split, initial);
-        let wide = self.bounds.with_transactions_each(1);
-        let mut pairs = match self.conclude(&model, decide(&model, &wide)) {
-            Ok(coverage) => coverage.pairs,
+        let mut pairs = match self.widely(split, &model) {
+            Ok(pairs) => pairs,
             Err(judged) => return judged,
         };
         let deeply = if quick { 0 } else { self.deeply(&model) };
@@ -114,7 +116,7 @@ impl Study {
         let populations = model.initial.len() as u64;
         if self.bounds.transactions_each() > 1 && deeply > 0 {
             let model = Bounded::new(self, split, initial);
-            match self.conclude(&model, decide(&model, &self.bounds)) {
+            match conclude(decide(&model, &self.bounds)) {
                 Ok(coverage) => pairs += coverage.pairs,
                 Err(judged) => return judged,
             }
@@ -128,6 +130,35 @@ impl Study {
         })
     }
 
+    /// One transaction at each replica, from all populations; as a search goes over them one by one, some at a time, so
+    /// that none reaches the cap for the number of populations. Gives the number of pairs.
+    fn widely(&self, split: &Split, model: &Bounded<'_>) -> Result<u64, Judged> {
+        let mut pairs = 0;
+        let mut idle: BTreeSet<usize> = model.running.iter().map(|it| it.of).collect();
+        let each = (model.running.len() + 1).pow(2) * ROOM;
+        let some = (self.bounds.max_situations() as usize / each).max(1);
+        for initial in model.initial.chunks(some) {
+            let model = Bounded::new(self, split, initial.to_vec());
+            let verdict = decide(&model, &self.bounds.with_transactions_each(1));
+            let coverage = conclude(verdict)?;
+            pairs += coverage.pairs;
+            for (instance, used) in model.running.iter().zip(&coverage.transactions) {
+                if used.committed > 0 {
+                    idle.remove(&instance.of);
+                }
+            }
+        }
+        let Some(idle) = idle.first() else {
+            return Ok(pairs);
+        };
+        let types = &self.projection.layout.schema.types;
+        let name = &types[self.projection.types[*idle].0].name;
+        let rows = self.rows;
+        Err(Judged::Unknown(format!(
+            "{name} never commits in a database of up to {rows} rows"
+        )))
+    }
+
     /// How many of the smallest populations can be searched deeply.
     fn deeply(&self, model: &Bounded<'_>) -> usize {
         let ways = model.running.len() as u64;
@@ -135,7 +166,7 @@ impl Study {
         for _ in 0..self.bounds.transactions_each() {
             each = each.saturating_mul(ways).saturating_add(1);
         }
-        let room = u64::from(self.bounds.max_situations()) / 10;
+        let room = u64::from(self.bounds.max_situations()) / 40;
         let fit = room / each.saturating_mul(each).max(1);
         usize::try_from(fit)
             .unwrap_or(usize::MAX)
@@ -162,39 +193,17 @@ impl Study {
         }
         Ok(all)
     }
+}
 
-    fn conclude(&self, model: &Bounded<'_>, verdict: Verdict) -> Result<Coverage, Judged> {
-        match verdict {
-            Verdict::Confluent { coverage } => match self.idle(model, &coverage) {
-                Some(name) => Err(Judged::Unknown(format!(
-                    "{name} never commits in a database of up to {} rows",
-                    self.rows
-                ))),
-                None => Ok(coverage),
-            },
-            Verdict::NotConfluent { witness, .. } => Err(Judged::Broken(witness)),
-            Verdict::Unknown { .. } => Err(Judged::Unknown(format!(
-                "the search reached its cap of {} situations",
-                self.bounds.max_situations()
-            ))),
-            Verdict::Breach { breach } => Err(Judged::Unknown(format!("no verdict: {breach}"))),
-        }
-    }
-
-    /// A type that never committed from any population.
-    fn idle(&self, model: &Bounded<'_>, coverage: &Coverage) -> Option<String> {
-        if model.initial.len() < self.populations.len() {
-            return None;
-        }
-        let mut idle: BTreeSet<usize> = model.running.iter().map(|it| it.of).collect();
-        for (instance, used) in model.running.iter().zip(&coverage.transactions) {
-            if used.committed > 0 {
-                idle.remove(&instance.of);
-            }
-        }
-        let types = &self.projection.layout.schema.types;
-        let number = self.projection.types[*idle.first()?].0;
-        Some(types[number].name.clone())
+fn conclude(verdict: Verdict) -> Result<Coverage, Judged> {
+    match verdict {
+        Verdict::Confluent { coverage } => Ok(coverage),
+        Verdict::NotConfluent { witness, .. } => Err(Judged::Broken(witness)),
+        Verdict::Unknown { coverage } => Err(Judged::Unknown(format!(
+            "the search reached its cap of {} situations",
+            coverage.bounds.max_situations()
+        ))),
+        Verdict::Breach { breach } => Err(Judged::Unknown(format!("no verdict: {breach}"))),
     }
 }
 
