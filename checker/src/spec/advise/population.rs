@@ -22,6 +22,9 @@ const MOST_INSTANCES: usize = 100;
 /// The greatest set that a bound on sizes may ask for.
 const GREATEST_SET: i64 = 3;
 
+/// What the kept columns of a row have.
+type Cells = Vec<(u8, Vec<Value>)>;
+
 /// A transaction type with values for its parameters.
 pub(super) struct Instance {
     /// The place of the type in the projection.
@@ -87,7 +90,7 @@ impl<'a> Domains<'a> {
     }
 
     /// The rows that a population can have of a table: values for its kept columns.
-    fn rows(&self, table: TableId) -> Result<Vec<Vec<(u8, Vec<Value>)>>, String> {
+    fn rows(&self, table: TableId) -> Result<Vec<Cells>, String> {
         let layout = &self.projection.layout;
         let mut rows = vec![Vec::new()];
         for id in layout.columns.iter().filter(|it| it.table == table) {
@@ -159,9 +162,10 @@ impl<'a> Domains<'a> {
                 for change in changes {
                     let factor = linear.terms.iter().find(|(it, _)| *it == change.column);
                     let factor = factor.map_or(0, |(_, factor)| factor.abs());
-                    let amount = match change.source {
-                        Source::Constant(Some(amount)) => amount,
-                        _ => 1,
+                    let amount = if let Source::Constant(Some(amount)) = change.source {
+                        amount
+                    } else {
+                        1
                     };
                     all.insert(factor * amount);
                     together += factor * amount;
@@ -293,7 +297,7 @@ impl<'a> Domains<'a> {
     }
 
     /// The database with these rows, or with and without what its view shows, if it is valid.
-    fn build(&self, rows: &[(TableId, Vec<(u8, Vec<Value>)>)], choice: &[usize]) -> Vec<Database> {
+    fn build(&self, rows: &[(TableId, Cells)], choice: &[usize]) -> Vec<Database> {
         let mut state = Database::new(&self.projection.layout);
         for it in choice {
             let (table, cells) = &rows[*it];
@@ -303,13 +307,13 @@ impl<'a> Domains<'a> {
             }
         }
         let mut all = vec![state];
-        if let Rule::View(view) = &self.projection.rule {
-            if let Some(shown) = self.shown(&all[0], view) {
-                match self.projection.layout.schema.column(view.column).kind {
-                    Kind::Plain if shown != all[0] => all.push(shown),
-                    Kind::Plain | Kind::Set => {}
-                    Kind::Counter => all = vec![shown],
-                }
+        if let Rule::View(view) = &self.projection.rule
+            && let Some(shown) = self.shown(&all[0], view)
+        {
+            match self.projection.layout.schema.column(view.column).kind {
+                Kind::Plain if shown != all[0] => all.push(shown),
+                Kind::Plain | Kind::Set => {}
+                Kind::Counter => all = vec![shown],
             }
         }
         let is_valid = |state: &Database| {

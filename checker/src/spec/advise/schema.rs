@@ -335,35 +335,31 @@ impl Schema {
 
     /// The foreign keys: who references, and what.
     pub(super) fn foreign_keys(&self) -> impl Iterator<Item = (ColumnId, ColumnId)> {
-        self.invariants.iter().filter_map(|it| match &it.rule {
-            Rule::ForeignKey { from, to } => Some((*from, *to)),
-            Rule::Unique { .. }
-            | Rule::Sequential { .. }
-            | Rule::NotNull(_)
-            | Rule::Equal(..)
-            | Rule::NotEqual(..)
-            | Rule::Check { .. }
-            | Rule::View(_)
-            | Rule::Contains(..)
-            | Rule::NotContains(..)
-            | Rule::Size(..)
-            | Rule::Custom { .. } => None,
+        self.invariants.iter().filter_map(|it| {
+            let Rule::ForeignKey { from, to } = &it.rule else {
+                return None;
+            };
+            Some((*from, *to))
         })
     }
 
     /// The groups in which a column is numbered, if an invariant says so.
     pub(super) fn groups(&self, column: ColumnId) -> Option<&[u8]> {
-        self.invariants.iter().find_map(|it| match &it.rule {
-            Rule::Sequential { column: its, per } if *its == column => Some(per.as_slice()),
-            _ => None,
+        self.invariants.iter().find_map(|it| {
+            let Rule::Sequential { column: its, per } = &it.rule else {
+                return None;
+            };
+            (*its == column).then_some(per.as_slice())
         })
     }
 
     /// The view that a column is.
     pub(super) fn view(&self, column: ColumnId) -> Option<&View> {
-        self.invariants.iter().find_map(|it| match &it.rule {
-            Rule::View(view) if view.column == column => Some(view),
-            _ => None,
+        self.invariants.iter().find_map(|it| {
+            let Rule::View(view) = &it.rule else {
+                return None;
+            };
+            (view.column == column).then_some(view)
         })
     }
 }

@@ -181,10 +181,10 @@ impl Study {
         for population in &self.populations {
             for transaction in 0..ordered.running.len() {
                 let outcome = commit(&ordered, transaction, population, ReplicaId(0));
-                if let Outcome::Committed(state) = outcome {
-                    if met.insert(state.clone()) {
-                        all.push(state);
-                    }
+                if let Outcome::Committed(state) = outcome
+                    && met.insert(state.clone())
+                {
+                    all.push(state);
                 }
             }
             if all.len() > self.bounds.max_situations() as usize {
