@@ -11,7 +11,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 5] = [
+    "advice.md",
     "checker.md",
     "check-your-database.md",
     "history-format.md",

@@ -83,7 +83,7 @@
 //! | Is it well-formed for clients? | [`well_formed`]; a specification that is not gets a [`Breach`] instead of a verdict |
 //!
 //! Invariants of applications have a decider of their own, [`confluence`], and are a specification as well
-//! ([`confluence::Enforced`]); the two agree.
+//! ([`confluence::Enforced`]); the two agree. [`advise`] tells an application which of its transactions need coordination.
 //!
 //! # Which histories there are
 //!
@@ -94,6 +94,7 @@
 //! universe says otherwise ([`Universe::answers_take_time`]). A call that no answer is admissible for is a future with the question alone; that
 //! ends there.
 
+pub mod advise;
 mod authority;
 mod available;
 pub mod confluence;

@@ -3,6 +3,7 @@
 //! Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
 #![forbid(unsafe_code)]
 
+mod advise;
 mod answer;
 mod check;
 mod convert;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::advise::AdviseArguments;
 use crate::check::CheckArguments;
 use crate::convert::ConvertArguments;
 use crate::explain::ExplainArguments;
@@ -71,6 +73,8 @@ enum Command {
     Explain(ExplainArguments),
     /// List the formats that are read, and what they take for what
     Formats(FormatsArguments),
+    /// Advise which transactions of an application have to coordinate
+    Advise(AdviseArguments),
 }
 
 impl Arguments {
@@ -80,6 +84,7 @@ impl Arguments {
             Some(Command::History(arguments)) => arguments.json,
             Some(Command::Follow(arguments)) => arguments.json,
             Some(Command::Spec(arguments)) => arguments.wants_json(),
+            Some(Command::Advise(arguments)) => arguments.json,
             Some(
                 Command::Convert(_)
                 | Command::Verify(_)
@@ -112,6 +117,7 @@ Examples:
   co-check spec table            which specifications need coordination
   co-check convert history.edn --into text
                                  into another format
+  co-check advise app.toml       which transactions have to coordinate
 
 Exit status: 0 valid, 1 invalid, 2 unknown or bad input.
 Colours appear on a terminal only, and never when NO_COLOR is set.";
@@ -156,6 +162,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         Some(Command::Spec(arguments)) => spec::run(arguments),
         Some(Command::Explain(arguments)) => explain::run(arguments),
         Some(Command::Formats(arguments)) => formats::run(arguments),
+        Some(Command::Advise(arguments)) => advise::run(arguments),
         None if arguments.check.files.is_empty() => {
             let help = Arguments::command().render_help();
             Err(Failure::Usage(format!("which history?\n\n{help}")))

@@ -243,6 +243,32 @@ impl Paint {
         Self(io::stdout().is_terminal() && !refused)
     }
 
+    /// A word in green.
+    pub(crate) fn good(self, word: &str) -> String {
+        self.in_colour(COLOURS[0], word)
+    }
+
+    /// A word in red.
+    pub(crate) fn bad(self, word: &str) -> String {
+        self.in_colour(COLOURS[1], word)
+    }
+
+    /// A word in yellow.
+    pub(crate) fn doubtful(self, word: &str) -> String {
+        self.in_colour(COLOURS[2], word)
+    }
+
+    /// Each word on its own, as lines are broken between them.
+    fn in_colour(self, colour: &str, words: &str) -> String {
+        if !self.0 {
+            return words.to_owned();
+        }
+        let words = words
+            .split(' ')
+            .map(|word| format!("{colour}{word}{}", COLOURS[3]));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     pub(crate) const fn valid(self) -> &'static str {
         if self.0 {
             "\x1b[1;32mVALID\x1b[0m"

@@ -1,0 +1,455 @@
+//! The databases that a search begins with, and the transactions that it runs: all of a small size.
+//!
+//! - **I1** Every population is valid for the invariant that is decided, whether transactions of the application lead
+//!   there or not: more ancestors than definition 6 asks for, so that a "confluent" is the stronger for it.
+//! - **I2** What does not fit is an error, never left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::database::Database;
+use super::invariant::{aggregate, broken};
+use super::projection::{Projection, sources};
+use super::schema::{
+    ColumnId, Comparison, Filter, Kind, Linear, Operation, Pick, Rule, Source, TableId, Value, View,
+};
+use crate::spec::confluence::ReplicaId;
+
+/// The most databases that a search begins with.
+const MOST_POPULATIONS: usize = 3_000;
+/// The most different rows of a table, and the most ways in which a type is run.
+const MOST_ROWS: usize = 400;
+const MOST_INSTANCES: usize = 100;
+/// The greatest set that a bound on sizes may ask for.
+const GREATEST_SET: i64 = 3;
+
+/// What the kept columns of a row have.
+type Cells = Vec<(u8, Vec<Value>)>;
+
+/// A transaction type with values for its parameters.
+pub(super) struct Instance {
+    /// The place of the type in the projection.
+    pub(super) of: usize,
+    pub(super) label: String,
+    pub(super) parameters: Vec<Value>,
+}
+
+/// What values there are for columns and parameters.
+pub(super) struct Domains<'a> {
+    projection: &'a Projection,
+    constants: BTreeMap<ColumnId, BTreeSet<Value>>,
+}
+
+impl<'a> Domains<'a> {
+    pub(super) fn new(projection: &'a Projection) -> Result<Self, String> {
+        let mut constants: BTreeMap<ColumnId, BTreeSet<Value>> = BTreeMap::new();
+        for (_, operations) in &projection.types {
+            for operation in operations {
+                for (column, source) in sources(operation, &projection.layout.columns) {
+                    if let Source::Constant(value) = source {
+                        constants.entry(column).or_default().insert(value);
+                    }
+                }
+            }
+        }
+        let schema = &projection.layout.schema;
+        let mut links: Vec<(ColumnId, ColumnId)> = schema.foreign_keys().collect();
+        for invariant in &schema.invariants {
+            constants_of(&invariant.rule, &projection.rule, &mut constants)?;
+            if let Rule::View(view) = &invariant.rule {
+                let table = view.column.table;
+                let key = ColumnId {
+                    table,
+                    column: view.key,
+                };
+                let by = ColumnId {
+                    table: view.of,
+                    column: view.by,
+                };
+                links.push((by, key));
+            }
+        }
+        for _ in 0..links.len() {
+            for (one, other) in &links {
+                let mut all = constants.get(one).cloned().unwrap_or_default();
+                all.extend(constants.get(other).into_iter().flatten());
+                constants.insert(*one, all.clone());
+                constants.insert(*other, all);
+            }
+        }
+        Ok(Self {
+            projection,
+            constants,
+        })
+    }
+
+    /// The values of a plain column, or the elements of a set.
+    fn of(&self, column: ColumnId) -> BTreeSet<Value> {
+        let mut all = BTreeSet::from([Some(1), Some(2)]);
+        all.extend(self.constants.get(&column).into_iter().flatten());
+        all
+    }
+
+    /// The rows that a population can have of a table: values for its kept columns.
+    fn rows(&self, table: TableId) -> Result<Vec<Cells>, String> {
+        let layout = &self.projection.layout;
+        let mut rows = vec![Vec::new()];
+        for id in layout.columns.iter().filter(|it| it.table == table) {
+            let choices = self.choices(*id);
+            rows = rows
+                .into_iter()
+                .flat_map(|row: Vec<_>| {
+                    choices.iter().map(move |values| {
+                        let mut row = row.clone();
+                        row.push((id.column, values.clone()));
+                        row
+                    })
+                })
+                .collect();
+            if rows.len() > MOST_ROWS {
+                let name = &layout.schema.table(table).name;
+                return Err(format!("{name} has too many columns that matter to it"));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The contents that a cell of a population can have.
+    fn choices(&self, id: ColumnId) -> Vec<Vec<Value>> {
+        let rule = &self.projection.rule;
+        let is_view = matches!(rule, Rule::View(view) if view.column == id);
+        if is_view {
+            return vec![Vec::new()];
+        }
+        let single = |values: BTreeSet<Value>| values.into_iter().map(|it| vec![it]).collect();
+        match (self.projection.layout.schema.column(id).kind, rule) {
+            (Kind::Plain, _) => single(self.of(id)),
+            (Kind::Counter, Rule::Check { table, linear }) if *table == id.table => {
+                single(self.levels(id, linear))
+            }
+            (Kind::Counter, Rule::View(view)) if view.columns().contains(&id) => {
+                vec![vec![Some(0)], vec![Some(1)]]
+            }
+            (Kind::Counter, _) => vec![vec![Some(0)]],
+            (Kind::Set, _) => subsets(&self.of(id)),
+        }
+    }
+
+    /// Counts at which a bound just holds, or holds until one more transaction has committed.
+    fn levels(&self, id: ColumnId, linear: &Linear) -> BTreeSet<Value> {
+        let Some((_, factor)) = linear.terms.iter().find(|(column, _)| *column == id.column) else {
+            return BTreeSet::from([Some(0)]);
+        };
+        let mut slacks = BTreeSet::from([0]);
+        for amount in self.amounts(id.table, linear) {
+            slacks.extend([amount, -amount, 2 * amount, -2 * amount]);
+        }
+        let at = |slack: i64| {
+            let level = (linear.bound + slack).div_euclid(*factor);
+            [Some(level - 1), Some(level), Some(level + 1)]
+        };
+        slacks.into_iter().flat_map(at).collect()
+    }
+
+    /// By how much one transaction can move the sum.
+    fn amounts(&self, table: TableId, linear: &Linear) -> BTreeSet<i64> {
+        let mut all = BTreeSet::new();
+        for (_, operations) in &self.projection.types {
+            let mut together = 0;
+            for operation in operations.iter().filter(|it| it.table() == Some(table)) {
+                let Operation::Update { changes, .. } = operation else {
+                    continue;
+                };
+                for change in changes {
+                    let factor = linear.terms.iter().find(|(it, _)| *it == change.column);
+                    let factor = factor.map_or(0, |(_, factor)| factor.abs());
+                    let amount = if let Source::Constant(Some(amount)) = change.source {
+                        amount
+                    } else {
+                        1
+                    };
+                    all.insert(factor * amount);
+                    together += factor * amount;
+                }
+            }
+            all.insert(together);
+        }
+        all
+    }
+
+    /// All ways to run the types, but for what does not matter to the invariant.
+    pub(super) fn instances(&self) -> Result<Vec<Instance>, String> {
+        let mut all = Vec::new();
+        for (place, (number, operations)) in self.projection.types.iter().enumerate() {
+            let its = &self.projection.layout.schema.types[*number];
+            let domains = self.parameters(its.parameters.len(), operations);
+            let mut ways = vec![Vec::new()];
+            for domain in &domains {
+                let extend = |way: Vec<Value>| {
+                    domain.iter().map(move |value| {
+                        let mut way = way.clone();
+                        way.push(*value);
+                        way
+                    })
+                };
+                ways = ways.into_iter().flat_map(extend).collect();
+                if ways.len() > MOST_INSTANCES {
+                    return Err(format!(
+                        "{} has too many parameters that matter to it",
+                        its.name
+                    ));
+                }
+            }
+            all.extend(ways.into_iter().map(|parameters| Instance {
+                of: place,
+                label: self.label(*number, &domains, &parameters),
+                parameters,
+            }));
+        }
+        Ok(all)
+    }
+
+    fn label(&self, number: usize, domains: &[BTreeSet<Value>], values: &[Value]) -> String {
+        let schema = &self.projection.layout.schema;
+        let its = &schema.types[number];
+        let chosen = (0..values.len()).filter(|it| domains[*it].len() > 1);
+        let chosen =
+            chosen.map(|it| format!("{} = {}", its.parameters[it], schema.show(values[it])));
+        let chosen: Vec<String> = chosen.collect();
+        if chosen.is_empty() {
+            return its.name.clone();
+        }
+        format!("{} ({})", its.name, chosen.join(", "))
+    }
+
+    /// The values of each parameter; one that does not matter has one.
+    fn parameters(&self, count: usize, operations: &[Operation]) -> Vec<BTreeSet<Value>> {
+        let mut domains = vec![BTreeSet::new(); count];
+        let mut amounts = BTreeSet::new();
+        for operation in operations {
+            if let Some(Pick::One(which)) = operation.selection().map(|it| it.pick) {
+                domains[usize::from(which)].extend([Some(0), Some(1)]);
+            }
+            for (column, source) in sources(operation, &self.projection.layout.columns) {
+                if let Source::Given(it) | Source::Own(it) = source {
+                    let schema = &self.projection.layout.schema;
+                    if schema.column(column).kind == Kind::Counter {
+                        amounts.insert(usize::from(it));
+                        domains[usize::from(it)].extend([Some(1), Some(2)]);
+                        continue;
+                    }
+                    let may_be_null = self.projection.rule == Rule::NotNull(column);
+                    let values = self.of(column).into_iter();
+                    let values = values.filter(|value| value.is_some() || may_be_null);
+                    domains[usize::from(it)].extend(values);
+                }
+            }
+        }
+        for amount in amounts {
+            domains[amount].retain(|value| *value >= Some(1));
+        }
+        for domain in domains.iter_mut().filter(|it| it.is_empty()) {
+            domain.insert(None);
+        }
+        domains
+    }
+
+    /// The databases to begin with, the smallest first, and how many rows the greatest has.
+    pub(super) fn populations(&self) -> Result<(Vec<Database>, usize), String> {
+        let tables: Vec<TableId> = self.projection.layout.tables.iter().copied().collect();
+        let mut rows = Vec::new();
+        for table in &tables {
+            for row in self.rows(*table)? {
+                rows.push((*table, row));
+            }
+        }
+        let is_local = is_of_one_row(&self.projection.rule) && tables.len() == 1;
+        let most = if is_local {
+            1
+        } else {
+            2.max(tables.len()).min(3)
+        };
+        let mut chosen: Vec<Vec<usize>> = vec![Vec::new()];
+        let mut begin = 0;
+        let mut all = Vec::new();
+        for size in 0..=most {
+            for choice in &chosen[begin..] {
+                all.extend(self.build(&rows, choice));
+            }
+            let mut longer = Vec::new();
+            for choice in chosen[begin..].iter().filter(|_| size < most) {
+                for next in choice.last().copied().unwrap_or(0)..rows.len() {
+                    let table = rows[next].0;
+                    let has_it = choice.iter().any(|it| rows[*it].0 == table);
+                    if size < 2 || !has_it {
+                        let mut choice = choice.clone();
+                        choice.push(next);
+                        longer.push(choice);
+                    }
+                }
+            }
+            if longer.len() > 40 * MOST_POPULATIONS || all.len() > MOST_POPULATIONS {
+                return Err("it depends on too many columns at once".to_owned());
+            }
+            begin = chosen.len();
+            chosen.extend(longer);
+        }
+        Ok((all, most))
+    }
+
+    /// The database with these rows, or with and without what its view shows, if it is valid.
+    fn build(&self, rows: &[(TableId, Cells)], choice: &[usize]) -> Vec<Database> {
+        let mut state = Database::new(&self.projection.layout);
+        for it in choice {
+            let (table, cells) = &rows[*it];
+            let id = state.insert(*table, ReplicaId::INITIAL);
+            for (column, values) in cells {
+                self.fill(&mut state, id, *column, values);
+            }
+        }
+        let mut all = vec![state];
+        if let Rule::View(view) = &self.projection.rule
+            && let Some(shown) = self.shown(&all[0], view)
+        {
+            match self.projection.layout.schema.column(view.column).kind {
+                Kind::Plain if shown != all[0] => all.push(shown),
+                Kind::Plain | Kind::Set => {}
+                Kind::Counter => all = vec![shown],
+            }
+        }
+        let is_valid = |state: &Database| {
+            broken(&self.projection.rule, state).is_none() && self.has_keys(state)
+        };
+        all.retain(is_valid);
+        all
+    }
+
+    /// Whether keys are keys: a population with two rows of a key is none.
+    fn has_keys(&self, state: &Database) -> bool {
+        let layout = &self.projection.layout;
+        layout.tables.iter().all(|table| {
+            let key = layout.schema.table(*table).key;
+            key.is_none_or(|key| {
+                let columns = vec![key];
+                let rule = Rule::Unique {
+                    table: *table,
+                    columns,
+                };
+                !layout.keeps(*table, key) || broken(&rule, state).is_none()
+            })
+        })
+    }
+
+    fn fill(&self, state: &mut Database, id: super::database::RowId, column: u8, values: &[Value]) {
+        let table = id.table;
+        let by = ReplicaId::INITIAL;
+        for value in values {
+            match self
+                .projection
+                .layout
+                .schema
+                .column(ColumnId { table, column })
+                .kind
+            {
+                Kind::Plain => state.assign(id, column, *value, by),
+                Kind::Counter => state.count(id, column, value.unwrap_or(0), by),
+                Kind::Set => value.iter().for_each(|it| state.add(id, column, *it, by)),
+            }
+        }
+    }
+
+    /// With every row of the view showing what its rows give.
+    fn shown(&self, state: &Database, view: &View) -> Option<Database> {
+        let mut shown = state.clone();
+        for row in state.rows(view.column.table) {
+            let value = aggregate(state, view, row.read(view.key))?;
+            self.fill(&mut shown, row.id, view.column.column, &[value]);
+        }
+        Some(shown)
+    }
+}
+
+/// The constants that an invariant names; sets and bounds of the one that is decided give more.
+fn constants_of(
+    rule: &Rule,
+    decided: &Rule,
+    constants: &mut BTreeMap<ColumnId, BTreeSet<Value>>,
+) -> Result<(), String> {
+    let mut add = |column: ColumnId, value: Value| {
+        constants.entry(column).or_default().insert(value);
+    };
+    match rule {
+        Rule::Equal(column, value)
+        | Rule::NotEqual(column, value)
+        | Rule::Contains(column, value)
+        | Rule::NotContains(column, value) => add(*column, Some(*value)),
+        Rule::NotNull(column) if rule == decided => add(*column, None),
+        Rule::View(view) => {
+            for (column, filter) in &view.only {
+                let table = view.of;
+                let column = *column;
+                add(
+                    ColumnId { table, column },
+                    match filter {
+                        Filter::Is(value) => *value,
+                        Filter::NotNull => None,
+                    },
+                );
+            }
+        }
+        Rule::Check { table, linear } if rule == decided => {
+            for (column, factor) in &linear.terms {
+                let level = linear.bound.div_euclid(*factor);
+                let (table, column) = (*table, *column);
+                for value in [0, level - 1, level, level + 1] {
+                    add(ColumnId { table, column }, Some(value));
+                }
+            }
+        }
+        Rule::Size(column, comparison, size) if rule == decided => {
+            let is_trivial = matches!(comparison, Comparison::NotEqual);
+            if *size > GREATEST_SET || is_trivial {
+                return Err(format!("bounds on sizes go up to {GREATEST_SET}"));
+            }
+            (1..=size + 1).for_each(|it| add(*column, Some(it)));
+        }
+        Rule::Unique { .. }
+        | Rule::Sequential { .. }
+        | Rule::ForeignKey { .. }
+        | Rule::NotNull(_)
+        | Rule::Check { .. }
+        | Rule::Size(..)
+        | Rule::Custom { .. } => {}
+    }
+    Ok(())
+}
+
+/// Whether a rule is of each row alone.
+const fn is_of_one_row(rule: &Rule) -> bool {
+    match rule {
+        Rule::NotNull(_)
+        | Rule::Equal(..)
+        | Rule::NotEqual(..)
+        | Rule::Check { .. }
+        | Rule::Contains(..)
+        | Rule::NotContains(..)
+        | Rule::Size(..) => true,
+        Rule::Unique { .. }
+        | Rule::Sequential { .. }
+        | Rule::ForeignKey { .. }
+        | Rule::View(_)
+        | Rule::Custom { .. } => false,
+    }
+}
+
+fn subsets(elements: &BTreeSet<Value>) -> Vec<Vec<Value>> {
+    let mut all: Vec<Vec<Value>> = vec![Vec::new()];
+    for element in elements.iter().filter(|it| it.is_some()) {
+        let with = all.clone().into_iter().map(|mut set| {
+            set.push(*element);
+            set
+        });
+        let with: Vec<_> = with.collect();
+        all.extend(with);
+    }
+    all
+}
