@@ -98,7 +98,7 @@ impl<S: Specification> Search<'_, S> {
 }
 
 impl<S: Specification> Visitor<S> for Search<'_, S> {
-    const FUTURES: bool = false;
+    const FUTURES: bool = true;
 
     fn history(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
         self.contract.of_history(history, outcomes);
@@ -128,7 +128,12 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
         }
     }
 
-    fn future(&mut self, _: &Future<'_, S>) {}
+    fn future(&mut self, future: &Future<'_, S>) {
+        // Where calls are answered at once, a call that cannot be answered is met as a future only.
+        if future.step.is_call_without_answer() {
+            self.history(future.history, future.outcomes);
+        }
+    }
 
     fn join(&mut self, other: Self) {
         self.contract.join(other.contract);

@@ -2,8 +2,8 @@
 
 use checker::spec::rows::registers::{Answer, Linearizable, Op};
 use checker::spec::{
-    Ack, Event, EventId, History, Options, Program, Specification, Universe, Witness, monotone,
-    proper,
+    Ack, Event, EventId, History, Options, Program, Specification, Universe, Witness, available,
+    monotone, proper,
 };
 
 /// The history of section 2 of Complete CALM: both write, `q` tells `p`, and `p` reads cat.
@@ -76,8 +76,11 @@ fn an_outcome_that_is_refined_is_no_witness() {
     assert!(!witness.is_sound(&Linearizable));
 }
 
-/// A thing that one process may take: two that take it admit nothing.
-struct Exclusive;
+/// A thing that one process may take: two that take it admit nothing. Or, if it is kept from `q`, whose calls nobody
+/// answers, as soon as that one asks.
+struct Exclusive {
+    kept: bool,
+}
 
 impl Specification for Exclusive {
     type Op = ();
@@ -110,6 +113,15 @@ impl Specification for Exclusive {
 #[test]
 fn a_specification_that_fails_by_admitting_nothing_is_a_variant_of_itself() {
     // By the letter of the definition (section 4.1); which is why a variant has to be a rule of its own.
-    assert!(!monotone(&Exclusive, &Options::default()).holds());
-    assert!(proper(&Exclusive, &Exclusive, &Options::default()).is_proper());
+    let exclusive = Exclusive { kept: false };
+    assert!(!monotone(&exclusive, &Options::default()).holds());
+    assert!(proper(&exclusive, &exclusive, &Options::default()).is_proper());
+}
+
+#[test]
+fn a_call_elsewhere_that_nobody_can_answer_is_no_availability() {
+    let kept = Exclusive { kept: true };
+    let witness = available(&kept, &Options::default());
+    let witness = witness.witness().expect("q gets no answer");
+    assert!(witness.is_sound(&kept) && witness.after.has_pending());
 }
