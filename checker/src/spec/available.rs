@@ -129,6 +129,7 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
     }
 
     fn future(&mut self, future: &Future<'_, S>) {
+        self.contract.of_future(future);
         // Where calls are answered at once, a call that cannot be answered is met as a future only.
         if future.step.is_call_without_answer() {
             self.history(future.history, future.outcomes);
@@ -145,6 +146,6 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
     fn limit(&self) -> usize {
         self.best
             .load(Ordering::Relaxed)
-            .min(self.contract.smallest())
+            .min(self.contract.breach_size())
     }
 }

@@ -20,8 +20,8 @@ pub struct Disagreement<S: Specification> {
     pub invocations: [EventId; 2],
 }
 
-/// Decides whether, in histories that can come to be, operations that are equal and have the same updates in their past get
-/// the same answer. Returns a smallest disagreement, if there is one.
+/// Decides whether, in histories that can come to be, operations that are equal and whose answers have the same updates in
+/// their past get the same answer. Returns a smallest disagreement, if there is one.
 pub fn convergent<S: Specification>(
     spec: &S,
     is_update: fn(&S::Op) -> bool,
@@ -55,7 +55,14 @@ impl<S: Specification> Search<'_, S> {
         let reads: Vec<_> = history
             .invocations()
             .filter(|(_, op)| !(self.is_update)(op))
-            .filter_map(|(id, op)| Some((id, op, history.response(id)?, known(&history.past(id)))))
+            .filter_map(|(id, op)| {
+                Some((
+                    id,
+                    op,
+                    history.response(id)?,
+                    known(&history.past(history.response_to(id)?)),
+                ))
+            })
             .collect();
         reads
             .iter()

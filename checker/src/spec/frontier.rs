@@ -133,7 +133,12 @@ where
     }
 
     fn of(spec: &S, options: &Options<'_>) -> (Self, Examined) {
-        explore(spec, options, Self::none)
+        // Outcomes name processes and labels, so what renamed copies demand are demands of their own.
+        let options = Options {
+            symmetry: false,
+            ..*options
+        };
+        explore(spec, &options, Self::none)
     }
 
     /// The demands over numbered outcomes; `None` if there are too many.

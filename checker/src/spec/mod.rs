@@ -80,7 +80,7 @@
 //! | Is this scheduler a proper coordination of it? | [`proper`] |
 //! | How far must its order be widened; is it wider than it must be? | [`frontier`]; [`tightness`] |
 //! | How many commitments must follow each other? | [`rounds`] |
-//! | Is it well-formed for clients? | [`well_formed`]; a specification that is not gets a [`Breach`] instead of a verdict |
+//! | Is it well-formed for clients? | [`well_formed`]; `monotone`, `distributed_monotone` and `available` look as well, and give a [`Breach`] instead of a verdict |
 //!
 //! Invariants of applications have a decider of their own, [`confluence`], and are a specification as well
 //! ([`confluence::Enforced`]); the two agree. [`advise`] tells an application which of its transactions need coordination.

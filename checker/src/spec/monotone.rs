@@ -41,7 +41,7 @@ impl<S: Specification> Verdict<S> {
         contract: Contract<'_, S>,
         witness: Option<Box<Witness<S>>>,
     ) -> Self {
-        let breach = match (contract.breach, &witness) {
+        let breach = match (contract.finish(), &witness) {
             (None, Some(_)) => well_formed(spec, options).0,
             (breach, _) => breach,
         };
@@ -195,6 +195,6 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
     fn limit(&self) -> usize {
         self.best
             .load(Ordering::Relaxed)
-            .min(self.contract.smallest())
+            .min(self.contract.breach_size())
     }
 }

@@ -59,6 +59,11 @@ where
 {
     let best = AtomicUsize::new(usize::MAX);
     let at_once = spec.universe().at_once;
+    // What is a renaming to the specification need not be one to the variant.
+    let options = &Options {
+        symmetry: false,
+        ..*options
+    };
     let (search, examined) = explore(spec, options, || Search {
         spec,
         variant,
@@ -119,7 +124,7 @@ where
     S: Specification,
     V: Specification<Op = S::Op, Value = S::Value, Outcome = S::Outcome>,
 {
-    const FUTURES: bool = false;
+    const FUTURES: bool = true;
 
     fn history(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
         let admitted = self.variant.outcomes(history);
@@ -160,7 +165,12 @@ where
         }
     }
 
-    fn future(&mut self, _: &Future<'_, S>) {}
+    fn future(&mut self, future: &Future<'_, S>) {
+        // Where calls are answered at once, a call that cannot be answered is met as a future only.
+        if self.at_once && future.step.is_call_without_answer() {
+            self.history(future.history, future.outcomes);
+        }
+    }
 
     fn join(&mut self, other: Self) {
         self.admitted += other.admitted;

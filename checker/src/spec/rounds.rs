@@ -14,9 +14,10 @@
 //!
 //! Why it is defined so:
 //!
-//! - One round is no coordination: everybody answers, nobody waits. A monotone specification needs one (Complete CALM, remark on joint
+//! - In one round nobody waits for another's answer. A monotone specification needs one (Complete CALM, remark on joint
 //!   consistency without agreement), and so does a function, whose calls have one admissible answer each: *functions
-//!   don't need weddings*.
+//!   don't need weddings*. The converse does not hold: a collector that declares garbage gives each answer without waiting for another answer, and
+//!   has to wait for news that it does not have. What is counted is the waiting of commitments for each other, no more.
 //! - In the essay's cascade T1 and T2 exclude each other, and T3 reads from T1. It needs two rounds, and the best schedule begins with T1. A
 //!   schedule that begins with T3 needs three: what is counted is forced by the specification, not chosen by an
 //!   implementation.
@@ -33,7 +34,7 @@ use super::specification::{HistoryOf, Specification};
 /// How many commitments must follow each other.
 #[derive(Debug)]
 pub struct Rounds<S: Specification> {
-    /// The most rounds that a history needs. 1 if nobody ever has to wait; 0 if nobody ever asks.
+    /// The most rounds that a history needs. 1 if no answer ever has to wait for another; 0 if nobody ever asks.
     pub rounds: usize,
     /// A smallest history that needs so many, with the calls that wait in it.
     pub history: HistoryOf<S>,

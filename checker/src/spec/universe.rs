@@ -242,7 +242,8 @@ impl<S: Specification> Universe<S> {
         self
     }
 
-    /// Declares a renaming under which the specification does not change. Of histories that renamings turn into each
+    /// Declares a renaming under which the specification does not change: neither programs nor outcomes, their order and
+    /// the answers in them tell a history from its renamed copy, but for the names. Of histories that renamings turn into each
     /// other, one is looked at. That it is one is the author's promise; deciding without symmetry
     /// ([`Options::symmetry`](super::Options::symmetry)) is how it is tested.
     #[must_use]

@@ -1,7 +1,11 @@
 //! Is a specification well-formed for the I/O model? (Complete CALM, section 3.5.)
 //!
-//! Three conditions on outcomes and answers, and the three laws of a partial order. A specification that breaks one of them anywhere in
-//! its universe gets no verdict.
+//! Three conditions on outcomes and answers, which are looked at in every history and every future of one more step, and the three laws
+//! of a partial order. Reflexivity is looked at for every outcome, antisymmetry wherever two are compared; transitivity
+//! among the outcomes of each history, and both among all outcomes of the smallest histories of the universe. A
+//! specification that is seen to break one of them gets no verdict.
+
+use std::collections::BTreeMap;
 
 use super::explore::{Examined, Future, Options, Visitor, explore};
 use super::specification::{HistoryOf, Specification};
@@ -58,7 +62,7 @@ pub fn well_formed<S: Specification>(
     options: &Options<'_>,
 ) -> (Option<Box<Breach<S>>>, Examined) {
     let (contract, examined) = explore(spec, options, || Contract::new(spec));
-    (contract.breach, examined)
+    (contract.finish(), examined)
 }
 
 impl<S: Specification> Visitor<S> for Contract<'_, S> {
@@ -76,41 +80,128 @@ impl<S: Specification> Visitor<S> for Contract<'_, S> {
         if let Some(found) = other.breach {
             self.keep(*found);
         }
+        self.smallest.extend(other.smallest);
+        while self.smallest.len() > SMALLEST {
+            self.smallest.pop_last();
+        }
     }
 
     fn limit(&self) -> usize {
-        self.smallest()
+        self.breach_size()
     }
 }
 
 /// Looks for breaches; keeps the first in the order of size, so that it does not depend on threads.
 pub(crate) struct Contract<'a, S: Specification> {
     spec: &'a S,
-    pub(crate) breach: Option<Box<Breach<S>>>,
+    breach: Option<Box<Breach<S>>>,
+    /// Some outcomes of the smallest histories, among all of which the order has to be one.
+    smallest: Smallest<S>,
 }
+
+/// Histories by size, with some of their outcomes.
+type Smallest<S> = BTreeMap<(usize, HistoryOf<S>), Vec<<S as Specification>::Outcome>>;
+
+/// How many histories are the smallest ones.
+const SMALLEST: usize = 24;
+/// How many outcomes of each of them are compared.
+const OUTCOMES_OF_EACH: usize = 3;
 
 /// Of how many outcomes of one history all triples are compared.
 const TRIPLES: usize = 12;
 
 impl<'a, S: Specification> Contract<'a, S> {
     pub(crate) fn new(spec: &'a S) -> Self {
-        Self { spec, breach: None }
+        Self {
+            spec,
+            breach: None,
+            smallest: BTreeMap::new(),
+        }
     }
 
     /// How many events the smallest history has that shows a breach.
-    pub(crate) fn smallest(&self) -> usize {
+    pub(crate) fn breach_size(&self) -> usize {
         let events = |breach: &Breach<S>| breach.history.len();
         self.breach.as_deref().map_or(usize::MAX, events)
     }
 
     pub(crate) fn of_history(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
         self.answers(history, outcomes);
+        self.remember(history, outcomes);
         for outcome in outcomes {
             if !self.spec.refines(outcome, outcome) {
                 self.found(Condition::Reflexivity, history, format!("{outcome:?}"));
             }
         }
         self.order(history, outcomes);
+    }
+
+    fn remember(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {
+        let full = self.smallest.len() >= SMALLEST;
+        let last = self
+            .smallest
+            .last_key_value()
+            .map(|((size, last), _)| (*size, last));
+        if full && last.is_some_and(|last| last <= (history.len(), history)) {
+            return;
+        }
+        let some = outcomes.iter().take(OUTCOMES_OF_EACH).cloned().collect();
+        self.smallest.insert((history.len(), history.clone()), some);
+        if full {
+            self.smallest.pop_last();
+        }
+    }
+
+    /// Compares the outcomes of the smallest histories with each other; returns a smallest breach of all.
+    pub(crate) fn finish(mut self) -> Option<Box<Breach<S>>> {
+        let mut all: Vec<(&HistoryOf<S>, &S::Outcome)> = Vec::new();
+        for ((_, history), outcomes) in &self.smallest {
+            for outcome in outcomes {
+                if !all.iter().any(|(_, held)| *held == outcome) {
+                    all.push((history, outcome));
+                }
+            }
+        }
+        let refines: Vec<Vec<bool>> = all
+            .iter()
+            .map(|(_, one)| {
+                all.iter()
+                    .map(|(_, other)| self.spec.refines(one, other))
+                    .collect()
+            })
+            .collect();
+        let mut broken = Vec::new();
+        for one in 0..all.len() {
+            for other in (0..all.len()).filter(|other| *other != one && refines[one][*other]) {
+                if refines[other][one] {
+                    broken.push((Condition::Antisymmetry, vec![one, other]));
+                }
+                let beyond =
+                    (0..all.len()).find(|third| refines[other][*third] && !refines[one][*third]);
+                broken
+                    .extend(beyond.map(|third| (Condition::Transitivity, vec![one, other, third])));
+            }
+        }
+        let found = broken.into_iter().map(|(condition, outcomes)| {
+            let history = outcomes
+                .iter()
+                .map(|place| all[*place].0)
+                .max_by_key(|history| history.len());
+            let words: Vec<String> = outcomes
+                .iter()
+                .map(|place| format!("{:?}", all[*place].1))
+                .collect();
+            let history = history.cloned().expect("two outcomes or three");
+            Breach {
+                condition,
+                history,
+                words: words.join(", "),
+            }
+        });
+        for breach in found.collect::<Vec<_>>() {
+            self.keep(breach);
+        }
+        self.breach
     }
 
     fn answers(&mut self, history: &HistoryOf<S>, outcomes: &[S::Outcome]) {

@@ -1,4 +1,4 @@
-//! The paper's proposition, on every row: an application is invariant confluent exactly if its specification is monotone
+//! The paper's proposition, on every row that the paper claims something of, two replicas with two transactions each: an application is invariant confluent exactly if its specification is monotone
 //! (Complete CALM, section 7.2). The two deciders have nothing in common: one searches states, the other histories.
 
 use checker::spec::confluence::{

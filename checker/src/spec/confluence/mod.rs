@@ -20,7 +20,8 @@
 //! - **I1** A *yes* is given only if every situation within the [`Bounds`] was visited: at the cap the verdict is
 //!   [`Verdict::Unknown`].
 //! - **I2** A *no* carries a [`Witness`] with the fewest transactions of all witnesses within the bounds.
-//! - **I3** No verdict is given over a merge that is not a join on the states that were met, or over a transaction
+//! - **I3** No verdict is given over a merge that is seen not to be a join (commutative, idempotent and absorbing on all
+//!   pairs that were merged, associative on triples of some states spread over those that were met), or over a transaction
 //!   that takes something away from the state: that is [`Verdict::Breach`].
 //! - **I4** Equal input gives equal output, to the letter.
 //!

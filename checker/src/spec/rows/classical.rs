@@ -17,20 +17,25 @@ pub(super) fn rows() -> Vec<Row> {
         evaluations of prefixes of the log, refined by those of longer ones (remark 4: an interface of its own).";
     vec![
         Row::new("global-snapshot", "global snapshots", TABLE)
-            .remark("Outcomes are downward closed cuts: any of them may be taken for the snapshot.")
+            .remark("Outcomes are downward closed cuts: any of them may be taken for the snapshot. A cut stays one in every future: the lemma of \
+                accumulating outcomes.")
             .monotone(GlobalSnapshot, true),
         Row::new("atomic-snapshot", "an atomic snapshot object", TABLE)
             .remark("Outcomes are the vectors that scans return, in an order in which all scans and updates can be linearized.")
-            .monotone(AtomicSnapshot, false),
+            .monotone(AtomicSnapshot, false)
+            .counted(AtomicSnapshot, 8),
         Row::new("k-set-agreement", "2-set agreement of three processes", TABLE)
             .remark("Each decides some value that somebody proposed, all together at most two.")
-            .monotone(Agreement::Values(2), false),
+            .monotone(Agreement::Values(2), false)
+            .counted(Agreement::Values(2), 8),
         Row::new("strong-renaming", "strong renaming", TABLE)
             .remark("Each takes a name that nobody else has, from as many as there are participants.")
-            .monotone(Agreement::Names, false),
+            .monotone(Agreement::Names, false)
+            .counted(Agreement::Names, 8),
         Row::new("consensus-authority", "consensus on who is the authority", TABLE)
             .remark("Outcomes are sequences of authorities; who asks is told its place in the sequence.")
-            .monotone(Succession, false),
+            .monotone(Succession, false)
+            .counted(Succession, 8),
         Row::new("ordered-register", "a linearizable register under an ordering authority", AUTHORITY)
             .remark(ORDERED)
             .monotone(Ordered::new(Linearizable), true),

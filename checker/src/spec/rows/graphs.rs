@@ -13,11 +13,14 @@ use super::answers::{Answers, choices, included, say, say_set};
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("deadlock-detection", "distributed deadlock detection", "Keeping CALM, section 1.3.1")
-            .remark("Each machine knows what one transaction waits for; they exchange edges, and declare transactions that are on a cycle.")
-            .monotone(Declared::Deadlocks, true),
+            .remark("Each machine knows what one transaction waits for; they exchange edges, and declare transactions that are on a cycle. \
+                A cycle never goes away: the lemma of accumulating outcomes (Complete CALM, appendix F).")
+            .monotone(Declared::Deadlocks, true)
+        .counted(Declared::Deadlocks, 6),
         Row::new("garbage-collection", "distributed garbage collection", "Keeping CALM, section 1.3.2")
             .remark("Machines exchange references, and declare objects that the root does not reach.")
-            .monotone(Declared::Garbage, false),
+            .monotone(Declared::Garbage, false)
+        .counted(Declared::Garbage, 6),
         Row::new(
             "sealed-garbage-collection",
             "distributed garbage collection over sealed graphs",

@@ -497,6 +497,16 @@ impl Judge<'_> {
     /// Whether of two committed transactions with a conflict, the one that precedes committed first.
     fn commit_ordered(&self) -> bool {
         let committed = self.committed();
+        let written: Vec<char> = committed
+            .iter()
+            .flat_map(|txn| txn.writes())
+            .map(|(_, key)| key)
+            .collect();
+        let once = written.iter().collect::<BTreeSet<_>>().len() == written.len();
+        assert!(
+            once,
+            "conflicts of two writers of one key are not looked at"
+        );
         committed.iter().all(|first| {
             committed.iter().all(|second| {
                 let in_order = match (first.commit, second.commit) {

@@ -349,8 +349,9 @@ impl Row {
             Finding {
                 question: Question::Proper,
                 claim: Some(claim),
-                // A variant that admits next to nothing would be proper for no reason.
-                holds: Some(witness.is_none() && found.admitted > 1),
+                // A variant that admits next to nothing would be proper for no reason: an admitted history has to have more
+                // than one admitted past, on the average.
+                holds: Some(witness.is_none() && found.pairs > found.admitted),
                 examined: Examined {
                     futures: found.pairs,
                     ..found.examined
