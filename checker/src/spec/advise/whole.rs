@@ -18,6 +18,8 @@ use crate::spec::confluence::{
 
 /// The most states that a search begins with.
 const MOST_BEGINNINGS: usize = 40;
+/// The most of them behind a barrier that come of one before it.
+const MOST_BEHIND_EACH: usize = 8;
 
 /// How the types of an application run, by name; the rest does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,9 +66,7 @@ pub fn together(
     };
     let empty = vec![Database::new(&projection.layout)];
     let any = with(&|_| true, empty).serially();
-    let concurrent = |it: &Instance| {
-        is_of(&running.free, it) || is_of(&running.at_one_site, it)
-    };
+    let concurrent = |it: &Instance| is_of(&running.free, it) || is_of(&running.at_one_site, it);
     let before = with(&concurrent, any);
     let verdict = decide(&before, bounds);
     if !matches!(verdict, Verdict::Confluent { .. }) {
@@ -161,12 +161,15 @@ impl Whole<'_> {
                 all
             };
             let (here, there) = (run(0), run(1));
-            let merged = here.iter().flat_map(|one| there.iter().map(|other| one.merge(other)));
+            let merged = here
+                .iter()
+                .flat_map(|one| there.iter().map(|other| one.merge(other)));
+            let most = MOST_BEGINNINGS.min(all.len() + MOST_BEHIND_EACH);
             for (merged, transaction) in
                 merged.flat_map(|it| (0..ordered.running.len()).map(move |of| (it.clone(), of)))
             {
                 for state in ordered.made(transaction, &merged) {
-                    if all.len() < MOST_BEGINNINGS && !all.contains(&state) {
+                    if all.len() < most && !all.contains(&state) {
                         all.push(state);
                     }
                 }
