@@ -76,7 +76,7 @@ fn as_advised(advice: &Advice) -> Running {
     for its in &advice.types {
         let types = match its.answer {
             Answer::NoCoordination => &mut running.free,
-            Answer::SingleSite { .. } => &mut running.at_one_site,
+            Answer::SingleSite { .. } => continue,
             Answer::AcrossSites => &mut running.across_sites,
         };
         types.insert(its.name.clone());

@@ -249,7 +249,7 @@ impl<'a> Bounded<'a> {
 }
 
 /// Where the rows of a partition live in a world of two replicas; rows that are not partitioned live at the first.
-pub(super) fn is_home(at: ReplicaId, partitions: &[Value]) -> bool {
+fn is_home(at: ReplicaId, partitions: &[Value]) -> bool {
     let home = |it: &Value| it.unwrap_or(0).rem_euclid(2) == i64::from(at.0);
     partitions.iter().all(home) && (!partitions.is_empty() || at.0 == 0)
 }

@@ -11,7 +11,6 @@ use super::population::{Domains, Instance};
 use super::projection::Projection;
 use super::resolve::resolve;
 use super::schema::{ColumnId, Rule, Schema};
-use super::study::is_home;
 use crate::spec::confluence::{
     Application, Bounds, Outcome, ReplicaId, Semilattice, Verdict, commit, decide,
 };
@@ -26,8 +25,6 @@ const MOST_BEHIND_EACH: usize = 8;
 pub struct Running {
     /// At any replica, at any time.
     pub free: BTreeSet<String>,
-    /// At the one replica that is the home of the rows.
-    pub at_one_site: BTreeSet<String>,
     /// At every replica at once: each sees all that ran before it anywhere, and all that runs later anywhere sees it.
     pub across_sites: BTreeSet<String>,
 }
@@ -55,9 +52,7 @@ pub fn together(
     let is_of = |types: &BTreeSet<String>, it: &Instance| types.contains(&schema.types[it.of].name);
     let with = |runs: &dyn Fn(&Instance) -> bool, initial| {
         let running_now: Vec<&Instance> = instances.iter().filter(|it| runs(it)).collect();
-        let at_point = running_now.iter().map(|it| is_of(&running.at_one_site, it));
         Whole {
-            at_point: at_point.collect(),
             running: running_now,
             initial,
             schema: &schema,
@@ -66,7 +61,7 @@ pub fn together(
     };
     let empty = vec![Database::new(&projection.layout)];
     let any = with(&|_| true, empty).serially();
-    let concurrent = |it: &Instance| is_of(&running.free, it) || is_of(&running.at_one_site, it);
+    let concurrent = |it: &Instance| is_of(&running.free, it);
     let before = with(&concurrent, any);
     let verdict = decide(&before, bounds);
     if !matches!(verdict, Verdict::Confluent { .. }) {
@@ -109,8 +104,6 @@ struct Whole<'a> {
     schema: &'a Schema,
     projection: &'a Projection,
     running: Vec<&'a Instance>,
-    /// Which of them run only at the home of their rows.
-    at_point: Vec<bool>,
     initial: Vec<Database>,
 }
 
@@ -193,9 +186,8 @@ impl Application for Whole<'_> {
     fn execute(&self, transaction: usize, state: &Database, at: ReplicaId) -> Option<Database> {
         let instance = self.running[transaction];
         let operations = &self.projection.types[instance.of].1;
-        let (next, partitions) = execute(operations, &instance.parameters, state, at)?;
-        let runs = !self.at_point[transaction] || is_home(at, &partitions);
-        runs.then_some(next)
+        let next = execute(operations, &instance.parameters, state, at);
+        next.map(|(next, _)| next)
     }
 
     fn broken(&self, state: &Database) -> Option<String> {
