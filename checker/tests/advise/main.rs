@@ -5,6 +5,7 @@
     reason = "a test fails where something is not as it must be"
 )]
 
+mod bounds;
 mod errors;
 mod random;
 
@@ -238,6 +239,10 @@ fn the_command_advises_in_words_as_json_and_as_markdown() {
     assert_eq!(json["types"][0]["reasons"][0]["witness"]["transactions"], 2);
     let (status, said, _) = co_check(&[path, "--markdown"]);
     assert_eq!(status, Some(0));
+    assert!(
+        said.contains("- SINGLE-SITE ORDERING POINT: one site"),
+        "{said}"
+    );
     assert!(
         said.starts_with("| transaction | coordination | because |\n|---|"),
         "{said}"

@@ -34,6 +34,15 @@ Examples:
   co-check advise app.toml --json      for programs
   co-check advise app.toml --bound 3   longer searches
 
+The answers:
+  NO COORDINATION: it commits at its replica without asking another site; if
+    types are ordered across sites, its own site's scheduler puts it before or
+    after each of them
+  SINGLE-SITE ORDERING POINT: one site puts its executions into an order
+  COMMITMENT ORDERING ACROSS SITES: one global transaction at every site that
+    holds copies of what it touches; all that ran there before is in what it
+    sees, and all that runs there later sees it
+
 examples/advise has applications to begin with; docs/advice.md has the language.
 Exit status: 0 advice was given, 2 bad input.";
 

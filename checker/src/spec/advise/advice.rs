@@ -57,17 +57,22 @@ impl Default for Options {
 }
 
 /// What to do about one transaction type; the later the more costly.
+///
+/// What runs before and after what is ordered across sites is the order of commitment: a global transaction takes part at
+/// every site that holds a copy of what it touches, and each of these sites orders it with its own local transactions.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
-    /// It may commit at any replica that asks nobody, and be merged later.
+    /// It commits at its replica without asking another site, and is merged later. If types are ordered across sites, its
+    /// own site's scheduler puts it before or after each of them: it is a local transaction of that site.
     NoCoordination,
     /// One site puts its executions into an order, and does them one after the other.
     SingleSite {
         /// Which.
         site: Site,
     },
-    /// Its executions take their place in one order of all sites, by commitment ordering or another global order.
+    /// Each execution is one global transaction at every site that holds copies of what it touches: all that ran there
+    /// before is in what it sees, and all that runs there later sees it.
     AcrossSites,
 }
 

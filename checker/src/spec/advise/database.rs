@@ -13,6 +13,9 @@ use super::schema::{ColumnId, Kind, Schema, TableId, Value};
 use crate::spec::confluence::lattice::{Counters, Grow, Rows, Version, Versioned};
 use crate::spec::confluence::{ReplicaId, Semilattice};
 
+/// The most by which a counter changes at once.
+pub(super) const GREATEST_COUNT: i64 = 100_000_000;
+
 /// What a model keeps of an application, and its names. All states of a search share one: it is no part of them.
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -177,9 +180,18 @@ impl Database {
         self.cells.write(Cell { row, column, value }, by);
     }
 
-    pub(super) fn count(&mut self, row: RowId, column: u8, amount: i64, by: ReplicaId) {
-        let amount = i32::try_from(amount).expect("amounts are at most a million");
+    /// Increments or decrements a counter; `None` if that is by more than [`GREATEST_COUNT`].
+    pub(super) fn count(
+        &mut self,
+        row: RowId,
+        column: u8,
+        amount: i64,
+        by: ReplicaId,
+    ) -> Option<()> {
+        let amount = Some(amount).filter(|it| it.abs() <= GREATEST_COUNT)?;
+        let amount = i32::try_from(amount).ok()?;
         self.counts.add(Count { row, column }, by, amount);
+        Some(())
     }
 
     pub(super) fn add(&mut self, row: RowId, column: u8, element: i64, by: ReplicaId) {

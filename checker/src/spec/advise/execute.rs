@@ -100,12 +100,12 @@ impl Run<'_> {
                 continue;
             }
             let value = self.value(column, *source, None)?;
-            self.set(id, column, value);
+            self.set(id, column, value)?;
         }
         for (column, source) in computed {
             let row = self.again(id);
             let value = self.value(column, source, Some(&row))?;
-            self.set(id, column, value);
+            self.set(id, column, value)?;
         }
         let row = self.again(id);
         self.visit(table, &row);
@@ -113,13 +113,15 @@ impl Run<'_> {
         Some(row)
     }
 
-    fn set(&mut self, row: RowId, column: ColumnId, value: Value) {
+    fn set(&mut self, row: RowId, column: ColumnId, value: Value) -> Option<()> {
         match self.state.layout().schema.column(column).kind {
-            Kind::Counter => self
-                .state
-                .count(row, column.column, value.unwrap_or(0), self.at),
+            Kind::Counter => {
+                let amount = value.unwrap_or(0);
+                self.state.count(row, column.column, amount, self.at)?;
+            }
             Kind::Plain | Kind::Set => self.state.assign(row, column.column, value, self.at),
         }
+        Some(())
     }
 
     fn again(&self, id: RowId) -> Row {
@@ -142,10 +144,10 @@ impl Run<'_> {
             (How::Assign, value) => self.state.assign(row.id, id.column, value, self.at),
             (_, None) => return None,
             (How::Increment, Some(amount)) => {
-                self.state.count(row.id, id.column, amount, self.at);
+                self.state.count(row.id, id.column, amount, self.at)?;
             }
             (How::Decrement, Some(amount)) => {
-                self.state.count(row.id, id.column, -amount, self.at);
+                self.state.count(row.id, id.column, -amount, self.at)?;
             }
             (How::Add, Some(element)) => self.state.add(row.id, id.column, element, self.at),
             (How::Remove, Some(element)) => self.state.remove(row.id, id.column, element),

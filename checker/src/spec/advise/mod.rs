@@ -49,6 +49,7 @@
 //! ```
 
 mod advice;
+mod bound;
 mod database;
 mod document;
 mod execute;
@@ -70,4 +71,4 @@ pub use advice::{
 pub use document::InputError;
 pub use schema::Site;
 pub use study::Searched;
-pub use whole::together;
+pub use whole::{Running, together};

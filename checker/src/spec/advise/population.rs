@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::database::Database;
+use super::bound::{Bound, sums_of};
+use super::database::{Database, RowId};
 use super::invariant::{aggregate, broken};
 use super::projection::{Projection, sources};
 use super::schema::{
-    ColumnId, Comparison, Filter, Kind, Linear, Operation, Pick, Rule, Source, TableId, Value, View,
+    Aggregate, ColumnId, Comparison, Filter, GREATEST, How, Kind, Linear, Operation, Pick, Rule,
+    Source, TableId, Value, View,
 };
 use crate::spec::confluence::ReplicaId;
 
@@ -76,10 +78,12 @@ impl<'a> Domains<'a> {
                 constants.insert(*other, all);
             }
         }
-        Ok(Self {
+        let all = Self {
             projection,
             constants,
-        })
+        };
+        all.has_small_amounts()?;
+        Ok(all)
     }
 
     /// The values of a plain column, or the elements of a set.
@@ -110,7 +114,43 @@ impl<'a> Domains<'a> {
                 return Err(format!("{name} has too many columns that matter to it"));
             }
         }
-        Ok(rows)
+        match &self.projection.rule {
+            Rule::Check { table: its, linear } if *its == table => self.counted(rows, linear),
+            _ => Ok(rows),
+        }
+    }
+
+    /// Rows of the table of a check, each with counts that bring it near the bound.
+    fn counted(&self, rows: Vec<Cells>, linear: &Linear) -> Result<Vec<Cells>, String> {
+        let Some(bound) = self.bound(linear)? else {
+            return Ok(rows);
+        };
+        let mut all = Vec::new();
+        let mut sums = BTreeSet::new();
+        for row in rows {
+            let Some(plain) = plain_sum(&row, &bound) else {
+                all.push(row);
+                continue;
+            };
+            for counts in bound.counts(plain)? {
+                let mut row = row.clone();
+                let mut sum = plain;
+                for ((column, factor), count) in bound.counters.iter().zip(&counts) {
+                    sum += factor * count;
+                    let cells = row.iter_mut().filter(|cell| cell.0 == *column);
+                    cells.for_each(|cell| cell.1 = vec![Some(*count)]);
+                }
+                if linear.comparison.holds(sum, linear.bound) {
+                    sums.insert(sum);
+                    all.push(row);
+                }
+            }
+            if all.len() > MOST_ROWS {
+                return Err("it depends on too many counts".to_owned());
+            }
+        }
+        bound.is_reached(&sums)?;
+        Ok(all)
     }
 
     /// The contents that a cell of a population can have.
@@ -123,9 +163,6 @@ impl<'a> Domains<'a> {
         let single = |values: BTreeSet<Value>| values.into_iter().map(|it| vec![it]).collect();
         match (self.projection.layout.schema.column(id).kind, rule) {
             (Kind::Plain, _) => single(self.of(id)),
-            (Kind::Counter, Rule::Check { table, linear }) if *table == id.table => {
-                single(self.levels(id, linear))
-            }
             (Kind::Counter, Rule::View(view)) if view.columns().contains(&id) => {
                 vec![vec![Some(0)], vec![Some(1)]]
             }
@@ -134,46 +171,154 @@ impl<'a> Domains<'a> {
         }
     }
 
-    /// Counts at which a bound just holds, or holds until one more transaction has committed.
-    fn levels(&self, id: ColumnId, linear: &Linear) -> BTreeSet<Value> {
-        let Some((_, factor)) = linear.terms.iter().find(|(column, _)| *column == id.column) else {
-            return BTreeSet::from([Some(0)]);
+    /// What moves a check, if counters do.
+    fn bound<'b>(&self, linear: &'b Linear) -> Result<Option<Bound<'b>>, String> {
+        let Rule::Check { table, .. } = &self.projection.rule else {
+            return Ok(None);
         };
-        let mut slacks = BTreeSet::from([0]);
-        for amount in self.amounts(id.table, linear) {
-            slacks.extend([amount, -amount, 2 * amount, -2 * amount]);
+        let table = *table;
+        let layout = &self.projection.layout;
+        let kind = |column| layout.schema.column(ColumnId { table, column }).kind;
+        let of_kind = |wanted| {
+            let terms = linear.terms.iter().copied();
+            let terms = terms.filter(move |(column, _)| kind(*column) == wanted);
+            terms.collect::<Vec<(u8, i64)>>()
+        };
+        let counters = of_kind(Kind::Counter);
+        if counters.is_empty() {
+            return Ok(None);
         }
-        let at = |slack: i64| {
-            let level = (linear.bound + slack).div_euclid(*factor);
-            [Some(level - 1), Some(level), Some(level + 1)]
-        };
-        slacks.into_iter().flat_map(at).collect()
+        let mut plain = BTreeSet::from([0]);
+        for (column, factor) in of_kind(Kind::Plain) {
+            let values = self.of(ColumnId { table, column });
+            let values: Vec<i64> = values.into_iter().flatten().collect();
+            let sums = plain
+                .iter()
+                .flat_map(|sum| values.iter().map(move |it| sum + factor * it));
+            plain = sums.collect();
+        }
+        Ok(Some(Bound {
+            linear,
+            moves: self.moves(table, &counters)?,
+            counters,
+            plain,
+        }))
     }
 
-    /// By how much one transaction can move the sum.
-    fn amounts(&self, table: TableId, linear: &Linear) -> BTreeSet<i64> {
+    /// By how much one execution can move the sum of a row.
+    fn moves(&self, table: TableId, counters: &[(u8, i64)]) -> Result<BTreeSet<i64>, String> {
         let mut all = BTreeSet::new();
-        for (_, operations) in &self.projection.types {
-            let mut together = 0;
+        for (number, operations) in &self.projection.types {
+            let its = &self.projection.layout.schema.types[*number];
+            let given = self.parameters(its.parameters.len(), operations);
+            let mut steps = Vec::new();
             for operation in operations.iter().filter(|it| it.table() == Some(table)) {
                 let Operation::Update { changes, .. } = operation else {
                     continue;
                 };
+                let mut sums = BTreeSet::from([0]);
                 for change in changes {
-                    let factor = linear.terms.iter().find(|(it, _)| *it == change.column);
-                    let factor = factor.map_or(0, |(_, factor)| factor.abs());
-                    let amount = if let Source::Constant(Some(amount)) = change.source {
-                        amount
-                    } else {
-                        1
+                    let Some((column, factor)) = counters.iter().find(|it| it.0 == change.column)
+                    else {
+                        continue;
                     };
-                    all.insert(factor * amount);
-                    together += factor * amount;
+                    let column = ColumnId {
+                        table,
+                        column: *column,
+                    };
+                    let sign = match change.how {
+                        How::Decrement => -factor,
+                        How::Increment | How::Assign | How::Add | How::Remove => *factor,
+                    };
+                    let amounts = self.amounts(column, change.source, operations, &given)?;
+                    let both = sums
+                        .iter()
+                        .flat_map(|sum| amounts.iter().map(move |it| sum + sign * it));
+                    sums = both.collect();
+                }
+                steps.push(sums);
+            }
+            all.extend(sums_of(&steps)?);
+        }
+        Ok(all)
+    }
+
+    /// Asks that every amount is known and can be counted, and that no count is copied: not all counts are in a model.
+    fn has_small_amounts(&self) -> Result<(), String> {
+        let layout = &self.projection.layout;
+        for (number, operations) in &self.projection.types {
+            let its = &layout.schema.types[*number];
+            let given = self.parameters(its.parameters.len(), operations);
+            for operation in operations {
+                for (column, source) in sources(operation, &layout.columns) {
+                    if layout.schema.column(column).kind == Kind::Counter {
+                        self.amounts(column, source, operations, &given)?;
+                    }
+                    if let Some(id) = bound_column(source, operations)
+                        && layout.schema.column(id).kind == Kind::Counter
+                    {
+                        return Err(format!("{} copies a counter", its.name));
+                    }
                 }
             }
-            all.insert(together);
         }
-        all
+        Ok(())
+    }
+
+    /// The amounts by which a counter changes.
+    fn amounts(
+        &self,
+        column: ColumnId,
+        source: Source,
+        operations: &[Operation],
+        given: &[BTreeSet<Value>],
+    ) -> Result<BTreeSet<i64>, String> {
+        let schema = &self.projection.layout.schema;
+        let values = match source {
+            Source::Constant(value) => BTreeSet::from([value]),
+            Source::Given(it) | Source::Own(it) => given[usize::from(it)].clone(),
+            Source::Bound(..) => match bound_column(source, operations) {
+                Some(id) => self.numbers(id)?,
+                None => BTreeSet::new(),
+            },
+            Source::Computed => match schema.view(column).map(|it| (it.of, it.aggregate)) {
+                Some((table, Aggregate::Sum(column) | Aggregate::Max(column))) => {
+                    self.numbers(ColumnId { table, column })?
+                }
+                Some((_, Aggregate::Count)) | None => BTreeSet::new(),
+            },
+            Source::Unique | Source::Next => {
+                return Err(format!("{} counts identifiers", schema.column(column).name));
+            }
+        };
+        let values: BTreeSet<i64> = values.into_iter().flatten().collect();
+        if values.iter().any(|it| it.abs() > GREATEST) {
+            let name = &schema.column(column).name;
+            return Err(format!("{name} is counted by what is no number"));
+        }
+        Ok(values)
+    }
+
+    /// The values of a column by which something is counted: those of the model, if nothing else gets into it.
+    fn numbers(&self, id: ColumnId) -> Result<BTreeSet<Value>, String> {
+        let layout = &self.projection.layout;
+        if layout.schema.column(id).kind == Kind::Counter {
+            return Ok(BTreeSet::from([Some(0), Some(1)]));
+        }
+        let operations = self.projection.types.iter().flat_map(|it| &it.1);
+        let mut written = operations.flat_map(|it| sources(it, &layout.columns));
+        let is_elsewhere = |(column, source): (ColumnId, Source)| {
+            column == id
+                && match source {
+                    Source::Constant(_) | Source::Given(_) | Source::Own(_) => false,
+                    Source::Unique | Source::Next | Source::Computed | Source::Bound(..) => true,
+                }
+        };
+        if written.any(is_elsewhere) {
+            let name = &layout.schema.column(id).name;
+            return Err(format!("{name} gets values that are not known before"));
+        }
+        Ok(self.of(id))
     }
 
     /// All ways to run the types, but for what does not matter to the invariant.
@@ -273,7 +418,8 @@ impl<'a> Domains<'a> {
         let mut all = Vec::new();
         for size in 0..=most {
             for choice in &chosen[begin..] {
-                all.extend(self.build(&rows, choice));
+                let built = self.build(&rows, choice);
+                all.extend(built.ok_or("its view is too large to be counted")?);
             }
             let mut longer = Vec::new();
             for choice in chosen[begin..].iter().filter(|_| size < most) {
@@ -297,19 +443,22 @@ impl<'a> Domains<'a> {
     }
 
     /// The database with these rows, or with and without what its view shows, if it is valid.
-    fn build(&self, rows: &[(TableId, Cells)], choice: &[usize]) -> Vec<Database> {
+    ///
+    /// `None` if a count is too large.
+    fn build(&self, rows: &[(TableId, Cells)], choice: &[usize]) -> Option<Vec<Database>> {
         let mut state = Database::new(&self.projection.layout);
         for it in choice {
             let (table, cells) = &rows[*it];
             let id = state.insert(*table, ReplicaId::INITIAL);
             for (column, values) in cells {
-                self.fill(&mut state, id, *column, values);
+                self.fill(&mut state, id, *column, values)?;
             }
         }
         let mut all = vec![state];
         if let Rule::View(view) = &self.projection.rule
             && let Some(shown) = self.shown(&all[0], view)
         {
+            let shown = shown?;
             match self.projection.layout.schema.column(view.column).kind {
                 Kind::Plain if shown != all[0] => all.push(shown),
                 Kind::Plain | Kind::Set => {}
@@ -320,7 +469,7 @@ impl<'a> Domains<'a> {
             broken(&self.projection.rule, state).is_none() && self.has_keys(state)
         };
         all.retain(is_valid);
-        all
+        Some(all)
     }
 
     /// Whether keys are keys: a population with two rows of a key is none.
@@ -339,7 +488,8 @@ impl<'a> Domains<'a> {
         })
     }
 
-    fn fill(&self, state: &mut Database, id: super::database::RowId, column: u8, values: &[Value]) {
+    /// `None` if a count is too large.
+    fn fill(&self, state: &mut Database, id: RowId, column: u8, values: &[Value]) -> Option<()> {
         let table = id.table;
         let by = ReplicaId::INITIAL;
         for value in values {
@@ -351,21 +501,73 @@ impl<'a> Domains<'a> {
                 .kind
             {
                 Kind::Plain => state.assign(id, column, *value, by),
-                Kind::Counter => state.count(id, column, value.unwrap_or(0), by),
+                Kind::Counter => state.count(id, column, value.unwrap_or(0), by)?,
                 Kind::Set => value.iter().for_each(|it| state.add(id, column, *it, by)),
             }
         }
+        Some(())
     }
 
-    /// With every row of the view showing what its rows give.
-    fn shown(&self, state: &Database, view: &View) -> Option<Database> {
+    /// With every row of the view showing what its rows give, if that is one value; `Some(None)` if it is too large.
+    fn shown(&self, state: &Database, view: &View) -> Option<Option<Database>> {
         let mut shown = state.clone();
         for row in state.rows(view.column.table) {
             let value = aggregate(state, view, row.read(view.key))?;
-            self.fill(&mut shown, row.id, view.column.column, &[value]);
+            if self
+                .fill(&mut shown, row.id, view.column.column, &[value])
+                .is_none()
+            {
+                return Some(None);
+            }
         }
-        Some(shown)
+        Some(Some(shown))
     }
+}
+
+/// The column of a bound row that a source is.
+fn bound_column(source: Source, operations: &[Operation]) -> Option<ColumnId> {
+    let Source::Bound(row, column) = source else {
+        return None;
+    };
+    let mut binding = operations.iter().filter(|it| it.bind() == Some(row));
+    let table = binding.next()?.table()?;
+    Some(ColumnId { table, column })
+}
+
+/// What the plain columns of a row add to a sum; `None` if one is null.
+fn plain_sum(row: &Cells, bound: &Bound<'_>) -> Option<i64> {
+    let terms = bound.linear.terms.iter();
+    let mut plain = terms.filter(|it| !bound.counters.contains(it));
+    plain.try_fold(0, |sum, (column, factor)| {
+        let (_, values) = row.iter().find(|(its, _)| its == column)?;
+        Some(sum + factor * (*values.first()?)?)
+    })
+}
+
+/// For each column of a check, the values that bring the sum to the bound if one other column has a value that the
+/// application names.
+fn opposite(
+    rule: &Rule,
+    constants: &BTreeMap<ColumnId, BTreeSet<Value>>,
+) -> Vec<(ColumnId, Value)> {
+    let Rule::Check { table, linear } = rule else {
+        return Vec::new();
+    };
+    let id = |column: u8| ColumnId {
+        table: *table,
+        column,
+    };
+    let mut all = Vec::new();
+    for (column, factor) in &linear.terms {
+        for (other, weight) in linear.terms.iter().filter(|it| it.0 != *column) {
+            let named = constants.get(&id(*other)).into_iter().flatten().flatten();
+            for value in named.filter(|it| it.abs() <= GREATEST) {
+                let level = (linear.bound - weight * value).div_euclid(*factor);
+                all.extend([level, level + 1].map(|it| (id(*column), Some(it))));
+            }
+        }
+    }
+    all
 }
 
 /// The constants that an invariant names; sets and bounds of the one that is decided give more.
@@ -374,6 +576,7 @@ fn constants_of(
     decided: &Rule,
     constants: &mut BTreeMap<ColumnId, BTreeSet<Value>>,
 ) -> Result<(), String> {
+    let opposite = opposite(rule, constants);
     let mut add = |column: ColumnId, value: Value| {
         constants.entry(column).or_default().insert(value);
     };
@@ -397,6 +600,9 @@ fn constants_of(
             }
         }
         Rule::Check { table, linear } if rule == decided => {
+            opposite
+                .iter()
+                .for_each(|(column, value)| add(*column, *value));
             for (column, factor) in &linear.terms {
                 let level = linear.bound.div_euclid(*factor);
                 let (table, column) = (*table, *column);

@@ -14,6 +14,25 @@ impl Answer {
             Self::AcrossSites => "COMMITMENT ORDERING ACROSS SITES",
         }
     }
+
+    /// What the answer asks for, in words.
+    #[must_use]
+    pub const fn meaning(&self) -> &'static str {
+        match self {
+            Self::NoCoordination => {
+                "it commits at its replica without asking another site; if types are ordered across sites, its own \
+                 site's scheduler puts it before or after each of them"
+            }
+            Self::SingleSite { .. } => {
+                "one site puts its executions into an order and does them one after the other; other sites take no part \
+                 in that"
+            }
+            Self::AcrossSites => {
+                "one global transaction at every site that holds copies of what it touches; all that ran there before \
+                 is in what it sees, and all that runs there later sees it"
+            }
+        }
+    }
 }
 
 impl fmt::Display for Answer {
@@ -47,8 +66,24 @@ impl Advice {
             );
         }
         text += "\n";
+        for (heading, meaning) in self.legend() {
+            text += &format!("- {heading}: {meaning}.\n");
+        }
+        text += "\n";
         text += SOUND;
         text
+    }
+
+    /// The answers that are given, and what they mean.
+    fn legend(&self) -> Vec<(&'static str, &'static str)> {
+        let mut answers: Vec<&Answer> = self.types.iter().map(|it| &it.answer).collect();
+        answers.sort_unstable();
+        let mut legend: Vec<_> = answers
+            .iter()
+            .map(|it| (it.heading(), it.meaning()))
+            .collect();
+        legend.dedup();
+        legend
     }
 
     /// Why a type needs no coordination.
@@ -117,6 +152,10 @@ impl fmt::Display for Advice {
         writeln!(f, "Searched, with the types coordinated as advised:")?;
         for checked in &self.invariants {
             write_checked(f, checked)?;
+        }
+        writeln!(f)?;
+        for (heading, meaning) in self.legend() {
+            writeln!(f, "{heading}: {meaning}.")?;
         }
         write!(f, "\n{SOUND}")
     }

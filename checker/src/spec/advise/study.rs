@@ -4,8 +4,9 @@
 //! - **I1** *Free*: at any replica, at any time.
 //! - **I2** *At a point*: each execution at the one replica that is the home of its partition, one after the other. The
 //!   others learn of it when states are exchanged.
-//! - **I3** *Ordered*: when all replicas hold the same state, and all hold the result before anything else happens. So it
-//!   gives no more than one more state to begin with.
+//! - **I3** *Ordered*: when all replicas hold the same state, and all hold the result before anything else happens: a
+//!   global transaction that takes part at every site that holds a copy of the rows. So it gives no more than one more
+//!   state to begin with.
 //! - **I4** A type that never commits in the model is not judged: the verdict is unknown.
 
 use std::collections::BTreeSet;
@@ -42,9 +43,10 @@ pub struct Searched {
     pub rows: usize,
     /// Pairs of states of two replicas whose merge was examined.
     pub pairs: u64,
-    /// How many transactions commit at each of the two replicas, from the populations of `deeply`; one from all.
+    /// The most transactions that commit at each of the two replicas in this search: 1, from all populations, unless
+    /// `deeply` says from how many it is more.
     pub transactions_each: u8,
-    /// How many populations, the smallest, are searched so far; 0 if not even one fits into a search.
+    /// From how many populations, the smallest, more than one transaction commits at each replica; 0 if from none.
     pub deeply: u64,
 }
 
@@ -56,7 +58,7 @@ impl std::fmt::Display for Searched {
              transaction at each",
             self.pairs, self.populations, self.rows
         )?;
-        if self.transactions_each > 1 && self.deeply > 0 {
+        if self.deeply > 0 {
             write!(
                 f,
                 ", from the {} smallest after up to {} at each",
@@ -111,11 +113,13 @@ impl Study {
             Ok(pairs) => pairs,
             Err(judged) => return judged,
         };
-        let deeply = if quick { 0 } else { self.deeply(&model) };
-        let initial = model.initial[..deeply].to_vec();
+        let is_deep = !quick && self.bounds.transactions_each() > 1;
+        let deeply = if is_deep { self.deeply(&model) } else { 0 };
         let populations = model.initial.len() as u64;
-        if self.bounds.transactions_each() > 1 && deeply > 0 {
-            let model = Bounded::new(self, split, initial);
+        let mut transactions_each = 1;
+        if deeply > 0 {
+            transactions_each = self.bounds.transactions_each();
+            let model = Bounded::new(self, split, model.initial[..deeply].to_vec());
             match conclude(decide(&model, &self.bounds)) {
                 Ok(coverage) => pairs += coverage.pairs,
                 Err(judged) => return judged,
@@ -125,7 +129,7 @@ impl Study {
             populations,
             rows: self.rows,
             pairs,
-            transactions_each: self.bounds.transactions_each(),
+            transactions_each,
             deeply: deeply as u64,
         })
     }

@@ -11,22 +11,37 @@ use super::population::{Domains, Instance};
 use super::projection::Projection;
 use super::resolve::resolve;
 use super::schema::{ColumnId, Rule, Schema};
-use crate::spec::confluence::{Application, Bounds, Outcome, ReplicaId, Verdict, commit, decide};
+use crate::spec::confluence::{
+    Application, Bounds, Outcome, ReplicaId, Semilattice, Verdict, commit, decide,
+};
 
 /// The most states that a search begins with.
 const MOST_BEGINNINGS: usize = 40;
+/// The most of them behind a barrier that come of one before it.
+const MOST_BEHIND_EACH: usize = 8;
 
-/// Decides whether these types of an application are confluent together, for all its invariants at once.
+/// How the types of an application run, by name; the rest does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Running {
+    /// At any replica, at any time.
+    pub free: BTreeSet<String>,
+    /// At every replica at once: each sees all that ran before it anywhere, and all that runs later anywhere sees it.
+    pub across_sites: BTreeSet<String>,
+}
+
+/// Decides whether types of an application are confluent, for all its invariants at once, if they run like this.
 ///
 /// The search begins with the empty database and with states that up to two transactions of any type make of it, one
-/// after the other. `None` if the model does not fit.
+/// after the other. Where nothing breaks, it goes on behind a barrier: after up to one transaction at each replica, all
+/// is merged, a transaction of a type that is ordered across sites commits and reaches both replicas, and the search
+/// begins again with that. `None` if the model does not fit.
 ///
 /// # Errors
 ///
 /// If the text is not an application.
 pub fn together(
     text: &str,
-    types: &BTreeSet<String>,
+    running: &Running,
     bounds: &Bounds,
 ) -> Result<Option<Verdict>, InputError> {
     let schema = resolve(text)?;
@@ -34,16 +49,30 @@ pub fn together(
     let Ok(instances) = Domains::new(&projection).and_then(|it| it.instances()) else {
         return Ok(None);
     };
-    let mut all = Whole {
-        running: instances.iter().collect(),
-        initial: vec![Database::new(&projection.layout)],
-        schema: &schema,
-        projection: &projection,
+    let is_of = |types: &BTreeSet<String>, it: &Instance| types.contains(&schema.types[it.of].name);
+    let with = |runs: &dyn Fn(&Instance) -> bool, initial| {
+        let running_now: Vec<&Instance> = instances.iter().filter(|it| runs(it)).collect();
+        Whole {
+            running: running_now,
+            initial,
+            schema: &schema,
+            projection: &projection,
+        }
     };
-    all.initial = all.beginnings();
-    let runs = |it: &&Instance| types.contains(&schema.types[it.of].name);
-    all.running = instances.iter().filter(runs).collect();
-    Ok(Some(decide(&all, bounds)))
+    let empty = vec![Database::new(&projection.layout)];
+    let any = with(&|_| true, empty).serially();
+    let concurrent = |it: &Instance| is_of(&running.free, it);
+    let before = with(&concurrent, any);
+    let verdict = decide(&before, bounds);
+    if !matches!(verdict, Verdict::Confluent { .. }) {
+        return Ok(Some(verdict));
+    }
+    let ordered = with(&|it| is_of(&running.across_sites, it), Vec::new());
+    let behind = before.behind(&ordered);
+    if behind.is_empty() {
+        return Ok(Some(verdict));
+    }
+    Ok(Some(decide(&with(&concurrent, behind), bounds)))
 }
 
 /// All columns and all operations, and no rule: those of the schema are asked one by one.
@@ -79,23 +108,65 @@ struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    fn beginnings(&self) -> Vec<Database> {
+    /// What up to two transactions make of the first states, one after the other, wherever they can run.
+    fn serially(&self) -> Vec<Database> {
         let mut all = self.initial.clone();
         let mut begin = 0;
         for _ in 0..2 {
             let end = all.len();
             for place in begin..end {
                 for transaction in 0..self.running.len() {
-                    let outcome = commit(self, transaction, &all[place], ReplicaId(0));
-                    let Outcome::Committed(state) = outcome else {
-                        continue;
-                    };
-                    if all.len() < MOST_BEGINNINGS && !all.contains(&state) {
-                        all.push(state);
+                    let made = self.made(transaction, &all[place]);
+                    for state in made {
+                        if all.len() < MOST_BEGINNINGS && !all.contains(&state) {
+                            all.push(state);
+                        }
                     }
                 }
             }
             begin = end;
+        }
+        all
+    }
+
+    /// What a transaction makes of a state, at each replica where it commits.
+    fn made(&self, transaction: usize, state: &Database) -> Vec<Database> {
+        let outcomes = [0, 1].map(|at| commit(self, transaction, state, ReplicaId(at)));
+        let made = outcomes.into_iter().filter_map(|outcome| match outcome {
+            Outcome::Committed(state) => Some(state),
+            Outcome::AbortedItself | Outcome::Refused(_) => None,
+        });
+        made.collect()
+    }
+
+    /// What ordered transactions make of the merges of what up to one transaction at each replica made.
+    fn behind(&self, ordered: &Whole<'_>) -> Vec<Database> {
+        let mut all: Vec<Database> = Vec::new();
+        for initial in &self.initial {
+            let run = |at| {
+                let all = (0..self.running.len()).filter_map(move |transaction| {
+                    match commit(self, transaction, initial, ReplicaId(at)) {
+                        Outcome::Committed(state) => Some(state),
+                        Outcome::AbortedItself | Outcome::Refused(_) => None,
+                    }
+                });
+                let all: Vec<Database> = all.chain([initial.clone()]).collect();
+                all
+            };
+            let (here, there) = (run(0), run(1));
+            let merged = here
+                .iter()
+                .flat_map(|one| there.iter().map(|other| one.merge(other)));
+            let most = MOST_BEGINNINGS.min(all.len() + MOST_BEHIND_EACH);
+            for (merged, transaction) in
+                merged.flat_map(|it| (0..ordered.running.len()).map(move |of| (it.clone(), of)))
+            {
+                for state in ordered.made(transaction, &merged) {
+                    if all.len() < most && !all.contains(&state) {
+                        all.push(state);
+                    }
+                }
+            }
         }
         all
     }
