@@ -187,10 +187,11 @@ impl Checks<'_> {
 
     /// Makes the triggers that refuse others, or takes them away; `own` is the adapter's own table. A trigger is touched only
     /// where that changes something, and none is tried out unless it cannot be seen: the locks of branches in doubt are in the
-    /// way of both.
+    /// way of both. A trigger whose text the server does not show cannot be seen.
     pub(super) async fn guards(&mut self, own: bool, wanted: bool) -> Result<(), OpenError> {
         let statement = format!(
-            "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE {}",
+            "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS \
+             WHERE ACTION_STATEMENT IS NOT NULL AND {}",
             self.of_table("TRIGGER_SCHEMA", "EVENT_OBJECT_TABLE", self.table.name())
         );
         let there = self.texts(&statement).await?;

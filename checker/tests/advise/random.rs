@@ -205,7 +205,6 @@ fn the_whole_model_goes_on_behind_a_transaction_that_is_ordered() {
     let running = |across: &[&str]| Running {
         free: names(&["fill", "empty"]),
         across_sites: names(across),
-        ..Running::default()
     };
     let bounds = Bounds::new(2, 1, 60_000).unwrap();
     let verdict = |across: &[&str]| together(&text, &running(across), &bounds).unwrap().unwrap();

@@ -116,7 +116,18 @@ impl<'a> Domains<'a> {
         }
         match &self.projection.rule {
             Rule::Check { table: its, linear } if *its == table => self.counted(rows, linear),
-            _ => Ok(rows),
+            Rule::Check { .. }
+            | Rule::Unique { .. }
+            | Rule::Sequential { .. }
+            | Rule::ForeignKey { .. }
+            | Rule::NotNull(_)
+            | Rule::Equal(..)
+            | Rule::NotEqual(..)
+            | Rule::View(_)
+            | Rule::Contains(..)
+            | Rule::NotContains(..)
+            | Rule::Size(..)
+            | Rule::Custom { .. } => Ok(rows),
         }
     }
 

@@ -61,8 +61,8 @@ fn by_histories<A: Application>(
     options: &Options<'_>,
 ) -> (Option<bool>, u64) {
     let each = usize::from(about.bounds.transactions_each());
-    // TPC-C has many transactions: four of them with one exchange, or three with two.
-    let usual = (about.source == Source::Table3).then_some(10);
+    // TPC-C has many transactions: four of them, or three with an exchange. Findings take one event pair more.
+    let usual = (about.source == Source::Table3).then_some(if about.is_finding { 10 } else { 8 });
     let options = Options {
         events: options.events.or(usual),
         ..*options
