@@ -6,11 +6,10 @@
 //! the node's own, as in an editor whose keystrokes a local mutex orders; the paper's own example is available only as
 //! the proof has it. This module decides the latter, [`distributed_monotone`](super::distributed_monotone) the former.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::explore::{Future, Options, Visitor, explore};
 use super::history::{Cut, Event};
 use super::monotone::{Decision, Verdict};
+use super::smallest::{Size, Smallest};
 use super::specification::{HistoryOf, Specification};
 use super::well_formed::Contract;
 use super::witness::Witness;
@@ -18,22 +17,16 @@ use super::witness::Witness;
 /// Decides whether every outcome of what a node knows survives everything that happens elsewhere, as long as some
 /// partition keeps the node apart from somebody. In a witness, the first history is what the node knows.
 pub fn available<S: Specification>(spec: &S, options: &Options<'_>) -> Decision<S> {
-    let best = AtomicUsize::new(usize::MAX);
-    let universe = spec.universe();
-    let nodes: Vec<usize> = universe
-        .processes()
-        .iter()
-        .map(|process| process.node())
-        .collect();
+    let size = Size::unbounded();
+    let nodes = spec.universe().nodes();
     let (search, examined) = explore(spec, options, || Search {
         spec,
         contract: Contract::new(spec),
         nodes: &nodes,
-        best: &best,
-        witness: None,
+        smallest: Smallest::nothing(&size),
     });
     Decision {
-        verdict: Verdict::of(spec, options, search.contract, search.witness),
+        verdict: Verdict::of(spec, options, search.contract, search.smallest.take()),
         examined,
     }
 }
@@ -42,8 +35,7 @@ struct Search<'a, S: Specification> {
     spec: &'a S,
     contract: Contract<'a, S>,
     nodes: &'a [usize],
-    best: &'a AtomicUsize,
-    witness: Option<Box<Witness<S>>>,
+    smallest: Smallest<'a, Witness<S>>,
 }
 
 impl<S: Specification> Search<'_, S> {
@@ -84,17 +76,6 @@ impl<S: Specification> Search<'_, S> {
         }
         self.nodes.iter().any(|node| !side.contains(node))
     }
-
-    fn keep(&mut self, found: Witness<S>) {
-        self.best.fetch_min(found.after.len(), Ordering::Relaxed);
-        if self
-            .witness
-            .as_deref()
-            .is_none_or(|held| found.rank() < held.rank())
-        {
-            self.witness = Some(Box::new(found));
-        }
-    }
 }
 
 impl<S: Specification> Visitor<S> for Search<'_, S> {
@@ -118,7 +99,7 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
             };
             let exposed = self.spec.outcomes(&before);
             if let Some(outcome) = exposed.into_iter().find(|outcome| !refined(outcome)) {
-                self.keep(Witness {
+                self.smallest.keep(Witness {
                     before,
                     outcome,
                     after: history.clone(),
@@ -138,14 +119,10 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
 
     fn join(&mut self, other: Self) {
         self.contract.join(other.contract);
-        if let Some(found) = other.witness {
-            self.keep(*found);
-        }
+        self.smallest.join(other.smallest);
     }
 
     fn limit(&self) -> usize {
-        self.best
-            .load(Ordering::Relaxed)
-            .min(self.contract.breach_size())
+        self.smallest.limit().min(self.contract.breach_size())
     }
 }

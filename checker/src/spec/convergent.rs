@@ -5,10 +5,9 @@
 //! cannot tell causal consistency from linearizability, though, because outcomes of either that answer one read differently
 //! have no join. So what is decided here is replica consistency itself.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::explore::{Examined, Future, Options, Visitor, explore};
 use super::history::{Cut, EventId};
+use super::smallest::{Ranked, Size, Smallest};
 use super::specification::{HistoryOf, Specification};
 
 /// Two answers that differ, although both processes knew the same updates.
@@ -20,6 +19,21 @@ pub struct Disagreement<S: Specification> {
     pub invocations: [EventId; 2],
 }
 
+impl<S: Specification> Ranked for Disagreement<S> {
+    type Rank<'a>
+        = (usize, &'a HistoryOf<S>)
+    where
+        Self: 'a;
+
+    fn rank(&self) -> Self::Rank<'_> {
+        (self.events(), &self.history)
+    }
+
+    fn events(&self) -> usize {
+        self.history.len()
+    }
+}
+
 /// Decides whether, in histories that can come to be, operations that are equal and whose answers have the same updates in
 /// their past get the same answer. Returns a smallest disagreement, if there is one.
 pub fn convergent<S: Specification>(
@@ -27,19 +41,17 @@ pub fn convergent<S: Specification>(
     is_update: fn(&S::Op) -> bool,
     options: &Options<'_>,
 ) -> (Option<Disagreement<S>>, Examined) {
-    let best = AtomicUsize::new(usize::MAX);
+    let size = Size::unbounded();
     let (search, examined) = explore(spec, options, || Search {
         is_update,
-        best: &best,
-        found: None,
+        smallest: Smallest::nothing(&size),
     });
-    (search.found, examined)
+    (search.smallest.take().map(|found| *found), examined)
 }
 
 struct Search<'a, S: Specification> {
     is_update: fn(&S::Op) -> bool,
-    best: &'a AtomicUsize,
-    found: Option<Disagreement<S>>,
+    smallest: Smallest<'a, Disagreement<S>>,
 }
 
 impl<S: Specification> Search<'_, S> {
@@ -76,18 +88,6 @@ impl<S: Specification> Search<'_, S> {
                 differs.map(|(other, ..)| [*one, *other])
             })
     }
-
-    fn keep(&mut self, found: Disagreement<S>) {
-        self.best.fetch_min(found.history.len(), Ordering::Relaxed);
-        let rank = |found: &Disagreement<S>| (found.history.len(), found.history.clone());
-        if self
-            .found
-            .as_ref()
-            .is_none_or(|held| rank(&found) < rank(held))
-        {
-            self.found = Some(found);
-        }
-    }
 }
 
 impl<S: Specification> Visitor<S> for Search<'_, S> {
@@ -98,7 +98,7 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
             return;
         }
         if let Some(invocations) = self.disagreement(history) {
-            self.keep(Disagreement {
+            self.smallest.keep(Disagreement {
                 history: history.clone(),
                 invocations,
             });
@@ -108,12 +108,10 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
     fn future(&mut self, _: &Future<'_, S>) {}
 
     fn join(&mut self, other: Self) {
-        if let Some(found) = other.found {
-            self.keep(found);
-        }
+        self.smallest.join(other.smallest);
     }
 
     fn limit(&self) -> usize {
-        self.best.load(Ordering::Relaxed)
+        self.smallest.limit()
     }
 }

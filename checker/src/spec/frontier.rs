@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::explore::{Examined, Future, Options, Visitor, explore};
+use super::smallest::Ranked;
 use super::specification::{HistoryOf, Specification};
 use super::witness::Witness;
 

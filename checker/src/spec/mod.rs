@@ -108,6 +108,7 @@ mod monotone;
 mod proper;
 mod rounds;
 pub mod rows;
+mod smallest;
 mod specification;
 mod universe;
 mod well_formed;

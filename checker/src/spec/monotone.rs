@@ -4,10 +4,9 @@
 //! by steps that stay in it. Well-formedness (section 3.5) is looked at in the same walk and comes first: a
 //! specification that breaks it gets no verdict, unless it takes more events to show that than a witness has.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::explore::{Examined, Future, Options, Visitor, explore};
 use super::history::EventId;
+use super::smallest::{Size, Smallest};
 use super::specification::{HistoryOf, Specification};
 use super::well_formed::{Breach, Contract, well_formed};
 use super::witness::Witness;
@@ -95,23 +94,17 @@ pub fn distributed_monotone<S: Specification>(spec: &S, options: &Options<'_>) -
 }
 
 fn decide<S: Specification>(spec: &S, options: &Options<'_>, futures: Futures) -> Decision<S> {
-    let best = AtomicUsize::new(usize::MAX);
-    let universe = spec.universe();
-    let nodes: Vec<usize> = universe
-        .processes()
-        .iter()
-        .map(|process| process.node())
-        .collect();
+    let size = Size::unbounded();
+    let nodes = spec.universe().nodes();
     let (search, examined) = explore(spec, options, || Search {
         spec,
         contract: Contract::new(spec),
         nodes: &nodes,
         futures,
-        best: &best,
-        witness: None,
+        smallest: Smallest::nothing(&size),
     });
     Decision {
-        verdict: Verdict::of(spec, options, search.contract, search.witness),
+        verdict: Verdict::of(spec, options, search.contract, search.smallest.take()),
         examined,
     }
 }
@@ -121,8 +114,7 @@ struct Search<'a, S: Specification> {
     contract: Contract<'a, S>,
     nodes: &'a [usize],
     futures: Futures,
-    best: &'a AtomicUsize,
-    witness: Option<Box<Witness<S>>>,
+    smallest: Smallest<'a, Witness<S>>,
 }
 
 impl<S: Specification> Search<'_, S> {
@@ -146,14 +138,6 @@ impl<S: Specification> Search<'_, S> {
         nodes.dedup();
         nodes.len() >= least
     }
-
-    fn keep(&mut self, found: Witness<S>) {
-        self.best.fetch_min(found.after.len(), Ordering::Relaxed);
-        let better = |held: &Witness<S>| found.rank() < held.rank();
-        if self.witness.as_deref().is_none_or(better) {
-            self.witness = Some(Box::new(found));
-        }
-    }
 }
 
 impl<S: Specification> Visitor<S> for Search<'_, S> {
@@ -174,7 +158,7 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
                 .iter()
                 .any(|later| self.spec.refines(outcome, later))
             {
-                self.keep(Witness {
+                self.smallest.keep(Witness {
                     before: future.earlier.clone(),
                     outcome: outcome.clone(),
                     after: future.history.clone(),
@@ -187,14 +171,10 @@ impl<S: Specification> Visitor<S> for Search<'_, S> {
 
     fn join(&mut self, other: Self) {
         self.contract.join(other.contract);
-        if let Some(found) = other.witness {
-            self.keep(*found);
-        }
+        self.smallest.join(other.smallest);
     }
 
     fn limit(&self) -> usize {
-        self.best
-            .load(Ordering::Relaxed)
-            .min(self.contract.breach_size())
+        self.smallest.limit().min(self.contract.breach_size())
     }
 }

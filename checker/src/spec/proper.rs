@@ -7,9 +7,8 @@
 //! specification that only ever fails by admitting nothing, such as serializability, is a proper variant of itself: the histories that
 //! break it are not admitted, so they are not asked about. A variant that is made of the specification's own outcomes shows nothing.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::explore::{Examined, Future, Options, Visitor, explore};
+use super::smallest::{Ranked, Size, Smallest};
 use super::specification::{HistoryOf, Specification};
 use super::witness::Witness;
 
@@ -57,7 +56,7 @@ where
     S: Specification,
     V: Specification<Op = S::Op, Value = S::Value, Outcome = S::Outcome>,
 {
-    let best = AtomicUsize::new(usize::MAX);
+    let size = Size::unbounded();
     let at_once = spec.universe().at_once;
     // What is a renaming to the specification need not be one to the variant.
     let options = &Options {
@@ -68,15 +67,17 @@ where
         spec,
         variant,
         at_once,
-        best: &best,
         admitted: 0,
         pairs: 0,
-        found: None,
+        smallest: Smallest::nothing(&size),
     });
     Coordination {
         admitted: search.admitted,
         pairs: search.pairs,
-        verdict: search.found.unwrap_or(Proper::Proper),
+        verdict: search
+            .smallest
+            .take()
+            .map_or(Proper::Proper, |found| *found),
         examined,
     }
 }
@@ -86,35 +87,32 @@ struct Search<'a, S: Specification, V> {
     variant: &'a V,
     /// Whether no history of the universe has a call without an answer.
     at_once: bool,
-    best: &'a AtomicUsize,
     admitted: u64,
     pairs: u64,
-    found: Option<Proper<S>>,
+    smallest: Smallest<'a, Proper<S>>,
 }
 
-impl<S: Specification> Proper<S> {
-    /// The smaller history comes first, and new outcomes before outcomes that are lost.
-    fn rank(&self) -> (usize, u8, Option<[&HistoryOf<S>; 2]>) {
+impl<S: Specification> Ranked for Proper<S> {
+    type Rank<'a>
+        = (usize, u8, Option<[&'a HistoryOf<S>; 2]>)
+    where
+        Self: 'a;
+
+    /// New outcomes come before outcomes that are lost.
+    fn rank(&self) -> Self::Rank<'_> {
+        let events = self.events();
         match self {
-            Self::New { history, .. } => (history.len(), 0, Some([history, history])),
-            Self::NotMonotone(witness) => {
-                let both = [&witness.after, &witness.before];
-                (witness.after.len(), 1, Some(both))
-            }
-            Self::Proper => (usize::MAX, 2, None),
+            Self::New { history, .. } => (events, 0, Some([history, history])),
+            Self::NotMonotone(witness) => (events, 1, Some([&witness.after, &witness.before])),
+            Self::Proper => (events, 2, None),
         }
     }
-}
 
-impl<S: Specification, V> Search<'_, S, V> {
-    fn keep(&mut self, found: Proper<S>) {
-        self.best.fetch_min(found.rank().0, Ordering::Relaxed);
-        if self
-            .found
-            .as_ref()
-            .is_none_or(|held| found.rank() < held.rank())
-        {
-            self.found = Some(found);
+    fn events(&self) -> usize {
+        match self {
+            Self::New { history, .. } => history.len(),
+            Self::NotMonotone(witness) => witness.after.len(),
+            Self::Proper => usize::MAX,
         }
     }
 }
@@ -133,7 +131,7 @@ where
         }
         self.admitted += 1;
         if let Some(new) = admitted.iter().find(|outcome| !outcomes.contains(outcome)) {
-            self.keep(Proper::New {
+            self.smallest.keep(Proper::New {
                 history: history.clone(),
                 outcome: new.clone(),
             });
@@ -154,7 +152,7 @@ where
                     .any(|later| self.spec.refines(outcome, later))
             };
             if let Some(outcome) = earlier.into_iter().find(|outcome| !refined(outcome)) {
-                self.keep(Proper::NotMonotone(Box::new(Witness {
+                self.smallest.keep(Proper::NotMonotone(Box::new(Witness {
                     before,
                     outcome,
                     after: history.clone(),
@@ -175,12 +173,10 @@ where
     fn join(&mut self, other: Self) {
         self.admitted += other.admitted;
         self.pairs += other.pairs;
-        if let Some(found) = other.found {
-            self.keep(found);
-        }
+        self.smallest.join(other.smallest);
     }
 
     fn limit(&self) -> usize {
-        self.best.load(Ordering::Relaxed)
+        self.smallest.limit()
     }
 }

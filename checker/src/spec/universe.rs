@@ -261,6 +261,11 @@ impl<S: Specification> Universe<S> {
         self
     }
 
+    /// The node of each process.
+    pub(super) fn nodes(&self) -> Vec<usize> {
+        self.processes.iter().map(Process::node).collect()
+    }
+
     /// The processes.
     #[must_use]
     pub fn processes(&self) -> &[Process<S>] {

@@ -96,11 +96,11 @@ pub(crate) struct Contract<'a, S: Specification> {
     spec: &'a S,
     breach: Option<Box<Breach<S>>>,
     /// Some outcomes of the smallest histories, among all of which the order has to be one.
-    smallest: Smallest<S>,
+    smallest: Remembered<S>,
 }
 
 /// Histories by size, with some of their outcomes.
-type Smallest<S> = BTreeMap<(usize, HistoryOf<S>), Vec<<S as Specification>::Outcome>>;
+type Remembered<S> = BTreeMap<(usize, HistoryOf<S>), Vec<<S as Specification>::Outcome>>;
 
 /// How many histories are the smallest ones.
 const SMALLEST: usize = 24;

@@ -1,6 +1,7 @@
 //! Why a specification is not monotone: two histories and an outcome (Complete CALM, section 3.4).
 
 use super::history::History;
+use super::smallest::Ranked;
 use super::specification::{HistoryOf, Specification};
 
 /// An outcome that a future does not refine.
@@ -27,9 +28,15 @@ impl<S: Specification> Witness<S> {
             && !later.iter().any(|later| spec.refines(&self.outcome, later))
             && later == self.later
     }
+}
 
-    /// What makes a witness smaller than another: few events, then an order that is always the same.
-    pub(crate) fn rank(&self) -> (usize, usize, &HistoryOf<S>, &HistoryOf<S>) {
+impl<S: Specification> Ranked for Witness<S> {
+    type Rank<'a>
+        = (usize, usize, &'a HistoryOf<S>, &'a HistoryOf<S>)
+    where
+        Self: 'a;
+
+    fn rank(&self) -> Self::Rank<'_> {
         let messages = |history: &HistoryOf<S>| {
             let send = |id| matches!(history.get(id), Some(super::history::Event::Send { .. }));
             history.events().filter(|(id, _)| send(*id)).count()
@@ -40,6 +47,10 @@ impl<S: Specification> Witness<S> {
             &self.after,
             &self.before,
         )
+    }
+
+    fn events(&self) -> usize {
+        self.after.len()
     }
 }
 

@@ -10,6 +10,7 @@ use super::super::history::{Event, EventId, History};
 use super::super::specification::Specification;
 use super::super::universe::{Program, Universe};
 use super::Row;
+use super::answers::choices;
 
 const SOURCE: &str = "Complete CALM, section 7.1";
 
@@ -237,23 +238,14 @@ impl Isolation {
 
     /// The facts of histories in which all but one invocation of each process are answered, completed in all ways.
     fn completions(&self, history: &Seen) -> Vec<Facts> {
-        let mut all = vec![Facts::new()];
-        for (id, op) in history.invocations() {
-            let candidates = match history.response(id) {
-                Some(answer) => vec![*answer],
-                None => self.candidates(history, id, *op),
-            };
-            let with = |facts: &Facts, answer: &Answer| {
-                let mut facts = facts.clone();
-                facts.insert((id, *op, *answer));
-                facts
-            };
-            all = all
-                .iter()
-                .flat_map(|facts| candidates.iter().map(move |answer| with(facts, answer)))
-                .collect();
-        }
-        all
+        let fact = |(id, answer): (EventId, Answer)| {
+            let op = history.op(id).expect("it is an invocation");
+            (id, *op, answer)
+        };
+        choices(history, |id, op| self.candidates(history, id, *op))
+            .into_iter()
+            .map(|answers| answers.into_iter().map(fact).collect())
+            .collect()
     }
 
     /// What an operation might be answered: a read, any write of its past.

@@ -1,9 +1,12 @@
 //! Queues (Complete CALM, appendix C.2).
 
+use std::collections::VecDeque;
+
 use super::super::history::{EventId, History};
 use super::super::specification::Specification;
 use super::super::universe::{Program, Universe};
 use super::Row;
+use super::answers::{Answered, answer_in, linearized};
 
 pub(super) fn rows() -> Vec<Row> {
     const SOURCE: &str = "Complete CALM, appendix C.2";
@@ -99,21 +102,6 @@ struct Queue {
 }
 
 impl Queue {
-    /// Executes all operations in an order.
-    fn executed(history: &Seen, order: Vec<EventId>) -> Vec<(EventId, Answer)> {
-        let mut queue = std::collections::VecDeque::new();
-        let answer = |id: EventId| match history.op(id) {
-            Some(Op::Enqueue(value)) => {
-                queue.push_back(*value);
-                (id, Answer::Done)
-            }
-            Some(Op::Dequeue) | None => {
-                (id, queue.pop_front().map_or(Answer::Empty, Answer::Value))
-            }
-        };
-        order.into_iter().map(answer).collect()
-    }
-
     /// What a replica may answer to an operation, given what it answered before.
     fn answers(self, history: &Seen, before: &[(EventId, Answer)], id: EventId) -> Vec<Answer> {
         if let Some(Op::Enqueue(_)) = history.op(id) {
@@ -155,35 +143,32 @@ impl Queue {
 impl Specification for Queue {
     type Op = Op;
     type Value = Answer;
-    type Outcome = Vec<(EventId, Answer)>;
+    type Outcome = Answered<Answer>;
 
     fn universe(&self) -> Universe<Self> {
         universe()
     }
 
     fn outcomes(&self, history: &Seen) -> Vec<Self::Outcome> {
-        let operations: Vec<EventId> = history.invocations().map(|(id, _)| id).collect();
-        let stands = |outcome: &Self::Outcome| {
-            outcome
-                .iter()
-                .all(|(id, answer)| history.response(*id).is_none_or(|given| given == answer))
-        };
         if self.order == Order::Total {
-            let executed = history.all_orders(&operations).into_iter();
-            return executed
-                .map(|order| Self::executed(history, order))
-                .filter(stands)
-                .collect();
+            return linearized(history, &VecDeque::new(), |queue, _, op| match op {
+                Op::Enqueue(value) => {
+                    queue.push_back(*value);
+                    Answer::Done
+                }
+                Op::Dequeue => queue.pop_front().map_or(Answer::Empty, Answer::Value),
+            });
         }
         let mut outcomes = vec![Vec::new()];
-        for id in operations {
+        for (id, _) in history.invocations() {
+            let stands = |answer: &Answer| history.response(id).is_none_or(|given| given == answer);
             outcomes = outcomes
                 .iter()
                 .flat_map(|before: &Self::Outcome| {
                     let answers = self.answers(history, before, id).into_iter();
-                    answers.map(|answer| [&before[..], &[(id, answer)]].concat())
+                    let with = |answer| [&before[..], &[(id, answer)]].concat();
+                    answers.filter(stands).map(with).collect::<Vec<_>>()
                 })
-                .filter(stands)
                 .collect();
         }
         outcomes
@@ -197,10 +182,7 @@ impl Specification for Queue {
     }
 
     fn answer(&self, outcome: &Self::Outcome, _: &Seen, invocation: EventId) -> Option<Answer> {
-        outcome
-            .iter()
-            .find(|(id, _)| *id == invocation)
-            .map(|(_, answer)| *answer)
+        answer_in(outcome, invocation)
     }
 
     fn say_op(&self, op: &Op) -> String {

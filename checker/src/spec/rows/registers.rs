@@ -1,10 +1,10 @@
 //! Registers (Complete CALM, sections 2 and 8, appendix C.1).
 
 use super::super::history::{EventId, History};
-use super::super::specification::{HistoryOf, Specification};
+use super::super::specification::Specification;
 use super::super::universe::{Program, Universe};
 use super::Row;
-use super::answers::{answer_in, linearized};
+use super::answers::{Answers, answer_in, choices, included, linearized};
 
 pub(super) fn rows() -> Vec<Row> {
     let is_write = |op: &Op| matches!(op, Op::Write(_));
@@ -99,10 +99,10 @@ pub type Answered = Vec<(EventId, Answer)>;
 const NOTHING: &str = "nothing";
 
 /// Two processes that each write and then read, and send each other a message.
-fn writers_and_readers<S: Specification<Op = Op> + 'static>() -> Universe<S> {
+fn writers_and_readers<S: Specification<Op = Op> + 'static>(events: usize) -> Universe<S> {
     let program =
         |value, other| Program::script(&[Op::Write(value), Op::Read]).and_send(&[other], 1);
-    Universe::new(12)
+    Universe::new(events)
         .process("p", program("dog", 1))
         .process("q", program("cat", 0))
 }
@@ -121,15 +121,18 @@ fn told(answer: &Answer) -> String {
     }
 }
 
-fn listed<S: Specification<Op = Op>>(answered: &Answered, history: &HistoryOf<S>) -> String {
-    let one = |(id, answer): &(EventId, Answer)| {
+fn listed<'a>(
+    answered: impl IntoIterator<Item = (EventId, &'a Answer)>,
+    history: &History<Op, Answer>,
+) -> String {
+    let one = |(id, answer): (EventId, &Answer)| {
         let process = if id.process == 0 { 'p' } else { 'q' };
-        match (history.op(*id), answer) {
+        match (history.op(id), answer) {
             (Some(Op::Write(value)), _) => format!("w{process}({value})"),
             (_, answer) => format!("r{process}\u{2192}{}", told(answer)),
         }
     };
-    answered.iter().map(one).collect::<Vec<_>>().join(", ")
+    answered.into_iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// The linearizable register: outcomes are total orders of the operations that agree with happens-before and explain all reads; refinement is
@@ -143,7 +146,7 @@ impl Specification for Linearizable {
     type Outcome = Answered;
 
     fn universe(&self) -> Universe<Self> {
-        writers_and_readers()
+        writers_and_readers(12)
     }
 
     fn outcomes(&self, history: &History<Op, Answer>) -> Vec<Answered> {
@@ -178,7 +181,8 @@ impl Specification for Linearizable {
     }
 
     fn say_outcome(&self, outcome: &Answered, history: &History<Op, Answer>) -> String {
-        format!("\u{27e8}{}\u{27e9}", listed::<Self>(outcome, history))
+        let answers = outcome.iter().map(|(id, answer)| (*id, answer));
+        format!("\u{27e8}{}\u{27e9}", listed(answers, history))
     }
 }
 
@@ -191,10 +195,10 @@ struct Causal {
 impl Specification for Causal {
     type Op = Op;
     type Value = Answer;
-    type Outcome = Answered;
+    type Outcome = Answers<Answer>;
 
     fn universe(&self) -> Universe<Self> {
-        let universe = writers_and_readers();
+        let universe = writers_and_readers(12);
         match self {
             Self { pending: true, .. } => universe.answers_take_time(),
             Self { any: true, .. } => {
@@ -207,9 +211,8 @@ impl Specification for Causal {
 
     /// A read returns a write of its causal past that no other write of its past comes after; the initial value, if there is
     /// no write.
-    fn outcomes(&self, history: &History<Op, Answer>) -> Vec<Answered> {
-        let mut outcomes = vec![Answered::new()];
-        for (id, op) in history.invocations() {
+    fn outcomes(&self, history: &History<Op, Answer>) -> Vec<Self::Outcome> {
+        choices(history, |id, op| {
             let known = |past: EventId| {
                 let before = move |(write, op): (EventId, &Op)| match op {
                     Op::Write(value) if history.precedes(write, past) => Some((write, *value)),
@@ -228,29 +231,21 @@ impl Specification for Causal {
             if answers.is_empty() {
                 answers.push(Answer::Value(NOTHING));
             }
-            answers.retain(|answer| history.response(id).is_none_or(|given| given == answer));
-            let with = |outcome: &Answered, answer: &Answer| {
-                [&outcome[..], &[(id, answer.clone())]].concat()
-            };
-            outcomes = outcomes
-                .iter()
-                .flat_map(|outcome| answers.iter().map(move |answer| with(outcome, answer)))
-                .collect();
-        }
-        outcomes
+            answers
+        })
     }
 
-    fn refines(&self, earlier: &Answered, later: &Answered) -> bool {
-        earlier.iter().all(|answered| later.contains(answered))
+    fn refines(&self, earlier: &Self::Outcome, later: &Self::Outcome) -> bool {
+        included(earlier, later)
     }
 
     fn answer(
         &self,
-        outcome: &Answered,
+        outcome: &Self::Outcome,
         _: &History<Op, Answer>,
         invocation: EventId,
     ) -> Option<Answer> {
-        answer_in(outcome, invocation)
+        outcome.get(&invocation).cloned()
     }
 
     fn say_op(&self, op: &Op) -> String {
@@ -261,8 +256,9 @@ impl Specification for Causal {
         told(value)
     }
 
-    fn say_outcome(&self, outcome: &Answered, history: &History<Op, Answer>) -> String {
-        format!("{{{}}}", listed::<Self>(outcome, history))
+    fn say_outcome(&self, outcome: &Self::Outcome, history: &History<Op, Answer>) -> String {
+        let answers = outcome.iter().map(|(id, answer)| (*id, answer));
+        format!("{{{}}}", listed(answers, history))
     }
 }
 
@@ -276,21 +272,17 @@ impl Specification for CausalPrefix {
     type Outcome = Answered;
 
     fn universe(&self) -> Universe<Self> {
-        let program =
-            |value, other| Program::script(&[Op::Write(value), Op::Read]).and_send(&[other], 1);
-        Universe::new(8)
-            .process("p", program("dog", 1))
-            .process("q", program("cat", 0))
+        writers_and_readers(8)
     }
 
     fn outcomes(&self, history: &History<Op, Answer>) -> Vec<Answered> {
-        let answers = |id: EventId| {
+        let answers = choices(history, |id, op| {
             let past = history
                 .invocations()
                 .filter(|(write, _)| history.precedes(*write, id));
-            let mut answers: Vec<Answer> = match history.op(id) {
-                Some(Op::Write(_)) | None => vec![Answer::Done],
-                Some(Op::Read) => past
+            let mut answers: Vec<Answer> = match op {
+                Op::Write(_) => vec![Answer::Done],
+                Op::Read => past
                     .filter_map(|(_, op)| match op {
                         Op::Write(value) => Some(Answer::Value(value)),
                         Op::Read => None,
@@ -300,28 +292,18 @@ impl Specification for CausalPrefix {
             if answers.is_empty() {
                 answers.push(Answer::Value(NOTHING));
             }
-            answers.retain(|answer| history.response(id).is_none_or(|given| given == answer));
             answers
-        };
+        });
         let operations: Vec<EventId> = history.invocations().map(|(id, _)| id).collect();
-        let mut outcomes = Vec::new();
-        for order in history.all_orders(&operations) {
-            let mut answered = vec![Answered::new()];
-            for id in order {
-                let with =
-                    |outcome: &Answered, answer: Answer| [&outcome[..], &[(id, answer)]].concat();
-                answered = answered
-                    .iter()
-                    .flat_map(|outcome| {
-                        answers(id)
-                            .into_iter()
-                            .map(move |answer| with(outcome, answer))
-                    })
-                    .collect();
-            }
-            outcomes.extend(answered);
-        }
-        outcomes
+        let answered = |order: &Vec<EventId>, answers: &Answers<Answer>| {
+            let one = |id: &EventId| (*id, answers[id].clone());
+            order.iter().map(one).collect::<Answered>()
+        };
+        let orders = history.all_orders(&operations);
+        orders
+            .iter()
+            .flat_map(|order| answers.iter().map(|answers| answered(order, answers)))
+            .collect()
     }
 
     fn refines(&self, earlier: &Answered, later: &Answered) -> bool {
