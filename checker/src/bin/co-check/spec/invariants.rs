@@ -79,7 +79,7 @@ fn usual(about: &About) -> usize {
 fn by_histories<A: Application>(application: &A, about: &About, options: &Options<'_>) -> Walked {
     let each = usize::from(about.bounds.transactions_each());
     let options = Options {
-        events: options.events.or(Some(usual(about))),
+        events: options.events.or_else(|| Some(usual(about))),
         ..*options
     };
     let mut events = 0;
