@@ -28,6 +28,9 @@ fn assert_ordered(case: &str, history: &str) {
     assert!(valid || empty, "{case}: {:?}\n{history}", report.verdict);
 }
 
+/// How many interleavings of the same programs are run; `INTERLEAVINGS=100000` runs them all, up to 4 200.
+const INTERLEAVINGS: usize = 400;
+
 /// Runs every case, each with a site of its own from `open`. `CASES_FROM=name` begins with that case.
 fn run_suite(open: impl Fn(Options) -> Subject) {
     let suite = Suite::new(
@@ -39,7 +42,8 @@ fn run_suite(open: impl Fn(Options) -> Subject) {
             })
         },
         assert_ordered,
-    );
+    )
+    .with_at_most(INTERLEAVINGS);
     let from = std::env::var("CASES_FROM").unwrap_or_default();
     for (name, case) in Suite::cases().skip_while(|(name, _)| !from.is_empty() && *name != from) {
         eprintln!("{name}");

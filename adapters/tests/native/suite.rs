@@ -14,6 +14,9 @@ use participant::engine::Options;
 /// Longer than any case takes: what waits has to be told apart by looking, not by giving up.
 const NEVER: Duration = Duration::from_secs(120);
 
+/// How many interleavings of the same programs are run; `INTERLEAVINGS=100000` runs them all, up to 4 200, in some minutes.
+const INTERLEAVINGS: usize = 120;
+
 pub(crate) fn assert_ordered(case: &str, history: &str) {
     let site = read_history(history.as_bytes(), case).unwrap();
     let report = judge(&[site], Level::CommitmentOrdering);
@@ -77,7 +80,8 @@ fn run(mode: Mode) {
             Subject::new(site).with_idle(move || seen.is_idle())
         },
         assert_ordered,
-    );
+    )
+    .with_at_most(INTERLEAVINGS);
     // `CASES_FROM=name` begins with that case.
     let from = std::env::var("CASES_FROM").unwrap_or_default();
     for (name, case) in Suite::cases().skip_while(|(name, _)| !from.is_empty() && *name != from) {

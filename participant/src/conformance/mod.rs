@@ -100,10 +100,18 @@ impl<'a> Suite<'a> {
     }
 
     /// Has so many interleavings of the same programs run at most, for a participant of which one takes long: the two
-    /// ends of the list, where the programs run one after the other, and others spread evenly between them.
+    /// ends of the list, where the programs run one after the other, and others spread evenly between them. The
+    /// environment variable `INTERLEAVINGS` says another number for one run of the tests.
+    ///
+    /// # Panics
+    /// If `INTERLEAVINGS` is not a number.
     #[must_use]
     pub fn with_at_most(mut self, interleavings: usize) -> Self {
-        self.most = interleavings.max(2);
+        let asked = std::env::var("INTERLEAVINGS").ok().map(|most| {
+            let most = most.parse();
+            most.expect("INTERLEAVINGS is a number of interleavings")
+        });
+        self.most = asked.unwrap_or(interleavings).max(2);
         self
     }
 

@@ -197,11 +197,7 @@ fn suite(half: usize) {
         },
         assert_ordered,
     );
-    // `INTERLEAVINGS=100000` runs them all.
-    let most = std::env::var("INTERLEAVINGS").ok();
-    let most = most.map_or(INTERLEAVINGS, |most| most.parse().unwrap());
-    let suite = suite.with_at_most(most);
-    eprintln!("mariadb-lock: at most {most} interleavings of each case");
+    let suite = suite.with_at_most(INTERLEAVINGS);
     // `CASES_FROM=name` begins with that case.
     let from = std::env::var("CASES_FROM").unwrap_or_default();
     let cases = Suite::cases().enumerate().filter(|(at, _)| at % 2 == half);
