@@ -13,6 +13,8 @@ enum Work {
         &'static [&'static str],
         &'static [(&'static str, &'static str)],
     ),
+    /// A program that [`BUILD_TESTS`] has built, with arguments.
+    Built(&'static str, &'static [&'static str]),
     /// A function of this program.
     Here(fn() -> Result<(), String>),
 }
@@ -22,6 +24,16 @@ struct Step {
     about: &'static str,
     work: Work,
 }
+
+/// What the step `tests` builds. What follows it is built from the same packages with the same features, so that nothing has
+/// to be built twice: a single package often asks less of its dependencies, and then they are other ones.
+const BUILD_TESTS: &[&str] = &[
+    "test",
+    "--workspace",
+    "--all-targets",
+    "--no-run",
+    "--quiet",
+];
 
 /// loom builds with other flags than everything else, so it has a target folder of its own; otherwise
 /// each run would throw the other's builds away.
@@ -94,12 +106,7 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(
             &[
                 "test",
-                "--release",
-                "-p",
-                "coco",
-                "--no-default-features",
-                "--features",
-                "file-log",
+                "--workspace",
                 "--lib",
                 "power_loss",
                 "--",
@@ -112,7 +119,14 @@ const STEPS: &[Step] = &[
         name: "fuzz",
         about: "the fuzz targets on stored inputs and many made from them (libFuzzer: `cargo xtask fuzz`)",
         work: Work::Cargo(
-            &["test", "--release", "-p", "fuzz", "--", "--nocapture"],
+            &[
+                "test",
+                "--workspace",
+                "--test",
+                "inputs",
+                "--",
+                "--nocapture",
+            ],
             &[("FUZZ_INPUTS", "500000")],
         ),
     },
@@ -132,42 +146,14 @@ const STEPS: &[Step] = &[
     Step {
         name: "simulate",
         about: "80 000 seeds of whole systems under faults, a million faults",
-        work: Work::Cargo(
-            &[
-                "run",
-                "--release",
-                "--quiet",
-                "-p",
-                "simulator",
-                "--bin",
-                "simulate",
-                "--",
-                "--seeds",
-                "0..80000",
-            ],
-            &[],
-        ),
+        work: Work::Built("simulate", &["--seeds", "0..80000"]),
     },
     Step {
         name: "schedules",
         about: "a million schedules in the shapes of known anomalies, judged; five million transactions with `simulate`",
-        work: Work::Cargo(
-            &[
-                "run",
-                "--release",
-                "--quiet",
-                "-p",
-                "simulator",
-                "--bin",
-                "schedules",
-                "--",
-                "--count",
-                "1000000",
-                "--workload",
-                "shapes",
-                "--dependent",
-            ],
-            &[],
+        work: Work::Built(
+            "schedules",
+            &["--count", "1000000", "--workload", "shapes", "--dependent"],
         ),
     },
     Step {
@@ -176,8 +162,7 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(
             &[
                 "test",
-                "-p",
-                "turmoil-tests",
+                "--workspace",
                 "--test",
                 "seeds",
                 "--",
@@ -189,10 +174,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "chaos",
         about: "real processes killed for a minute, small systems killed by the thousand, four times the load",
-        work: Work::Cargo(
-            &["run", "--release", "--quiet", "-p", "chaos", "--", "ci"],
-            &[],
-        ),
+        work: Work::Built("chaos", &["ci"]),
     },
     Step {
         name: "failpoints",
@@ -200,10 +182,9 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(
             &[
                 "test",
-                "-p",
-                "participant",
+                "--workspace",
                 "--features",
-                "failpoints",
+                "adapters/failpoints",
                 "--test",
                 "failpoints",
                 "--",
@@ -218,10 +199,11 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(
             &[
                 "test",
-                "-p",
-                "adapters",
+                "--workspace",
+                "--exclude",
+                "simulator",
                 "--features",
-                "failpoints",
+                "adapters/failpoints",
                 "--test",
                 "faults",
                 "--",
@@ -304,6 +286,7 @@ pub(crate) fn run(names: &[String]) -> Result<(), String> {
 fn run_step(step: &Step, counts: &mut Counts) -> Result<(), String> {
     let (arguments, environment) = match &step.work {
         Work::Here(function) => return function(),
+        Work::Built(program, arguments) => return built(program, arguments),
         Work::Cargo(arguments, environment) => (arguments, environment),
     };
     let installed = if WITH_SERVERS.contains(&step.name) {
@@ -396,6 +379,23 @@ fn report(rows: &[(&str, bool, Counts, Duration)], total: Counts) -> Result<(), 
     } else {
         Err(format!("failed: {}", broken.join(", ")))
     }
+}
+
+/// Runs a program of the workspace as the tests have it.
+fn built(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let finished = |command: &mut Command, words: &str| {
+        let status = command.status();
+        match status.map_err(|error| format!("cannot start {words}: {error}"))? {
+            status if status.success() => Ok(()),
+            status => Err(format!("{words} ended with {status}")),
+        }
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    finished(Command::new(cargo).args(BUILD_TESTS), "cargo")?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let path = target.join("debug").join(program);
+    finished(Command::new(path).args(arguments), program)
 }
 
 fn cargo(
