@@ -63,7 +63,7 @@ fn names_that_are_not_known_are_named_with_the_nearest() {
             "is not partitioned",
         ),
         ("{ delete = \"item\", pick = \"first\" }", "lowest COLUMN"),
-        ("{ scan = \"item\" }", "needs `read"),
+        ("{ scan = \"item\" }", "`{ scan }` is no operation"),
     ] {
         refused(&with(operation), 12, message);
     }
@@ -89,6 +89,16 @@ fn tables_and_invariants_are_read_strictly() {
             8,
             "kind = \"check\"\ntable = \"item\"\nholds = \"name\"",
             "one of >=",
+        ),
+        (
+            8,
+            "kind = \"check\"\ntable = \"item\"\nholds = \"name > 0 or name < 9\"",
+            "`<` is not in the language",
+        ),
+        (
+            8,
+            "kind = \"check\"\ntable = \"item\"\nholds = \"name >= 0 and 1\"",
+            "`and` is not in the language",
         ),
         (
             8,

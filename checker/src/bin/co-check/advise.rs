@@ -20,7 +20,7 @@ pub(crate) struct AdviseArguments {
     /// Print a table in Markdown
     #[arg(long)]
     markdown: bool,
-    /// Search up to N transactions at each of two replicas
+    /// Search up to N transactions at each of two replicas, 1 to 6
     #[arg(long, value_name = "N", default_value_t = 2)]
     bound: u8,
 }
@@ -38,7 +38,8 @@ The answers:
   NO COORDINATION: it commits at its replica without asking another site; if
     types are ordered across sites, its own site's scheduler puts it before or
     after each of them
-  SINGLE-SITE ORDERING POINT: one site puts its executions into an order
+  SINGLE-SITE ORDERING POINT: one site puts its executions into an order and
+    does them one after the other; other sites take no part in that
   COMMITMENT ORDERING ACROSS SITES: one global transaction at every site that
     holds copies of what it touches; all that ran there before is in what it
     sees, and all that runs there later sees it
@@ -76,9 +77,17 @@ fn read(path: &Path) -> Result<String, Failure> {
     } else {
         std::fs::read_to_string(path)
     };
-    text.map_err(|source| Failure::Open {
-        path: path.into(),
-        source,
+    text.map_err(|source| {
+        if source.kind() == std::io::ErrorKind::InvalidData {
+            let path = path.display();
+            return Failure::Usage(format!(
+                "{path} is not text in UTF-8, and an application is TOML"
+            ));
+        }
+        Failure::Open {
+            path: path.into(),
+            source,
+        }
     })
 }
 

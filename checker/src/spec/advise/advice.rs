@@ -192,7 +192,7 @@ impl<'a> Advisor<'a> {
         for (number, its) in schema.types.iter().enumerate() {
             for operation in &its.operations {
                 if let Operation::Unknown(text) = operation {
-                    let text = format!("not recognised: it does \"{text}\"");
+                    let text = format!("it does \"{text}\", which is not recognised");
                     self.order_across(number, None, text);
                 }
             }
@@ -400,7 +400,7 @@ fn depends(schema: &Schema, its: &Type) -> Option<String> {
         let writers: Vec<&str> = writers.map(|it| it.name.as_str()).collect();
         if !writers.is_empty() {
             return Some(format!(
-                "it writes after it has read {}, which {} changes: what it writes may depend on that (if an invariant says \
+                "it reads {}, which {} changes, and writes: what it writes may depend on what it read (if invariants say \
                  all that its reads are for, say `depends-on-reads = false`)",
                 schema.table(*table).name,
                 writers.join(", ")

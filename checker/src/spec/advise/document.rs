@@ -168,7 +168,7 @@ impl<'a> Section<'a> {
             line: 1,
             lines,
             asked: BTreeSet::new(),
-            what: "the application",
+            what: "the file",
         }
     }
 

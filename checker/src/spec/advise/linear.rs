@@ -73,6 +73,14 @@ impl Sum {
                     pending = number.parse().ok();
                 }
                 name => {
+                    if !name.starts_with(|it: char| it.is_alphabetic() || it == '_')
+                        || matches!(name, "and" | "or" | "not")
+                    {
+                        return whole.wrong(format!(
+                            "`{name}` is not in the language: a comparison is one of two sums of columns and numbers, \
+                             such as `balance - 2 * reserved >= 0`; several of them are several invariants"
+                        ));
+                    }
                     if !matches!(last, "" | "+" | "-" | "*") {
                         return whole.wrong(format!("there is something missing before {name}"));
                     }

@@ -78,9 +78,19 @@ impl<'r> Body<'r> {
                 rows,
                 cascade,
             }
-        } else {
-            let table = self.reader.table(section.must("read")?.word()?)?;
+        } else if let Some(table) = section.maybe("read") {
+            let table = self.reader.table(table.word()?)?;
             self.read(table, &mut section)?
+        } else {
+            let entries = section.entries();
+            let keys: Vec<&str> = entries.iter().map(|(key, _)| key.text).collect();
+            return wrong(
+                section.line,
+                format!(
+                    "`{{ {} }}` is no operation; there is insert, update, delete, read and unknown",
+                    keys.join(", ")
+                ),
+            );
         };
         section.finish()?;
         self.operations.push(operation);

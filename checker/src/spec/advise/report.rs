@@ -101,10 +101,7 @@ impl Advice {
             .sum();
         format!(
             "every merge is valid, on all {pairs} pairs of states that were searched for the {} it can touch",
-            match its.touches.len() {
-                1 => "1 invariant".to_owned(),
-                count => format!("{count} invariants"),
-            }
+            counted(its.touches.len(), "invariant")
         )
     }
 }
@@ -114,6 +111,12 @@ Sound for the invariants declared and within the bounds stated, and for nothing 
 It holds if the store merges as the model does: all increments and decrements count; of values that are assigned \
 concurrently, any or all stay; a cascading deletion also deletes rows that arrive later; what a transaction writes \
 arrives at once; and a transaction that would break an invariant where it runs aborts there.\n";
+
+/// `1 row`, `2 rows`.
+pub(super) fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
 
 fn because(reason: &super::advice::Reason) -> String {
     match &reason.invariant {
@@ -127,8 +130,10 @@ impl fmt::Display for Advice {
         let (types, invariants) = (self.types.len(), self.invariants.len());
         writeln!(
             f,
-            "{}: {types} transaction types, {invariants} invariants that they can touch\n",
-            self.application
+            "{}: {}, {} that they can touch\n",
+            self.application,
+            counted(types, "transaction type"),
+            counted(invariants, "invariant")
         )?;
         for its in &self.types {
             writeln!(f, "{}: {}", its.name, its.answer)?;
@@ -136,7 +141,12 @@ impl fmt::Display for Advice {
                 writeln!(f, "  {}", self.free_because(its))?;
             }
             for reason in &its.reasons {
-                writeln!(f, "  because of {}", because(reason))?;
+                let of = if reason.invariant.is_some() {
+                    "of "
+                } else {
+                    ""
+                };
+                writeln!(f, "  because {of}{}", because(reason))?;
                 if let Some(witness) = &reason.witness {
                     for line in witness.to_string().lines() {
                         writeln!(f, "      {line}")?;

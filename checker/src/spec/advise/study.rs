@@ -18,6 +18,7 @@ use super::execute::execute;
 use super::invariant::broken;
 use super::population::{Domains, Instance};
 use super::projection::Projection;
+use super::report::counted;
 use super::schema::Value;
 use crate::spec::confluence::{
     Application, Bounds, Coverage, Outcome, ReplicaId, Verdict, Witness, commit, decide,
@@ -54,9 +55,10 @@ impl std::fmt::Display for Searched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "confluent on all {} pairs of states that 2 replicas can hold: from {} databases of up to {} rows after 1 \
-             transaction at each",
-            self.pairs, self.populations, self.rows
+            "confluent on all {} pairs of states that 2 replicas can hold: from {} of up to {} after 1 transaction at each",
+            self.pairs,
+            counted(self.populations, "database"),
+            counted(self.rows, "row")
         )?;
         if self.deeply > 0 {
             write!(

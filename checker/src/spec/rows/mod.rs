@@ -120,7 +120,7 @@ impl Finding {
         match (self.holds, size) {
             (Some(true), _) => format!("found on {examined}"),
             (Some(false), Some(size)) => format!(
-                "a smallest witness has {size} events: no history of fewer shows it ({examined})"
+                "a smallest witness has {size} events: no history of its universe with fewer shows it ({examined})"
             ),
             (Some(false), None) => format!("so found on {examined}"),
             (None, Some(size)) => format!(

@@ -12,7 +12,8 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("linearizable-register", "a linearizable register", "Complete CALM, section 2")
             .remark(
                 "Outcomes are orders of all operations; an order is refined by those that it is a prefix of. The \
-                 paper's witness has four operations and two messages; three operations and none suffice.",
+                 paper's witness has four operations and two messages. Where each process writes before it reads, as here, three \
+                 operations and no message suffice; where it may begin with a read, two do.",
             )
             .monotone(Linearizable, false)
             .distributed(Linearizable, Some(false))
@@ -63,7 +64,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new(
             "causal-register-any-answer",
             "a causally consistent register, with any answer as an event",
-            "Complete CALM, section 3.2",
+            "Complete CALM, section 3.1",
         )
         .remark(
             "The same, but a read may be answered with any value, written or not. Then some futures admit \

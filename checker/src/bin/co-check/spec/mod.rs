@@ -38,7 +38,10 @@ enum Command {
 const EXAMPLES: &str = "\
 Examples:
   co-check spec list                  the specifications by name
-  co-check spec table                 all verdicts, next to what papers claim
+  co-check spec table                 all verdicts, next to what papers claim;
+                                      a minute or two
+  co-check spec table --section specifications
+                                      without the invariants; some seconds
   co-check spec table --only linearizable-register --json
                                       for programs
   co-check spec table --section invariants
@@ -96,6 +99,15 @@ impl Walk {
         }
     }
 
+    /// What there is to say of a contradiction, if the bound is not the specification's own.
+    fn caution(&self) -> String {
+        self.events.map_or_else(String::new, |events| {
+            format!(
+                "With --events {events}, a witness may lie beyond the bound: without it, each specification has its own.\n"
+            )
+        })
+    }
+
     /// Decides a question, while a terminal shows how far it is.
     fn judge(&self, label: &str, judge: &Judge) -> Finding {
         watch::watched(label, |progress| judge(&self.options(progress)))
@@ -149,8 +161,10 @@ fn said(answer: Option<bool>, otherwise: &'static str) -> &'static str {
 /// How what was found compares with the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Match {
-    /// The source claims the same, or nothing.
+    /// The source claims the same.
     AsClaimed,
+    /// The source claims nothing.
+    Unclaimed,
     /// It is known that the source claims something else.
     KnownFinding,
     /// The source claims something else.
@@ -165,21 +179,28 @@ impl Match {
             (_, true) if row.is_known(finding.question) => Self::KnownFinding,
             (None, _) => Self::NoVerdict,
             (Some(_), true) => Self::Contradicts,
+            (Some(_), false) if finding.claim.is_none() => Self::Unclaimed,
             (Some(_), false) => Self::AsClaimed,
         }
     }
 
     const fn status(self) -> u8 {
         match self {
-            Self::AsClaimed | Self::KnownFinding => STATUS_VALID,
+            Self::AsClaimed | Self::Unclaimed | Self::KnownFinding => STATUS_VALID,
             Self::Contradicts => STATUS_INVALID,
             Self::NoVerdict => STATUS_UNKNOWN,
         }
     }
 
+    /// Whether there is nothing to explain.
+    const fn is_well(self) -> bool {
+        matches!(self, Self::AsClaimed | Self::Unclaimed)
+    }
+
     const fn words(self) -> &'static str {
         match self {
             Self::AsClaimed => "as claimed",
+            Self::Unclaimed => "the source does not say",
             Self::KnownFinding => "a finding: the source claims otherwise, see the remark",
             Self::Contradicts => "the source claims otherwise",
             Self::NoVerdict => "no verdict",

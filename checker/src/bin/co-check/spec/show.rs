@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         all["format"] = json!(FORMAT);
         write_to(Path::new("-"), &format!("{all:#}\n"))?;
     } else {
-        tell(&row, &findings)?;
+        tell(&row, &findings, &arguments.walk)?;
         if let Some(sequence) = &sequence {
             tell_sequence(sequence)?;
         }
@@ -107,7 +107,7 @@ fn draw(arguments: &Arguments, witness: Option<&Diagram>) -> Result<(), Failure>
     Ok(())
 }
 
-fn tell(row: &Row, findings: &[Finding]) -> Result<(), Failure> {
+fn tell(row: &Row, findings: &[Finding], walk: &Walk) -> Result<(), Failure> {
     let paint = Paint::for_stdout();
     show(&format!("{}: {} ({})\n", row.id, row.title, row.source))?;
     if !row.remark.is_empty() {
@@ -115,13 +115,8 @@ fn tell(row: &Row, findings: &[Finding]) -> Result<(), Failure> {
     }
     for finding in findings {
         let kind = Match::of(row, finding);
-        let is_well = matches!(kind, Match::AsClaimed);
-        let found = paint.word(said(finding.holds, "no verdict"), is_well);
-        let claim = match finding.claim {
-            Some(_) => kind.words(),
-            None if finding.holds.is_none() => kind.words(),
-            None => "the source does not say",
-        };
+        let found = paint.word(said(finding.holds, "no verdict"), kind.is_well());
+        let claim = kind.words();
         let mut text = String::new();
         push(
             &mut text,
@@ -140,6 +135,9 @@ fn tell(row: &Row, findings: &[Finding]) -> Result<(), Failure> {
                 finding.examined.threads
             ),
         );
+        if kind == Match::Contradicts {
+            text.push_str(&wrapped(&walk.caution()));
+        }
         show(&text)?;
         if let Some(witness) = &finding.witness {
             tell_witness(witness)?;

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
     /// These sections only: specifications, invariants
-    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',', conflicts_with = "only")]
     section: Vec<String>,
     /// Print it as JSON, with whole witnesses
     #[arg(long)]
@@ -211,7 +211,7 @@ fn specifications(arguments: &Arguments) -> Result<Decided, Failure> {
             );
             let finding = arguments.walk.judge(&label, judge);
             let kind = Match::of(row, &finding);
-            if kind != Match::AsClaimed {
+            if !kind.is_well() {
                 remarks.push_str(&remark(row, &finding, kind));
             }
             draw(arguments, row, &finding)?;
@@ -253,7 +253,7 @@ fn line(row: &Row, finding: &Finding, kind: Match) -> Vec<Cell> {
     );
     let found = Cell {
         words: said(finding.holds, "no verdict").to_owned(),
-        is_well: Some(kind == Match::AsClaimed),
+        is_well: Some(kind.is_well()),
     };
     let witness = finding.witness.as_ref().map(|witness| witness.line());
     vec![
@@ -291,25 +291,22 @@ fn remark(row: &Row, finding: &Finding, kind: Match) -> String {
 fn summary(arguments: &Arguments, kinds: &[Match]) -> String {
     let count = |wanted: Match| kinds.iter().filter(|kind| **kind == wanted).count();
     let mut text = format!(
-        "\n{} questions: {} found as claimed, {} known findings, {} contradict their source, {} without a verdict.\n",
+        "\nQuestions: {}. Found as claimed: {}; of which the source says nothing: {}; known findings: {}; contradicting their \
+         source: {}; without a verdict: {}.\n",
         kinds.len(),
         count(Match::AsClaimed),
+        count(Match::Unclaimed),
         count(Match::KnownFinding),
         count(Match::Contradicts),
         count(Match::NoVerdict),
     );
     text.push_str(
         "\"Up to N events\": all histories of the universe within that bound were looked at. \"None below N events\": the \
-         witness has N events, and no history of fewer shows the same. `co-check spec show ID` draws it. \"Commitments\": how \
+         witness has N events, and no history of the universe with fewer shows the same. `co-check spec show ID` draws it. \"Commitments\": how \
          many answers must follow each other under the best schedule, where that was counted; 1 if nobody waits.\n",
     );
-    if let (Some(events), true) = (arguments.walk.events, count(Match::Contradicts) > 0) {
-        push(
-            &mut text,
-            format_args!(
-                "With --events {events}, a witness may lie beyond the bound: without it, each has its own.\n"
-            ),
-        );
+    if count(Match::Contradicts) > 0 {
+        text.push_str(&arguments.walk.caution());
     }
     wrapped(&text)
 }

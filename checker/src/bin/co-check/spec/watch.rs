@@ -27,13 +27,13 @@ pub(super) fn watched<T>(label: &str, work: impl FnOnce(&Progress) -> T) -> T {
 
 fn draw(label: &str, progress: &Progress, done: &Receiver<()>) {
     let begun = Instant::now();
-    let bar = ProgressBar::new(0);
+    let bar = ProgressBar::new(1);
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}") {
         bar.set_style(style);
     }
     while done.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
         let (part, parts) = progress.parts();
-        bar.set_length(u64::try_from(parts).unwrap_or(u64::MAX));
+        bar.set_length(u64::try_from(parts.max(1)).unwrap_or(u64::MAX));
         bar.set_position(u64::try_from(part).unwrap_or(u64::MAX));
         let histories = progress.histories();
         let seconds = begun.elapsed().as_secs().max(1);
