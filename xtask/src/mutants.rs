@@ -80,7 +80,8 @@ fn try_mutant(copy: &Path, mutant: &Mutant) -> Result<Fate, String> {
         ));
     }
     write(&path, &original.replacen(&mutant.from, &mutant.to, 1))?;
-    let outputs = build(copy).and_then(|built| Ok((built, model(copy, Some(&mutant.model))?)));
+    let built = build(copy, &mutant.model);
+    let outputs = built.and_then(|built| Ok((built, model(copy, Some(&mutant.model))?)));
     write(&path, &original)?;
     let (built, run) = outputs?;
     if !built.status.success() {
@@ -105,18 +106,23 @@ fn try_mutant(copy: &Path, mutant: &Mutant) -> Result<Fate, String> {
     }
 }
 
-/// Compiles the models, so that what does not compile is told from what fails.
-fn build(copy: &Path) -> Result<Output, String> {
-    output(cargo(copy).arg("--no-run"))
+/// The file and the test of a model, which is named `file::test`.
+fn file_and_test(name: &str) -> Result<(&str, &str), String> {
+    name.split_once("::")
+        .ok_or_else(|| format!("model `{name}` is not named file::test"))
 }
 
-/// Runs one model, named `file::test`, or all of them.
+/// Compiles the file of a model, so that what does not compile is told from what fails.
+fn build(copy: &Path, name: &str) -> Result<Output, String> {
+    let (file, _) = file_and_test(name)?;
+    output(cargo(copy).args(["--no-run", "--test", file]))
+}
+
+/// Runs one model, or all of them.
 fn model(copy: &Path, name: Option<&str>) -> Result<Output, String> {
     let mut cargo = cargo(copy);
     if let Some(name) = name {
-        let (file, test) = name
-            .split_once("::")
-            .ok_or_else(|| format!("model `{name}` is not named file::test"))?;
+        let (file, test) = file_and_test(name)?;
         cargo.args(["--test", file, "--", "--exact", test]);
     }
     output(&mut cargo)

@@ -93,7 +93,7 @@ fn tables_and_invariants_are_read_strictly() {
         (
             8,
             "kind = \"check\"\ntable = \"item\"\nholds = \"name > 0 or name < 9\"",
-            "`<` is not in the language",
+            "`or` is not in the language",
         ),
         (
             8,
