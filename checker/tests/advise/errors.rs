@@ -102,6 +102,11 @@ fn tables_and_invariants_are_read_strictly() {
         ),
         (
             8,
+            "kind = \"check\"\ntable = \"item\"\nholds = \"name <= 99999999999999999999\"",
+            "numbers are at most",
+        ),
+        (
+            8,
             "kind = \"foreign-key\"\ntable = \"item\"\ncolumn = \"name\"\nreferences = \"item\"",
             "needs a `key",
         ),

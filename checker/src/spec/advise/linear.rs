@@ -72,6 +72,9 @@ impl Sum {
                     }
                     pending = number.parse().ok();
                 }
+                number if number.starts_with(|it: char| it.is_ascii_digit()) => {
+                    return whole.wrong(format!("`{number}`: numbers are at most {GREATEST} here"));
+                }
                 name => {
                     if !name.starts_with(|it: char| it.is_alphabetic() || it == '_')
                         || matches!(name, "and" | "or" | "not")

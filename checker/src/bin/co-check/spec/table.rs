@@ -291,7 +291,7 @@ fn remark(row: &Row, finding: &Finding, kind: Match) -> String {
 fn summary(arguments: &Arguments, kinds: &[Match]) -> String {
     let count = |wanted: Match| kinds.iter().filter(|kind| **kind == wanted).count();
     let mut text = format!(
-        "\nQuestions: {}. Found as claimed: {}; of which the source says nothing: {}; known findings: {}; contradicting their \
+        "\nQuestions: {}. As claimed: {}; nothing claimed: {}; known findings: {}; contradicting their \
          source: {}; without a verdict: {}.\n",
         kinds.len(),
         count(Match::AsClaimed),
