@@ -103,7 +103,7 @@ fn fuzz(root: &Path, target: &str, seconds: &str) -> Command {
 }
 
 fn cargo(root: &Path) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = crate::cargo();
     cargo.current_dir(root);
     cargo
 }

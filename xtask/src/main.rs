@@ -12,7 +12,7 @@ mod mutants;
 mod steps;
 mod tidy;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
 The workspace's own commands.
@@ -37,6 +37,11 @@ Examples:
   cargo xtask test shuttle       random schedules of many threads alone
   cargo xtask databases up       start the servers, and say how to reach them
 ";
+
+/// The cargo that has started this program.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

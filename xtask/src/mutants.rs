@@ -129,7 +129,7 @@ fn model(copy: &Path, name: Option<&str>) -> Result<Output, String> {
 }
 
 fn cargo(copy: &Path) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = crate::cargo();
     cargo
         .current_dir(copy)
         .args(["test", "--release", "-p", "loom-tests"])

@@ -209,7 +209,7 @@ const STEPS: &[Step] = &[
                 "--",
                 "--nocapture",
             ],
-            // The other half of the table swaps the servers.
+            // The other half of the table swaps the servers. The simulator has other tests of that name.
             &[("A", "postgres")],
         ),
     },
@@ -390,10 +390,11 @@ fn built(program: &str, arguments: &[&str]) -> Result<(), String> {
             status => Err(format!("{words} ended with {status}")),
         }
     };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    finished(Command::new(cargo).args(BUILD_TESTS), "cargo")?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    finished(crate::cargo().args(BUILD_TESTS), "cargo")?;
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => PathBuf::from(target),
+        None => crate::tidy::root()?.join("target"),
+    };
     let path = target.join("debug").join(program);
     finished(Command::new(path).args(arguments), program)
 }
@@ -404,8 +405,7 @@ fn cargo(
     skips: &Path,
     counts: &mut Counts,
 ) -> Result<(), String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(cargo)
+    let mut child = crate::cargo()
         .args(arguments)
         .envs(environment.iter().copied())
         .env(databases::SKIPPED_TESTS, skips)

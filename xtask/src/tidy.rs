@@ -137,8 +137,7 @@ fn dependencies(
     absent: &[&str],
     findings: &mut Vec<String>,
 ) -> Result<(), String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = crate::cargo()
         .args([
             "tree",
             "--package",

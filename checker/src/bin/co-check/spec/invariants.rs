@@ -37,7 +37,7 @@ pub(super) fn decided(arguments: &Arguments) -> Result<Decided, Failure> {
         "\n\"Confluent\": no two valid states that replicas can hold at once have an invalid merge (Bailis et al., \"Coordination \
          Avoidance in Database Systems\", definition 6). \"Monotone\": the specification that every history converges to a valid state \
          is monotone (Complete CALM, section 7.2). Both are of two replicas: pairs of states after up to so many transactions at each, and \
-         histories of up to so many events. A no needs fewer. A model that contradicts the claim is a finding.\n",
+         histories of up to so many events. A no is shown within that bound. A model that contradicts the claim is a finding.\n",
     );
     Ok(Decided {
         heading: "Invariants: which transactions may commit at a replica alone?",
