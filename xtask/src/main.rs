@@ -8,6 +8,7 @@
 
 mod databases;
 mod fuzz;
+mod limit;
 mod mutants;
 mod steps;
 mod tidy;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::limit::Limited;
 
 /// Where a step's work is done.
 enum Work {
@@ -233,8 +235,14 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// The step whose tests want database servers.
+/// The steps whose tests want database servers.
 const WITH_SERVERS: [&str; 2] = ["tests", "faults"];
+
+/// How long a step may take in CI: more than twice what it takes on two cores. The step `tests` builds nearly everything.
+fn limit(step: &str) -> Option<Duration> {
+    let minutes = if step == "tests" { 50 } else { 12 };
+    databases::in_ci().then(|| Duration::from_secs(minutes * 60))
+}
 
 /// What a step counted and took.
 #[derive(Default, Clone, Copy)]
@@ -286,7 +294,7 @@ pub(crate) fn run(names: &[String]) -> Result<(), String> {
 fn run_step(step: &Step, counts: &mut Counts) -> Result<(), String> {
     let (arguments, environment) = match &step.work {
         Work::Here(function) => return function(),
-        Work::Built(program, arguments) => return built(program, arguments),
+        Work::Built(program, arguments) => return built(program, arguments, limit(step.name)),
         Work::Cargo(arguments, environment) => (arguments, environment),
     };
     let installed = if WITH_SERVERS.contains(&step.name) {
@@ -295,7 +303,12 @@ fn run_step(step: &Step, counts: &mut Counts) -> Result<(), String> {
         Ok(())
     };
     let skips = Skips::new(step.name);
-    let result = cargo(arguments, environment, &skips.file, counts);
+    let command = &mut crate::cargo();
+    command
+        .args(*arguments)
+        .envs(environment.iter().copied())
+        .env(databases::SKIPPED_TESTS, &skips.file);
+    let result = counted(command, limit(step.name), counts);
     let skipped = skips.take()?;
     counts.skip(&skipped);
     for test in &skipped {
@@ -382,53 +395,32 @@ fn report(rows: &[(&str, bool, Counts, Duration)], total: Counts) -> Result<(), 
 }
 
 /// Runs a program of the workspace as the tests have it.
-fn built(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let finished = |command: &mut Command, words: &str| {
-        let status = command.status();
-        match status.map_err(|error| format!("cannot start {words}: {error}"))? {
-            status if status.success() => Ok(()),
-            status => Err(format!("{words} ended with {status}")),
-        }
-    };
-    finished(crate::cargo().args(BUILD_TESTS), "cargo")?;
+fn built(program: &str, arguments: &[&str], limit: Option<Duration>) -> Result<(), String> {
+    Limited::start(crate::cargo().args(BUILD_TESTS), limit)?.end("cargo")?;
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => PathBuf::from(target),
         None => crate::tidy::root()?.join("target"),
     };
     let path = target.join("debug").join(program);
-    finished(Command::new(path).args(arguments), program)
+    Limited::start(Command::new(path).args(arguments), limit)?.end(program)
 }
 
-fn cargo(
-    arguments: &[&str],
-    environment: &[(&str, &str)],
-    skips: &Path,
+/// Runs cargo, and counts the tests in what it prints.
+fn counted(
+    cargo: &mut Command,
+    limit: Option<Duration>,
     counts: &mut Counts,
 ) -> Result<(), String> {
-    let mut child = crate::cargo()
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .env(databases::SKIPPED_TESTS, skips)
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot start cargo: {error}"))?;
-    let output = child.stdout.take().ok_or("cargo has no output")?;
+    let mut started = Limited::start(cargo.stdout(Stdio::piped()), limit)?;
+    let output = started.child.stdout.take().ok_or("cargo has no output")?;
     for line in BufReader::new(output).lines() {
         let line = line.map_err(|error| format!("cannot read cargo's output: {error}"))?;
         count(&line, counts);
         println!("{line}");
     }
-    let status = child
-        .wait()
-        .map_err(|error| format!("cannot wait for cargo: {error}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!(
-            "`cargo {}` ended with {status}",
-            arguments.join(" ")
-        ))
-    }
+    let arguments = cargo.get_args().map(|word| word.to_string_lossy());
+    let words: Vec<_> = arguments.collect();
+    started.end(&format!("`cargo {}`", words.join(" ")))
 }
 
 /// Adds the figures of a line `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.

@@ -20,7 +20,9 @@
 //! A client's keys that look like it do no harm.
 //!
 //! Two transactions that both read a key and then write it stand in a circle. Where that has happened, the next ones take
-//! the writer's lock when they read (`ordered::hot`).
+//! the writer's lock when they read (`ordered::hot`). The same goes for what was read by a transaction that was aborted while
+//! another waited for it: a database lets readers pass a writer that waits for other readers, and two that are aborted for
+//! its sake by turns, and come again at once, would keep it waiting for ever.
 //!
 //! Invariants:
 //! - D1 Nothing is promised that a crash could take: a YES comes after the branch is durable, and the site's log has it
@@ -442,7 +444,9 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
     }
 
     fn undo(&self, handle: &Handle, work: &Work) {
-        if handle.txn().doomed() == Some(AbortReason::Cycle) {
+        // A circle over several sites is found elsewhere, and then the reason does not say so.
+        let in_the_way = self.link.slots.is_in_the_way(handle.name());
+        if in_the_way || handle.txn().doomed() == Some(AbortReason::Cycle) {
             self.hot.heat(work.reads().map(|(key, _)| key));
         }
         self.link.undo(handle.name());

@@ -357,6 +357,15 @@ impl<S> Slots<S> {
         matches!(stage, Some(Stage::Busy(busy)) if busy.waits.is_some())
     }
 
+    /// Whether an operation of another transaction waits for this one, as far as is known.
+    pub(super) fn is_in_the_way(&self, name: TxnName) -> bool {
+        let state = self.lock();
+        state.slots.values().any(|slot| {
+            matches!(&slot.stage, Stage::Busy(busy)
+                if busy.waits.as_ref().is_some_and(|waits| waits.contains(&name)))
+        })
+    }
+
     /// Whom an operation of the transaction waits for, as far as is known.
     pub(super) fn holders(&self, name: TxnName) -> Vec<Arc<Handle>> {
         let state = self.lock();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapters::postgres::native::Mode;
 use checker::parse::read_history;
@@ -24,6 +24,8 @@ const EACH: u64 = 25;
 const ACCOUNTS: u64 = 3;
 /// How often the coordinator asks the sites who waits.
 const ASK: Duration = Duration::from_millis(10);
+/// Nobody commits for so long only where somebody is kept waiting for ever.
+const STARVED: Duration = Duration::from_secs(60);
 
 /// Whether a transaction may still be aborted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,10 +41,13 @@ struct Storm {
     next: AtomicU64,
     committed: AtomicU64,
     over: AtomicBool,
+    starved: AtomicBool,
 }
 
 impl Storm {
     fn begin(&self, priority: u64) -> (u64, TxnName) {
+        let starved = self.starved.load(Ordering::Relaxed);
+        assert!(!starved, "nobody has committed for {STARVED:?}");
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = TxnName::Global(Gtid(number));
         self.fates.lock().unwrap().insert(number, Fate::Open);
@@ -171,10 +176,28 @@ impl Storm {
         }
     }
 
+    /// Nobody tries again, and nobody waits any more.
+    fn give_up(&self) {
+        self.starved.store(true, Ordering::Relaxed);
+        for (at, site) in self.sites.iter().enumerate() {
+            eprintln!("at site {at}: {:?}", site.blocked());
+        }
+        let numbers: Vec<u64> = self.fates.lock().unwrap().keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.abort(number));
+    }
+
     /// Ends circles of waits over both sites: of each one, the youngest.
     fn coordinate(&self) {
+        let mut progress = (0, Instant::now());
         while !self.over.load(Ordering::Relaxed) {
             std::thread::sleep(ASK);
+            let committed = self.committed.load(Ordering::Relaxed);
+            if progress.0 != committed {
+                progress = (committed, Instant::now());
+            } else if progress.1.elapsed() > STARVED {
+                self.give_up();
+                return;
+            }
             let mut waits: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
             let mut ages: BTreeMap<u64, Priority> = BTreeMap::new();
             for blocked in self.sites.iter().flat_map(|site| site.blocked()) {
@@ -243,6 +266,7 @@ fn storm(what: &str, sites: [Arc<dyn Participant>; 2], recorders: &[Recorder; 2]
         next: AtomicU64::new(1),
         committed: AtomicU64::new(0),
         over: AtomicBool::new(false),
+        starved: AtomicBool::new(false),
     };
     if what.contains("mariadb") {
         storm.open_accounts();

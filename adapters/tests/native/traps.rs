@@ -223,3 +223,32 @@ fn a_circle_of_waits_costs_the_youngest_and_waits_are_told_by_name() {
     reader(&third);
     assert_eq!(life.site.in_flight(), 0);
 }
+
+/// The server lets readers pass a writer that waits for other readers. A reader that is aborted for the writer's sake and
+/// comes again at once could keep it waiting for ever, together with one other.
+#[test]
+fn who_is_aborted_for_a_writers_sake_comes_again_behind_it() {
+    let Some(server) = server() else { return };
+    let life = Life::begin(&server.url(), Mode::Lock);
+    let before = life.client(9);
+    assert!(before.run(put("x", "0")).is_ok());
+    before.commit();
+    let [writer, aborted, other] = [1, 2, 3].map(|number| life.client(number));
+    for client in [&writer, &aborted, &other] {
+        assert_eq!(client.run(get("x")), Ok(found("0")));
+    }
+    let mut writing = writer.start(put("x", "1"));
+    assert_eq!(writing.poll(), None, "two others read it");
+    // As who looks over several sites would, for a circle that no site sees.
+    aborted.abort();
+    let again = life.client(4);
+    let mut reading = again.start(get("x"));
+    assert_eq!(reading.poll(), None, "it does not pass the writer");
+    assert_eq!(writing.poll(), None, "one other reads it");
+    other.abort();
+    assert_eq!(writing.poll(), Some(Ok(Reply::Done)));
+    writer.commit();
+    assert_eq!(reading.poll(), Some(Ok(found("1"))));
+    again.commit();
+    assert_eq!(life.site.in_flight(), 0);
+}
