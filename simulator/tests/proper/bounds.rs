@@ -26,6 +26,11 @@ const THREE_BY_TWO: Bound = Bound {
     ..two_by_two(3, Only::Circles, false)
 };
 
+const THREE_BY_THREE: Bound = Bound {
+    operations: (3, 3),
+    ..THREE_BY_TWO
+};
+
 /// Three local transactions, each of which reads what the next one writes.
 const ROUND: &str = "r(x)@A w(y)@A; r(y)@A w(z)@A; r(z)@A w(x)@A";
 
@@ -38,6 +43,25 @@ pub(crate) const LATE: &str = "r(x)@A w(y)@A; w(x)@A r(z)@B; w(y)@A w(z)@B";
 /// A local T1 precedes T2 and follows T3 at A; T2 precedes T3 at B.
 pub(crate) const BETWEEN: &str = "r(x)@A r(y)@A; w(x)@A w(z)@B; w(y)@A w(z)@B";
 
+const fn all(bound: Bound) -> Bound {
+    Bound {
+        only: Only::All,
+        ..bound
+    }
+}
+
+const fn contended_only(bound: Bound) -> Bound {
+    Bound {
+        only: Only::Contended,
+        ..bound
+    }
+}
+
+/// One workload in so many, evenly spread.
+fn every(count: usize, bound: Bound) -> Vec<Workload> {
+    bound.workloads().into_iter().step_by(count).collect()
+}
+
 /// What is run by `PROPER_BOUND`.
 pub(crate) fn workloads() -> Vec<Workload> {
     let bound = std::env::var("PROPER_BOUND").unwrap_or_default();
@@ -48,14 +72,19 @@ pub(crate) fn workloads() -> Vec<Workload> {
                 |workload: &Workload| workload.programs.iter().any(|program| program.gives_up);
             let contended = two_by_two(2, Only::Contended, true).workloads();
             all.extend(contended.into_iter().filter(gives_up));
-            all.extend(TWO_BY_THREE.workloads().into_iter().step_by(97));
+            all.extend(every(97, TWO_BY_THREE));
             all.push(read(ROUND));
             all
         }
         "2x2" => two_by_two(3, Only::All, true).workloads(),
         "2x3" => TWO_BY_THREE.workloads(),
+        "2x3-all" => all(TWO_BY_THREE).workloads(),
         "3x2" => THREE_BY_TWO.workloads(),
-        other => panic!("PROPER_BOUND is {other}: use 2x2, 2x3 or 3x2, or leave it out"),
+        "3x2-contended" => contended_only(THREE_BY_TWO).workloads(),
+        "3x3" => every(6000, THREE_BY_THREE),
+        other => {
+            panic!("PROPER_BOUND is {other}: leave it out, or use one of those that main.rs lists")
+        }
     }
 }
 

@@ -24,7 +24,10 @@
 //! |---|---|
 //! | `2x2` | two transactions, two operations each, up to three keys, with and without one that gives up |
 //! | `2x3` | two transactions, two or three operations each, up to three keys, all contended |
+//! | `2x3-all` | the same, contended or not |
 //! | `3x2` | three transactions, two operations each, around a circle of three keys |
+//! | `3x2-contended` | three transactions, two operations each, up to three keys, all contended |
+//! | `3x3` | every 6000th of those of three transactions, three operations each, around a circle of three keys |
 //!
 //! ```sh
 //! cargo test -p simulator --test proper -- --nocapture
