@@ -161,6 +161,91 @@ fn amounts_far_from_the_bound_are_not_overlooked() {
     );
 }
 
+/// Parcels that have no carrier while they wait, and what happens to them.
+fn mail(null: &str, types: &[(&str, &str)]) -> String {
+    let text = format!(
+        "application = \"mail\"\n[tables.parcels]\ncolumns = [\"id\", \"carrier\"]\nkey = \"id\"\n[tables.waiting]\n\
+         columns = [\"parcel\", \"date\"]\n[[invariants]]\nname = \"carriers\"\nkind = \"null-while\"\n\
+         table = \"parcels\"\ncolumn = \"carrier\"\nof = \"waiting\"\nby = \"parcel\"\n{null}\n"
+    );
+    types.iter().fold(text, |text, (name, operations)| {
+        text + &format!("[[transactions]]\nname = \"{name}\"\noperations = [{operations}]\n")
+    })
+}
+
+const POST: &str = "{ insert = \"parcels\", as = \"p\", values = { id = \"unique\", carrier = \"null\" } }, \
+                    { insert = \"waiting\", values = { parcel = \"p.id\", date = \"null\" } }";
+const TAKE: &str = "{ delete = \"waiting\", where = { parcel = \"$p\" } }";
+const PUT: &str = "{ insert = \"waiting\", values = { parcel = \"$p\", date = \"given\" } }";
+
+fn carrier(value: &str) -> String {
+    format!(
+        "{{ update = \"parcels\", where = {{ id = \"$p\" }}, assign = {{ carrier = \"{value}\" }} }}"
+    )
+}
+
+fn date(value: &str) -> String {
+    format!(
+        "{{ update = \"waiting\", where = {{ parcel = \"$p\" }}, assign = {{ date = \"{value}\" }} }}"
+    )
+}
+
+/// One that is sent and sent back at once may have no carrier and not wait, or wait and have one.
+#[test]
+fn a_column_that_is_null_while_a_row_is_there_asks_for_order_only_where_both_go_both_ways() {
+    let rows = [
+        format!("{}, {TAKE}", carrier("given")),
+        format!("{}, {PUT}", carrier("null")),
+    ];
+    let columns = ["given", "null"].map(|it| format!("{}, {}", carrier(it), date(it)));
+    for (null, [send, back]) in [("", rows), ("null = \"date\"", columns)] {
+        let types = [("post", POST), ("send", &send), ("send back", &back)];
+        let advice = advice_of(&mail(null, &types));
+        for free in ["post", "send"] {
+            let its = answer(&advice, free);
+            assert_eq!(*its, Answer::NoCoordination, "{free}\n{advice}");
+        }
+        assert_eq!(
+            *answer(&advice, "send back"),
+            Answer::AcrossSites,
+            "{advice}"
+        );
+        let reason = &advice.types[2].reasons[0];
+        assert_eq!(reason.invariant.as_deref(), Some("carriers"));
+        assert!(reason.witness.is_some(), "{advice}");
+    }
+}
+
+#[test]
+fn a_column_that_is_null_while_a_row_is_there_is_broken_from_either_side() {
+    let ready = "{ insert = \"parcels\", values = { id = \"given\", carrier = \"given\" } }";
+    let one = "{ delete = \"waiting\", pick = \"one\" }";
+    for (null, types, broken) in [
+        (
+            "",
+            &[("ready", ready), ("wait", PUT)][..],
+            "carrier is 1, and it has a row of waiting",
+        ),
+        (
+            "",
+            &[("take one", one)],
+            "carrier is null, and it has no row of waiting",
+        ),
+        (
+            "null = \"date\"",
+            &[("post", &POST.replace("unique", "given")), ("wait", PUT)],
+            "carrier is null, and its waiting.date is 1",
+        ),
+    ] {
+        let advice = advice_of(&mail(null, types));
+        let last = advice.types.last().unwrap();
+        assert_eq!(last.answer, Answer::AcrossSites, "{advice}");
+        let witness = last.reasons.iter().find_map(|it| it.witness.as_ref());
+        let witness = witness.unwrap().to_string();
+        assert!(witness.contains(broken), "{witness}");
+    }
+}
+
 #[test]
 fn what_is_not_recognised_coordinates() {
     let its = |invariant: &str, operations: &str| {

@@ -20,7 +20,7 @@ sets = ["tags"]
 lives = { by = "of" }
 "#;
 
-const INVARIANTS: [&str; 12] = [
+const INVARIANTS: [&str; 14] = [
     "kind = \"foreign-key\"\ntable = \"child\"\ncolumn = \"of\"\nreferences = \"parent\"",
     "kind = \"unique\"\ntable = \"child\"\ncolumns = [\"id\"]",
     "kind = \"sequential\"\ntable = \"child\"\ncolumn = \"id\"\nper = [\"of\"]",
@@ -28,6 +28,8 @@ const INVARIANTS: [&str; 12] = [
     "kind = \"check\"\ntable = \"parent\"\nholds = \"left - members >= 0\"",
     "kind = \"view\"\ntable = \"parent\"\ncolumn = \"members\"\nequals = \"count\"\nof = \"child\"\nby = \"of\"",
     "kind = \"view\"\ntable = \"parent\"\ncolumn = \"shown\"\nequals = \"count\"\nof = \"child\"\nby = \"of\"",
+    "kind = \"null-while\"\ntable = \"parent\"\ncolumn = \"shown\"\nof = \"child\"\nby = \"of\"",
+    "kind = \"null-while\"\ntable = \"parent\"\ncolumn = \"shown\"\nof = \"child\"\nby = \"of\"\nnull = \"kind\"",
     "kind = \"not-equal\"\ntable = \"child\"\ncolumn = \"kind\"\nvalue = 2",
     "kind = \"size\"\ntable = \"child\"\ncolumn = \"tags\"\nholds = \"size <= 1\"",
     "kind = \"check\"\ntable = \"parent\"\nholds = \"left + members >= 100\"",
@@ -35,7 +37,7 @@ const INVARIANTS: [&str; 12] = [
     "kind = \"check\"\ntable = \"parent\"\nholds = \"left - members >= 18\"",
 ];
 
-const OPERATIONS: [&str; 15] = [
+const OPERATIONS: [&str; 18] = [
     "{ insert = \"parent\", values = { id = \"unique\", left = 2 } }",
     "{ insert = \"parent\", values = { id = \"given\" } }",
     "{ insert = \"child\", values = { id = \"unique\", of = \"$p\" } }",
@@ -44,6 +46,9 @@ const OPERATIONS: [&str; 15] = [
     "{ update = \"parent\", where = { id = \"$p\" }, decrement = { left = 1 } }",
     "{ update = \"parent\", pick = \"one\", increment = { left = 1 } }",
     "{ update = \"child\", pick = \"one\", assign = { kind = \"given\" } }",
+    "{ update = \"child\", where = { of = \"$p\" }, assign = { kind = \"null\" } }",
+    "{ update = \"parent\", where = { id = \"$p\" }, assign = { shown = \"given\" } }",
+    "{ update = \"parent\", where = { id = \"$p\" }, assign = { shown = \"null\" } }",
     "{ update = \"child\", pick = \"one\", add = { tags = \"given\" } }",
     "{ delete = \"parent\", where = { id = \"$p\" } }",
     "{ delete = \"parent\", where = { id = \"$p\" }, cascade = true }",

@@ -3,7 +3,7 @@
 //! - **I1** A cell with several values counts as each of them: a rule holds only if it holds for every choice.
 
 use super::database::{Database, Row};
-use super::schema::{Aggregate, ColumnId, Filter, Linear, Rule, TableId, Value, View};
+use super::schema::{Aggregate, ColumnId, Filter, Linear, NullWhile, Rule, TableId, Value, View};
 
 /// What is wrong with a state, as a sentence.
 pub(super) fn broken(rule: &Rule, state: &Database) -> Option<String> {
@@ -16,6 +16,7 @@ pub(super) fn broken(rule: &Rule, state: &Database) -> Option<String> {
         Rule::NotEqual(column, never) => each_value(state, *column, |it| it != Some(*never)),
         Rule::Check { table, linear } => check(state, *table, linear),
         Rule::View(view) => stale(state, view),
+        Rule::NullWhile(rule) => disagreement(state, rule),
         Rule::Contains(column, element) => {
             each_set(state, *column, |set| set.contains(&Some(*element)))
         }
@@ -170,6 +171,44 @@ fn stale(state: &Database, view: &View) -> Option<String> {
                     let rows = format!("its rows give {value}");
                     return Some(format!("{column} is {shown}, and {rows}"));
                 }
+            }
+        }
+    }
+    None
+}
+
+fn disagreement(state: &Database, rule: &NullWhile) -> Option<String> {
+    let rows = state.rows(rule.of);
+    let its_table = &state.layout().schema.table(rule.of).name;
+    for row in state.rows(rule.column.table) {
+        let cell = row.of(rule.column.column);
+        let told = format!("{} is {}", name(state, rule.column), show(state, cell));
+        let Some(is_null) = truth(cell, |it| it.is_none()) else {
+            return Some(told);
+        };
+        for key in row.of(rule.key) {
+            let mut has_some = false;
+            for other in &rows {
+                match truth(other.of(rule.by), |it| it.is_some() && it == *key) {
+                    Some(false) => continue,
+                    Some(true) => has_some = true,
+                    None => {
+                        let why = "is of several rows at once";
+                        return Some(format!("a row of {its_table} {why}"));
+                    }
+                }
+                let Some(column) = rule.too else { continue };
+                let other = other.of(column);
+                if truth(other, |it| it.is_none()) != Some(is_null) {
+                    let table = rule.of;
+                    let column = name(state, ColumnId { table, column });
+                    let other = show(state, other);
+                    return Some(format!("{told}, and its {column} is {other}"));
+                }
+            }
+            if rule.too.is_none() && has_some != is_null {
+                let many = if has_some { "a" } else { "no" };
+                return Some(format!("{told}, and it has {many} row of {its_table}"));
             }
         }
     }

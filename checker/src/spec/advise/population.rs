@@ -57,18 +57,7 @@ impl<'a> Domains<'a> {
         let mut links: Vec<(ColumnId, ColumnId)> = schema.foreign_keys().collect();
         for invariant in &schema.invariants {
             constants_of(&invariant.rule, &projection.rule, &mut constants)?;
-            if let Rule::View(view) = &invariant.rule {
-                let table = view.column.table;
-                let key = ColumnId {
-                    table,
-                    column: view.key,
-                };
-                let by = ColumnId {
-                    table: view.of,
-                    column: view.by,
-                };
-                links.push((by, key));
-            }
+            links.extend(invariant.rule.link());
         }
         for _ in 0..links.len() {
             for (one, other) in &links {
@@ -124,6 +113,7 @@ impl<'a> Domains<'a> {
             | Rule::Equal(..)
             | Rule::NotEqual(..)
             | Rule::View(_)
+            | Rule::NullWhile(_)
             | Rule::Contains(..)
             | Rule::NotContains(..)
             | Rule::Size(..)
@@ -419,10 +409,17 @@ impl<'a> Domains<'a> {
             }
         }
         let is_local = is_of_one_row(&self.projection.rule) && tables.len() == 1;
+        // A row that must be there can be two: each of two replicas takes one away.
+        let mut twice = None;
+        if let Rule::NullWhile(rule) = &self.projection.rule
+            && rule.too.is_none()
+        {
+            twice = Some(rule.of);
+        }
         let most = if is_local {
             1
         } else {
-            2.max(tables.len()).min(3)
+            2.max(tables.len() + usize::from(twice.is_some())).min(3)
         };
         let mut chosen: Vec<Vec<usize>> = vec![Vec::new()];
         let mut begin = 0;
@@ -436,8 +433,8 @@ impl<'a> Domains<'a> {
             for choice in chosen[begin..].iter().filter(|_| size < most) {
                 for next in choice.last().copied().unwrap_or(0)..rows.len() {
                     let table = rows[next].0;
-                    let has_it = choice.iter().any(|it| rows[*it].0 == table);
-                    if size < 2 || !has_it {
+                    let has = choice.iter().filter(|it| rows[**it].0 == table).count();
+                    if size < 2 || has == 0 || (has == 1 && twice == Some(table)) {
                         let mut choice = choice.clone();
                         choice.push(next);
                         longer.push(choice);
@@ -597,6 +594,13 @@ fn constants_of(
         | Rule::Contains(column, value)
         | Rule::NotContains(column, value) => add(*column, Some(*value)),
         Rule::NotNull(column) if rule == decided => add(*column, None),
+        Rule::NullWhile(its) if rule == decided => {
+            add(its.column, None);
+            if let Some(column) = its.too {
+                let table = its.of;
+                add(ColumnId { table, column }, None);
+            }
+        }
         Rule::View(view) => {
             for (column, filter) in &view.only {
                 let table = view.of;
@@ -633,6 +637,7 @@ fn constants_of(
         | Rule::Sequential { .. }
         | Rule::ForeignKey { .. }
         | Rule::NotNull(_)
+        | Rule::NullWhile(_)
         | Rule::Check { .. }
         | Rule::Size(..)
         | Rule::Custom { .. } => {}
@@ -654,6 +659,7 @@ const fn is_of_one_row(rule: &Rule) -> bool {
         | Rule::Sequential { .. }
         | Rule::ForeignKey { .. }
         | Rule::View(_)
+        | Rule::NullWhile(_)
         | Rule::Custom { .. } => false,
     }
 }

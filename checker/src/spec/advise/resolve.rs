@@ -6,8 +6,8 @@ use super::document::{InputError, Lines, Node, Result, Section, Word, wrong};
 use super::linear::{comparison, linear, sign};
 use super::operations::types;
 use super::schema::{
-    Aggregate, Column, ColumnId, Filter, GREATEST, Home, Invariant, Kind, Rule, Schema, Table,
-    TableId, Value, View, WORDS,
+    Aggregate, Column, ColumnId, Filter, GREATEST, Home, Invariant, Kind, NullWhile, Rule, Schema,
+    Table, TableId, Value, View, WORDS,
 };
 
 /// Reads an application.
@@ -200,6 +200,7 @@ impl Reader {
                 Ok(Rule::Check { table, linear })
             }
             "view" => self.view(table, section),
+            "null-while" => self.null_while(table, section),
             "size" => {
                 let column = self.one(table, section, &[Kind::Set])?;
                 let text = section.must("holds")?.word()?;
@@ -249,14 +250,9 @@ impl Reader {
 
     fn view(&mut self, table: TableId, section: &mut Section<'_>) -> Result<Rule> {
         let column = self.one(table, section, &[Kind::Plain, Kind::Counter])?;
-        let name = self.schema.table(table).name.clone();
-        let key = self.key(Word {
-            text: &name,
-            line: section.line,
-        })?;
+        let key = self.own_key(table, section)?;
         let equals = section.must("equals")?.word()?;
-        let of = self.table(section.must("of")?.word()?)?;
-        let by = self.column_of_kind(of, section.must("by")?.word()?, &[Kind::Plain])?;
+        let (of, by) = self.rows_of(section)?;
         let aggregate = match equals.text.split_once(' ') {
             None if equals.text == "count" => Aggregate::Count,
             Some(("sum", name)) => Aggregate::Sum(self.summand(of, name, equals.line)?),
@@ -278,12 +274,43 @@ impl Reader {
         }
         Ok(Rule::View(View {
             column,
-            key: key.column,
+            key,
             aggregate,
             of,
-            by: by.column,
+            by,
             only,
         }))
+    }
+
+    fn null_while(&self, table: TableId, section: &mut Section<'_>) -> Result<Rule> {
+        let column = self.one(table, section, &[Kind::Plain])?;
+        let key = self.own_key(table, section)?;
+        let (of, by) = self.rows_of(section)?;
+        let too = section.maybe("null").map(Node::word).transpose()?;
+        let too = too.map(|name| self.column_of_kind(of, name, &[Kind::Plain]));
+        Ok(Rule::NullWhile(NullWhile {
+            column,
+            key,
+            of,
+            by,
+            too: too.transpose()?.map(|it| it.column),
+        }))
+    }
+
+    /// The key of the table that an invariant is of.
+    fn own_key(&self, table: TableId, section: &Section<'_>) -> Result<u8> {
+        let name = Word {
+            text: &self.schema.table(table).name,
+            line: section.line,
+        };
+        self.key(name).map(|it| it.column)
+    }
+
+    /// The table whose rows belong to those of another, and the column by which they do.
+    fn rows_of(&self, section: &mut Section<'_>) -> Result<(TableId, u8)> {
+        let of = self.table(section.must("of")?.word()?)?;
+        let by = self.column_of_kind(of, section.must("by")?.word()?, &[Kind::Plain])?;
+        Ok((of, by.column))
     }
 
     fn summand(&self, of: TableId, text: &str, line: usize) -> Result<u8> {
@@ -334,6 +361,14 @@ impl Reader {
                 format!("{} {sign} {bound}", terms.join(" + "))
             }
             Rule::View(view) => format!("{} is up to date", name(&view.column)),
+            Rule::NullWhile(rule) => {
+                let table = rule.of;
+                let (column, of) = (name(&rule.column), &schema.table(table).name);
+                match rule.too {
+                    Some(too) => format!("{column} is null while {} is", list(table, &[too])),
+                    None => format!("{column} is null while {of} has its row"),
+                }
+            }
             Rule::Contains(column, value) => format!("{} contains {}", name(column), shown(value)),
             Rule::NotContains(column, value) => {
                 format!("{} never contains {}", name(column), shown(value))
@@ -344,7 +379,7 @@ impl Reader {
     }
 }
 
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "unique",
     "sequential",
     "foreign-key",
@@ -353,6 +388,7 @@ const KINDS: [&str; 11] = [
     "not-equal",
     "check",
     "view",
+    "null-while",
     "contains",
     "not-contains",
     "size",

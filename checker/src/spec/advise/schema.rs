@@ -118,6 +118,7 @@ pub(super) enum Rule {
         linear: Linear,
     },
     View(View),
+    NullWhile(NullWhile),
     Contains(ColumnId, i64),
     NotContains(ColumnId, i64),
     Size(ColumnId, Comparison, i64),
@@ -138,6 +139,18 @@ pub(super) struct View {
     /// The column of the rows that has the key of the view's row.
     pub(super) by: u8,
     pub(super) only: Vec<(u8, Filter)>,
+}
+
+/// A column that is null exactly while something is so of the rows that have the key of its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NullWhile {
+    pub(super) column: ColumnId,
+    pub(super) key: u8,
+    pub(super) of: TableId,
+    /// The column of the rows that has the key.
+    pub(super) by: u8,
+    /// The column of theirs that is null as long, in each of them; if there is none, they are there as long.
+    pub(super) too: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -390,8 +403,36 @@ impl Rule {
                 of(*table, &columns)
             }
             Self::View(view) => view.columns(),
+            Self::NullWhile(rule) => {
+                let mut all = vec![rule.column];
+                all.extend(of(rule.column.table, &[rule.key]));
+                all.extend(of(rule.of, &[rule.by]));
+                all.extend(rule.too.into_iter().flat_map(|it| of(rule.of, &[it])));
+                all
+            }
             Self::Custom { .. } => Vec::new(),
         }
+    }
+
+    /// The column that has the keys of another, if there are two such that are no foreign key.
+    pub(super) fn link(&self) -> Option<(ColumnId, ColumnId)> {
+        let (of, by, table, key) = match self {
+            Self::View(view) => (view.of, view.by, view.column.table, view.key),
+            Self::NullWhile(rule) => (rule.of, rule.by, rule.column.table, rule.key),
+            Self::Unique { .. }
+            | Self::Sequential { .. }
+            | Self::ForeignKey { .. }
+            | Self::NotNull(_)
+            | Self::Equal(..)
+            | Self::NotEqual(..)
+            | Self::Check { .. }
+            | Self::Contains(..)
+            | Self::NotContains(..)
+            | Self::Size(..)
+            | Self::Custom { .. } => return None,
+        };
+        let id = |table, column| ColumnId { table, column };
+        Some((id(of, by), id(table, key)))
     }
 }
 
