@@ -238,7 +238,8 @@ const STEPS: &[Step] = &[
 /// The steps whose tests want database servers.
 const WITH_SERVERS: [&str; 2] = ["tests", "faults"];
 
-/// How long a step may take in CI: more than twice what it takes on two cores. The step `tests` builds nearly everything.
+/// How long a command of a step may take in CI: about twice what it takes on two cores. The step `tests` builds nearly
+/// everything. What a step does in this program (`mutants`) has no limit.
 fn limit(step: &str) -> Option<Duration> {
     let minutes = if step == "tests" { 50 } else { 12 };
     databases::in_ci().then(|| Duration::from_secs(minutes * 60))
@@ -413,8 +414,9 @@ fn counted(
 ) -> Result<(), String> {
     let mut started = Limited::start(cargo.stdout(Stdio::piped()), limit)?;
     let output = started.child.stdout.take().ok_or("cargo has no output")?;
-    for line in BufReader::new(output).lines() {
+    for line in BufReader::new(output).split(b'\n') {
         let line = line.map_err(|error| format!("cannot read cargo's output: {error}"))?;
+        let line = String::from_utf8_lossy(&line);
         count(&line, counts);
         println!("{line}");
     }

@@ -220,7 +220,9 @@ impl Checks<'_> {
                     }
                     return Err(self.no_guard(why));
                 }
-                Err(fault @ (Fault::Lost(_) | Fault::Foreign(_))) => return Err(self.error(fault)),
+                Err(fault @ (Fault::Lost(_) | Fault::Unclear(_) | Fault::Foreign(_))) => {
+                    return Err(self.error(fault));
+                }
             }
         }
         Ok(())

@@ -130,7 +130,7 @@ impl MariaDb {
                 database: database.clone(),
                 version,
             },
-            fault @ (Fault::Lost(_) | Fault::Said { .. }) => {
+            fault @ (Fault::Lost(_) | Fault::Said { .. } | Fault::Unclear(_)) => {
                 OpenError::Backend(fault.into_error(&database))
             }
         };
@@ -177,7 +177,7 @@ impl MariaDb {
         let mut session = self.pool.session().await?;
         match session.rows(statement).await {
             Ok(rows) => return Ok(rows),
-            Err(fault @ (Fault::Said { .. } | Fault::Foreign(_))) => {
+            Err(fault @ (Fault::Said { .. } | Fault::Unclear(_) | Fault::Foreign(_))) => {
                 return Err(self.pool.error(fault));
             }
             Err(fault @ Fault::Lost(_)) => {
@@ -243,7 +243,7 @@ impl MariaDb {
             }
             Err(fault @ Fault::Lost(_)) => Err(self.pool.error(fault)),
             // What the server makes of the branch is seen from another session, when this one is gone.
-            Err(Fault::Said { .. } | Fault::Foreign(_)) => Ok(false),
+            Err(Fault::Said { .. } | Fault::Unclear(_) | Fault::Foreign(_)) => Ok(false),
         }
     }
 

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{Conn, Error, Opts, Value};
+use mysql_async::{Conn, Error, Opts, Row, Value};
 
 use crate::backend::BackendError;
 use crate::branch::Site;
@@ -39,10 +39,12 @@ pub(super) const INTERRUPTED: u16 = 1317;
 /// Why a statement was not executed, or not to its end.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
-    /// The connection is gone, or its answer was not understood; whether it was executed is not known.
+    /// The connection is gone; whether it was executed is not known.
     Lost(String),
     /// The server refused it.
     Said { code: u16, why: String },
+    /// It was executed, and the answer is not what it should be.
+    Unclear(String),
     /// It is no MariaDB; this is what it says it is.
     Foreign(String),
 }
@@ -50,7 +52,7 @@ pub(super) enum Fault {
 impl Fault {
     pub(super) const fn code(&self) -> Option<u16> {
         match self {
-            Self::Lost(_) | Self::Foreign(_) => None,
+            Self::Lost(_) | Self::Unclear(_) | Self::Foreign(_) => None,
             Self::Said { code, .. } => Some(*code),
         }
     }
@@ -62,6 +64,11 @@ impl Fault {
             Self::Said { code, why } => BackendError::Refused {
                 database,
                 code: code.to_string(),
+                why,
+            },
+            Self::Unclear(why) => BackendError::Refused {
+                database,
+                code: "answer".to_owned(),
                 why,
             },
             Self::Foreign(version) => BackendError::Refused {
@@ -216,13 +223,18 @@ impl Session {
     }
 
     /// Runs one statement, for its rows.
-    pub(super) async fn rows<T: FromRow + Send + 'static>(
-        &mut self,
-        sql: &str,
-    ) -> Result<Vec<T>, Fault> {
+    pub(super) async fn rows<T: FromRow>(&mut self, sql: &str) -> Result<Vec<T>, Fault> {
         self.clean = false;
         let done = tokio::time::timeout(self.patience, self.conn.query(sql)).await;
-        self.answered(done)
+        let rows: Vec<Row> = self.answered(done)?;
+        let understood = rows.into_iter().map(T::from_row_opt);
+        understood.collect::<Result<_, _>>().map_err(|_row| {
+            // The row is not repeated: it may be a client's.
+            let verb = sql.split_whitespace().next().unwrap_or_default();
+            Fault::Unclear(format!(
+                "the answer to a {verb} does not have the columns, types or nulls that are expected"
+            ))
+        })
     }
 
     /// Runs one statement of a client's, for what it returns: `limit` rows at most.
@@ -322,4 +334,34 @@ pub(super) fn setup() -> String {
         format!("{} = 1", super::sql::WRITER),
     ];
     settings.map(|setting| format!("SET {setting}")).join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use databases::{Product, Server};
+
+    use super::*;
+    use crate::threads::Threads;
+
+    #[test]
+    fn an_answer_that_is_not_understood_is_an_error_and_the_session_goes_on() {
+        let Some(server) = Server::for_test(Product::MariaDb, &[]) else {
+            return;
+        };
+        let opts = Opts::from_url(&server.url()).unwrap();
+        let threads = Threads::start().unwrap();
+        threads.wait_for(async move {
+            let mut session = Session::connect(opts).await.unwrap();
+            for wrong in ["SELECT 1 UNION SELECT NULL", "SELECT 'one'"] {
+                let refused = session.rows::<i64>(wrong).await.unwrap_err();
+                assert!(
+                    matches!(&refused, Fault::Unclear(why) if why.contains("answer to a SELECT")),
+                    "{refused:?}"
+                );
+            }
+            assert!(session.is_clean(), "S1: the answer was read to its end");
+            let rows: Vec<(Option<i64>, String)> = session.rows("SELECT NULL, 'x'").await.unwrap();
+            assert_eq!(rows, [(None, "x".to_owned())]);
+        });
+    }
 }

@@ -20,9 +20,10 @@
 //! A client's keys that look like it do no harm.
 //!
 //! Two transactions that both read a key and then write it stand in a circle. Where that has happened, the next ones take
-//! the writer's lock when they read (`ordered::hot`). The same goes for what was read by a transaction that was aborted while
-//! another waited for it: a database lets readers pass a writer that waits for other readers, and two that are aborted for
-//! its sake by turns, and come again at once, would keep it waiting for ever.
+//! the writer's lock when they read (`ordered::hot`). The same goes for a key that was read by a transaction that was
+//! aborted while another waited to write the key: a database lets readers pass a writer that waits for other readers, and two
+//! that are aborted for its sake by turns, and come again at once, would keep it waiting for ever. Who reads ranges, or
+//! by statements, takes no turns.
 //!
 //! Invariants:
 //! - D1 Nothing is promised that a crash could take: a YES comes after the branch is durable, and the site's log has it
@@ -218,8 +219,14 @@ impl<B: SessionBackend> Drop for Torn<'_, B> {
 }
 
 impl<B: SessionBackend> DatabaseLocks<B> {
-    /// Has an operation done in the transaction's session. What it waits for meanwhile is made known.
-    async fn ask(&self, entry: &Entry<()>, ask: Ask) -> Result<Answer, OperationError> {
+    /// Has an operation done in the transaction's session, on behalf of a write of this key. What it waits for meanwhile
+    /// is made known.
+    async fn ask(
+        &self,
+        entry: &Entry<()>,
+        ask: Ask,
+        writes: Option<&Key>,
+    ) -> Result<Answer, OperationError> {
         if let Some(failure) = self.link.versions.progress().failure() {
             return Err(failure.into());
         }
@@ -227,7 +234,7 @@ impl<B: SessionBackend> DatabaseLocks<B> {
         let handle = entry.handle();
         let (mut answer, watched) = {
             let _active = entry.active()?;
-            let entered = self.link.slots.enter(handle);
+            let entered = self.link.slots.enter(handle, writes.cloned());
             let (session, watched) = entered.ok_or(OperationError::AlreadyEnded)?;
             let name = handle.name();
             let answer = self.link.start(name, session, ask, Arc::clone(&watched));
@@ -285,12 +292,14 @@ impl<B: SessionBackend> DatabaseLocks<B> {
         entry: &Entry<()>,
         key: &Key,
         intent: Intent,
+        writes: Option<&Key>,
     ) -> Result<Option<Value>, OperationError> {
         let own = entry.active()?.own_value(key);
         if let Some(own) = own {
             return Ok(own);
         }
-        let answer = self.ask(entry, Ask::Get(Key::clone(key), intent)).await?;
+        let ask = Ask::Get(Key::clone(key), intent);
+        let answer = self.ask(entry, ask, writes).await?;
         let Answer::Value(value) = answer else {
             unreachable!("a get answers with a value");
         };
@@ -340,7 +349,7 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
         } else {
             Intent::Read
         };
-        self.read(entry, key, intent).await
+        self.read(entry, key, intent, None).await
     }
 
     async fn scan(
@@ -348,7 +357,7 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
         entry: &Entry<()>,
         range: &KeyRange,
     ) -> Result<Vec<(Key, Value)>, OperationError> {
-        let answer = self.ask(entry, Ask::Scan(range.clone())).await?;
+        let answer = self.ask(entry, Ask::Scan(range.clone()), None).await?;
         let Answer::Rows(rows) = answer else {
             unreachable!("a scan answers with rows");
         };
@@ -366,13 +375,13 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
             Change::Put(key, value) => (key, Some(value)),
             Change::Delete(key) => (key, None),
             Change::Increment(key, by) => {
-                let before = self.read(entry, &key, Intent::Write).await?;
+                let before = self.read(entry, &key, Intent::Write, Some(&key)).await?;
                 let sum = add(before.as_deref(), by)?;
                 (key, Some(sum))
             }
         };
         let ask = Ask::Put(Key::clone(&key), value.clone());
-        self.ask(entry, ask).await?;
+        self.ask(entry, ask, Some(&key)).await?;
         let change = match value {
             Some(value) => Change::Put(key, value),
             None => Change::Delete(key),
@@ -384,7 +393,8 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
         if !self.link.traits.declares {
             return entry.active().map(drop);
         }
-        self.ask(entry, Ask::Declare(keys.to_vec())).await.map(drop)
+        let ask = Ask::Declare(keys.to_vec());
+        self.ask(entry, ask, None).await.map(drop)
     }
 
     async fn sql(&self, entry: &Entry<()>, statement: &str) -> Result<Table, OperationError> {
@@ -392,7 +402,7 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
             return Err(self.unsupported("run statements"));
         }
         let ask = Ask::Statement(statement.to_owned());
-        let Answer::Table(table) = self.ask(entry, ask).await? else {
+        let Answer::Table(table) = self.ask(entry, ask, None).await? else {
             unreachable!("a statement answers with a table");
         };
         let key = self.statement_key(entry.handle().name());
@@ -444,10 +454,13 @@ impl<B: SessionBackend> Engine for DatabaseLocks<B> {
     }
 
     fn undo(&self, handle: &Handle, work: &Work) {
-        // A circle over several sites is found elsewhere, and then the reason does not say so.
-        let in_the_way = self.link.slots.is_in_the_way(handle.name());
-        if in_the_way || handle.txn().doomed() == Some(AbortReason::Cycle) {
-            self.hot.heat(work.reads().map(|(key, _)| key));
+        let read = work.reads().map(|(key, _)| key);
+        if handle.txn().doomed() == Some(AbortReason::Cycle) {
+            self.hot.heat(read);
+        } else {
+            // A circle over several sites is found elsewhere, and then the reason does not say so.
+            let wanted = self.link.slots.wanted_from(handle.name());
+            self.hot.heat(read.filter(|key| wanted.contains(*key)));
         }
         self.link.undo(handle.name());
     }

@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use participant::TxnName;
 use participant::engine::Handle;
+use participant::{Key, TxnName};
 use tokio::sync::Notify;
 
 use super::session::{Holder, SessionId, Wait};
@@ -52,6 +52,8 @@ enum Stage<S> {
 #[derive(Debug)]
 struct Busy {
     since: Instant,
+    /// The key that it is to write, if it is.
+    writes: Option<Key>,
     /// Whom it waits for, if it waits. Nobody: for somebody who does not come through this site.
     waits: Option<BTreeSet<TxnName>>,
     watched: Arc<Watched>,
@@ -169,12 +171,17 @@ impl<S> Slots<S> {
         Job(Arc::clone(self))
     }
 
-    /// An operation begins: its session, if the transaction has one; `None` if another operation is running, or
-    /// nothing can run any more.
-    pub(super) fn enter(&self, handle: &Arc<Handle>) -> Option<(Option<S>, Arc<Watched>)> {
+    /// An operation begins, which is to write this key: its session, if the transaction has one; `None` if another
+    /// operation is running, or nothing can run any more.
+    pub(super) fn enter(
+        &self,
+        handle: &Arc<Handle>,
+        writes: Option<Key>,
+    ) -> Option<(Option<S>, Arc<Watched>)> {
         let watched = Arc::<Watched>::default();
         let busy = Stage::Busy(Busy {
             since: Instant::now(),
+            writes,
             waits: None,
             watched: Arc::clone(&watched),
         });
@@ -357,13 +364,18 @@ impl<S> Slots<S> {
         matches!(stage, Some(Stage::Busy(busy)) if busy.waits.is_some())
     }
 
-    /// Whether an operation of another transaction waits for this one, as far as is known.
-    pub(super) fn is_in_the_way(&self, name: TxnName) -> bool {
+    /// The keys that others are to write who wait for this transaction, as far as is known.
+    pub(super) fn wanted_from(&self, name: TxnName) -> BTreeSet<Key> {
         let state = self.lock();
-        state.slots.values().any(|slot| {
-            matches!(&slot.stage, Stage::Busy(busy)
-                if busy.waits.as_ref().is_some_and(|waits| waits.contains(&name)))
-        })
+        let wanted = state.slots.values().filter_map(|slot| match &slot.stage {
+            Stage::Busy(busy) if busy.waits.as_ref()?.contains(&name) => busy.writes.clone(),
+            Stage::Busy(_)
+            | Stage::Idle(_)
+            | Stage::Failed
+            | Stage::Preparing
+            | Stage::Prepared => None,
+        });
+        wanted.collect()
     }
 
     /// Whom an operation of the transaction waits for, as far as is known.

@@ -14,6 +14,8 @@ use participant::Key;
 const TURNS: u32 = 32;
 /// How hot a key can be, in turns.
 const HOTTEST: u32 = 1024;
+/// How many keys can be hot. Those that nobody reads any more stay so until there are too many, and then all are forgotten.
+const MOST: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct HotKeys {
@@ -27,6 +29,9 @@ impl HotKeys {
     pub(crate) fn heat<'a>(&self, keys: impl Iterator<Item = &'a Key>) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
+            if turns.len() == MOST && !turns.contains_key(key) {
+                turns.clear();
+            }
             let left = turns.entry(Key::clone(key)).or_insert(0);
             *left = left.saturating_add(TURNS).min(HOTTEST);
         }
@@ -67,6 +72,23 @@ mod tests {
             assert!(!hot.take_turn(&y));
         }
         assert!(!hot.take_turn(&x));
+        (0..100).for_each(|_| hot.heat([&x].into_iter()));
+        let count = u32::try_from(MOST).unwrap();
+        let keys: Vec<Key> = (0..count).map(|it| Key::from(it.to_be_bytes())).collect();
+        hot.heat(keys.iter());
+        assert_eq!(hot.count.load(Ordering::Relaxed), MOST);
+        hot.heat([&x].into_iter());
+        assert_eq!(hot.count.load(Ordering::Relaxed), 1, "there were too many");
+        (0..100).for_each(|_| hot.heat([&x].into_iter()));
+        let count = u32::try_from(MOST).unwrap();
+        let keys: Vec<Key> = (0..count).map(|it| Key::from(it.to_be_bytes())).collect();
+        hot.heat(keys.iter());
+        assert_eq!(
+            hot.count.load(Ordering::Relaxed),
+            1,
+            "x was the first, and too many"
+        );
+        hot.heat([&x].into_iter());
         (0..100).for_each(|_| hot.heat([&x].into_iter()));
         assert_eq!(
             (0..=HOTTEST).filter(|_| hot.take_turn(&x)).count(),

@@ -216,6 +216,49 @@ fn a_column_that_is_null_while_a_row_is_there_asks_for_order_only_where_both_go_
     }
 }
 
+/// Three tables; a table whose rows are each other's; and a row that is handed on, with its table before and after the other.
+#[test]
+fn models_have_rows_enough_for_what_must_be_there() {
+    let depots = "application = \"mail\"\n[tables.parcels]\ncolumns = [\"id\", \"carrier\"]\nkey = \"id\"\n\
+                  [tables.waiting]\ncolumns = [\"parcel\", \"depot\"]\n[tables.depots]\ncolumns = [\"id\"]\n\
+                  counters = [\"n\"]\nkey = \"id\"\n[[invariants]]\nkind = \"null-while\"\ntable = \"parcels\"\n\
+                  column = \"carrier\"\nof = \"waiting\"\nby = \"parcel\"\n[[transactions]]\nname = \"it\"\noperations = [\
+                  { update = \"depots\", where = { id = \"$d\" }, increment = { n = 1 }, as = \"d\" }, \
+                  { delete = \"waiting\", where = { depot = \"d.id\" }, pick = \"one\" }]\n";
+    let nodes = "application = \"tree\"\n[tables.nodes]\ncolumns = [\"id\", \"parent\", \"leaf\"]\nkey = \"id\"\n\
+                 [[invariants]]\nkind = \"null-while\"\ntable = \"nodes\"\ncolumn = \"leaf\"\nof = \"nodes\"\nby = \"parent\"\n\
+                 [[transactions]]\nname = \"it\"\noperations = [{ delete = \"nodes\", where = { id = \"$n\" } }]\n";
+    let hand_on = |null: &str, tables: [&str; 2]| {
+        let [one, other] = tables;
+        format!(
+            "application = \"mail\"\n{one}{other}[[invariants]]\nkind = \"null-while\"\ntable = \"parcels\"\n\
+             column = \"carrier\"\nof = \"waiting\"\nby = \"parcel\"\n{null}\n[[transactions]]\nname = \"it\"\noperations = [\
+             {{ update = \"parcels\", where = {{ id = \"$a\" }}, assign = {{ carrier = \"given\" }}, as = \"x\" }}, \
+             {{ update = \"parcels\", where = {{ id = \"$b\" }}, assign = {{ carrier = \"null\" }}, as = \"y\" }}, \
+             {{ update = \"waiting\", where = {{ parcel = \"x.id\" }}, assign = {{ parcel = \"y.id\" }} }}]\n"
+        )
+    };
+    let parcels = "[tables.parcels]\ncolumns = [\"id\", \"carrier\"]\nkey = \"id\"\n";
+    let waiting = "[tables.waiting]\ncolumns = [\"parcel\", \"date\"]\n";
+    for text in [
+        depots.to_owned(),
+        nodes.to_owned(),
+        hand_on("", [parcels, waiting]),
+        hand_on("", [waiting, parcels]),
+    ] {
+        let advice = advice_of(&text);
+        assert_eq!(
+            advice.types[0].answer,
+            Answer::AcrossSites,
+            "{text}{advice}"
+        );
+        assert!(
+            advice.types[0].reasons[0].witness.is_some(),
+            "{text}{advice}"
+        );
+    }
+}
+
 #[test]
 fn a_column_that_is_null_while_a_row_is_there_is_broken_from_either_side() {
     let ready = "{ insert = \"parcels\", values = { id = \"given\", carrier = \"given\" } }";

@@ -176,6 +176,46 @@ proptest! {
     }
 }
 
+/// What changes columns that are null while other rows are there, and those rows.
+const LINKED: [&str; 8] = [
+    "{ insert = \"parent\", values = { id = \"given\", shown = \"given\" } }",
+    "{ insert = \"parent\", as = \"p\", values = { id = \"unique\", shown = \"null\" } }, \
+     { insert = \"child\", values = { id = \"unique\", of = \"p.id\", kind = \"null\" } }",
+    "{ insert = \"child\", values = { id = \"unique\", of = \"$p\", kind = \"given\" } }",
+    "{ update = \"parent\", where = { id = \"$p\" }, assign = { shown = \"given\" } }",
+    "{ update = \"child\", where = { of = \"$p\" }, assign = { kind = \"given\" } }",
+    "{ update = \"child\", pick = \"one\", assign = { of = \"given\" } }",
+    "{ delete = \"child\", where = { of = \"$p\" } }",
+    "{ delete = \"child\", pick = \"one\" }",
+];
+
+fn linked() -> impl Strategy<Value = String> {
+    let operations = || subsequence(LINKED.to_vec(), 1..=2);
+    let types = prop::collection::vec(operations(), 2..=3);
+    (prop::sample::select(INVARIANTS[7..=8].to_vec()), types).prop_map(|(invariant, types)| {
+        let mut text = format!("{TABLES}[[invariants]]\n{invariant}\n");
+        for (number, operations) in types.iter().enumerate() {
+            let operations = operations.join(", ");
+            text +=
+                &format!("[[transactions]]\nname = \"t{number}\"\noperations = [{operations}]\n");
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_keeps_columns_null_runs_as_advised_and_is_confluent_together(text in linked()) {
+        let advice = advise(&text, &Options::default().with_bound(1).unwrap()).unwrap();
+        let bounds = Bounds::new(2, 2, 60_000).unwrap();
+        if let Some(Verdict::NotConfluent { witness, .. }) = together(&text, &as_advised(&advice), &bounds).unwrap() {
+            prop_assert!(false, "{text}\n{advice}\n{witness}");
+        }
+    }
+}
+
 /// The whole model can say no: without advice, it does.
 #[test]
 fn the_whole_model_finds_what_breaks() {

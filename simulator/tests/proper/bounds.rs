@@ -137,7 +137,10 @@ fn the_bounds_have_the_sizes_that_the_documentation_says() {
     assert_eq!(two_by_two(2, Only::All, false).workloads().len(), 134);
     assert_eq!(two_by_two(3, Only::All, true).workloads().len(), 958);
     assert_eq!(TWO_BY_THREE.workloads().len(), 1560);
+    assert_eq!(all(TWO_BY_THREE).workloads().len(), 18_210);
     assert_eq!(THREE_BY_TWO.workloads().len(), 146);
+    assert_eq!(contended_only(THREE_BY_TWO).workloads().len(), 541);
+    assert_eq!(every(6000, THREE_BY_THREE).len(), 8);
     let printed = "T1: r(x)@A w(y)@B; T2 (local): w(x)@A w(z)@A; T3: r(z)@A r(y)@B";
     assert_eq!(read(INDIRECT).to_string(), printed);
 }

@@ -244,7 +244,7 @@ impl MariaDbSessions {
             }
             Err(fault @ Fault::Lost(_)) => Err(self.control.pool.error(fault)),
             // What the server makes of the branch is seen from another session, when this one is gone.
-            Err(Fault::Said { .. } | Fault::Foreign(_)) => Ok(false),
+            Err(Fault::Said { .. } | Fault::Unclear(_) | Fault::Foreign(_)) => Ok(false),
         }
     }
 
@@ -347,7 +347,7 @@ impl SessionBackend for MariaDbSessions {
                 }
                 // It had broken while nobody used it, or the server is gone.
                 Err(Fault::Lost(_)) if !fresh => {}
-                Err(Fault::Lost(_) | Fault::Foreign(_)) => return Err(away()),
+                Err(Fault::Lost(_) | Fault::Unclear(_) | Fault::Foreign(_)) => return Err(away()),
                 // A branch of that name is there.
                 Err(Fault::Said { .. }) => {
                     return Err(SessionError::Aborted(AbortReason::Conflict));

@@ -57,7 +57,7 @@ fn meaning(fault: Fault) -> SessionError {
             code: DEADLOCK | XA_DEADLOCK,
             ..
         } => SessionError::Aborted(AbortReason::Cycle),
-        Fault::Said { .. } => SessionError::Aborted(AbortReason::Conflict),
+        Fault::Said { .. } | Fault::Unclear(_) => SessionError::Aborted(AbortReason::Conflict),
     }
 }
 

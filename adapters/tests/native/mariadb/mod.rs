@@ -35,14 +35,7 @@ const COPY: Duration = Duration::from_millis(150);
 /// A server of the test's own; `None`, said loudly, where there is none.
 pub(crate) fn server() -> Option<Server> {
     let settings = [("innodb_flush_log_at_trx_commit", "2")];
-    match Server::private(Product::MariaDb, &settings) {
-        Ok(server) => Some(server),
-        Err(error) if error.is_missing() => {
-            eprintln!("SKIPPED: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    Server::for_test(Product::MariaDb, &settings)
 }
 
 pub(crate) fn options(url: &str) -> NativeOptions {

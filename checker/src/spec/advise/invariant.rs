@@ -179,37 +179,44 @@ fn stale(state: &Database, view: &View) -> Option<String> {
 
 fn disagreement(state: &Database, rule: &NullWhile) -> Option<String> {
     let rows = state.rows(rule.of);
-    let its_table = &state.layout().schema.table(rule.of).name;
     for row in state.rows(rule.column.table) {
         let cell = row.of(rule.column.column);
+        let is_null = truth(cell, |it| it.is_none());
         let told = format!("{} is {}", name(state, rule.column), show(state, cell));
-        let Some(is_null) = truth(cell, |it| it.is_none()) else {
-            return Some(told);
-        };
+        let table = rule.of;
+        let its_table = &state.layout().schema.table(table).name;
         for key in row.of(rule.key) {
-            let mut has_some = false;
-            for other in &rows {
-                match truth(other.of(rule.by), |it| it.is_some() && it == *key) {
-                    Some(false) => continue,
-                    Some(true) => has_some = true,
-                    None => {
-                        let why = "is of several rows at once";
-                        return Some(format!("a row of {its_table} {why}"));
-                    }
-                }
-                let Some(column) = rule.too else { continue };
-                let other = other.of(column);
-                if truth(other, |it| it.is_none()) != Some(is_null) {
-                    let table = rule.of;
+            let is_its = |other: &&Row| truth(other.of(rule.by), |it| it.is_some() && it == *key);
+            if let Some(column) = rule.too {
+                // Rows that may be its own count as such.
+                let own = rows.iter().filter(|other| is_its(other) != Some(false));
+                let mut other = own.map(|it| it.of(column));
+                let agrees = |other: &[Value]| {
+                    is_null.is_some() && truth(other, |it| it.is_none()) == is_null
+                };
+                if let Some(other) = other.find(|it| !agrees(it)) {
                     let column = name(state, ColumnId { table, column });
                     let other = show(state, other);
                     return Some(format!("{told}, and its {column} is {other}"));
                 }
+                continue;
             }
-            if rule.too.is_none() && has_some != is_null {
-                let many = if has_some { "a" } else { "no" };
-                return Some(format!("{told}, and it has {many} row of {its_table}"));
-            }
+            let all: Vec<Option<bool>> = rows.iter().map(|other| is_its(&other)).collect();
+            // Some row is its own whatever is chosen, none is, or that depends on the choice.
+            let has = if all.contains(&Some(true)) {
+                Some(true)
+            } else if all.contains(&None) {
+                None
+            } else {
+                Some(false)
+            };
+            let what = match has {
+                _ if has.is_some() && has == is_null => continue,
+                Some(true) => "it has a row of",
+                Some(false) => "it has no row of",
+                None => "it may or may not have a row of",
+            };
+            return Some(format!("{told}, and {what} {its_table}"));
         }
     }
     None

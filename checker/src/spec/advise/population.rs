@@ -18,6 +18,8 @@ use crate::spec::confluence::ReplicaId;
 
 /// The most databases that a search begins with.
 const MOST_POPULATIONS: usize = 3_000;
+/// The same where rows have to be there for others.
+const MOST_LINKED: usize = 20_000;
 /// The most different rows of a table, and the most ways in which a type is run.
 const MOST_ROWS: usize = 400;
 const MOST_INSTANCES: usize = 100;
@@ -409,17 +411,20 @@ impl<'a> Domains<'a> {
             }
         }
         let is_local = is_of_one_row(&self.projection.rule) && tables.len() == 1;
-        // A row that must be there can be two: each of two replicas takes one away.
-        let mut twice = None;
-        if let Rule::NullWhile(rule) = &self.projection.rule
-            && rule.too.is_none()
-        {
-            twice = Some(rule.of);
+        // A row that must be there can be two, of which each of two replicas takes one away; and a row can be handed from
+        // one to another.
+        let mut more: BTreeMap<TableId, usize> = BTreeMap::new();
+        if let Rule::NullWhile(rule) = &self.projection.rule {
+            for table in [rule.of, rule.column.table] {
+                *more.entry(table).or_default() += 1;
+            }
         }
         let most = if is_local {
             1
+        } else if more.is_empty() {
+            2.max(tables.len()).min(3)
         } else {
-            2.max(tables.len() + usize::from(twice.is_some())).min(3)
+            (tables.len() + 1).clamp(3, 4)
         };
         let mut chosen: Vec<Vec<usize>> = vec![Vec::new()];
         let mut begin = 0;
@@ -434,14 +439,20 @@ impl<'a> Domains<'a> {
                 for next in choice.last().copied().unwrap_or(0)..rows.len() {
                     let table = rows[next].0;
                     let has = choice.iter().filter(|it| rows[**it].0 == table).count();
-                    if size < 2 || has == 0 || (has == 1 && twice == Some(table)) {
+                    let enough = more.get(&table).copied().unwrap_or_default();
+                    if size < 2 || has <= enough {
                         let mut choice = choice.clone();
                         choice.push(next);
                         longer.push(choice);
                     }
                 }
             }
-            if longer.len() > 40 * MOST_POPULATIONS || all.len() > MOST_POPULATIONS {
+            let most_here = if more.is_empty() {
+                MOST_POPULATIONS
+            } else {
+                MOST_LINKED
+            };
+            if longer.len() > 40 * most_here || all.len() > most_here {
                 return Err("it depends on too many columns at once".to_owned());
             }
             begin = chosen.len();
@@ -596,6 +607,11 @@ fn constants_of(
         Rule::NotNull(column) if rule == decided => add(*column, None),
         Rule::NullWhile(its) if rule == decided => {
             add(its.column, None);
+            if its.of == its.column.table {
+                // A row and two that are its own.
+                let (table, column) = (its.of, its.key);
+                add(ColumnId { table, column }, Some(3));
+            }
             if let Some(column) = its.too {
                 let table = its.of;
                 add(ColumnId { table, column }, None);
