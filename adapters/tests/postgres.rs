@@ -425,7 +425,7 @@ fn a_branch_whose_preparation_lost_its_session_does_not_come_back() {
         let other = session(&server.url()).await;
         let end =
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-        while other.query(end, &[]).await.unwrap().is_empty() {
+        while !prepared.is_finished() && other.query(end, &[]).await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
         let prepared = prepared.await.unwrap();

@@ -2,10 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use coco::client::Client;
@@ -15,6 +15,8 @@ use databases::{Product, Server};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Where a site listens at an address of its own.
+const PORT: u16 = 7002;
 /// How often something is looked at that tells nobody when it changes.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
@@ -71,7 +73,7 @@ pub(crate) struct Site {
     url: String,
     coordinator: String,
     folder: PathBuf,
-    port: u16,
+    host: String,
     /// It writes what it does to a file, and keeps its log whole for that; otherwise it cuts the log.
     history: bool,
     mode: &'static str,
@@ -90,14 +92,21 @@ impl Site {
         folder: &Path,
         history: bool,
     ) -> Self {
-        // It comes back at the same port, so that clients find it again.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        static SITES: AtomicU32 = AtomicU32::new(1);
+        // It comes back where it was, so that clients find it again, and nobody else is there meanwhile.
+        let number = SITES.fetch_add(1, Ordering::Relaxed);
+        let host = format!(
+            "127.{}.{}.{}",
+            std::process::id() % 200 + 20,
+            number / 250 + 1,
+            number % 250 + 1
+        );
         Self {
             name,
             url: url.to_owned(),
             coordinator: format!("http://{}", coordinator.address()),
             folder: folder.to_owned(),
-            port: port.local_addr().unwrap().port(),
+            host,
             history,
             mode: "co",
             engine: "postgres",
@@ -127,7 +136,7 @@ impl Site {
             .args(["--database", &self.url, "--schema", self.name])
             .args(["--mode", self.mode])
             .args(["--coordinator", &self.coordinator])
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--listen", &format!("{}:{PORT}", self.host)])
             .args(["--data", &path(format!("{}.data", self.name))])
             .args(["--checkpoint-bytes", "1"]);
         if self.history {

@@ -1,7 +1,5 @@
 //! Branches of the adapter, and what gets in their way.
 
-use std::time::{Duration, Instant};
-
 use adapters::mariadb::{MariaDb, MariaDbOptions};
 use adapters::{Backend, Ending, NotPrepared};
 use participant::{Change, Key, KeyRange};
@@ -305,7 +303,7 @@ fn neighbours(bench: &mut Bench) {
         delete("g"),
         put("zz", "2"),
     ];
-    let started = Instant::now();
+    // A branch that waited would be refused after two seconds.
     bench.run(async {
         adapter.prepare(global(2), &first).await.unwrap();
         adapter.prepare(global(3), &second).await.unwrap();
@@ -318,12 +316,6 @@ fn neighbours(bench: &mut Bench) {
         adapter.commit(global(4)).await.unwrap();
         adapter.roll_back(global(2)).await.unwrap();
     });
-    // A branch that waited would wait for two seconds, and be refused then.
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
 }
 
 fn empty_branches(bench: &mut Bench) {

@@ -31,7 +31,9 @@ const NEVER: Duration = Duration::from_secs(120);
 
 /// A server of the test's own; `None`, said loudly, where there is none.
 fn server() -> Option<Server> {
-    Server::for_test(Product::Postgres, &[("fsync", "off")])
+    // The site finds circles by itself, and who is aborted is for it to say.
+    let settings = [("fsync", "off"), ("deadlock_timeout", "10s")];
+    Server::for_test(Product::Postgres, &settings)
 }
 
 fn options(url: &str, mode: Mode) -> NativeOptions {

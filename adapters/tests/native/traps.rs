@@ -181,7 +181,7 @@ fn the_wrong_role_and_the_wrong_database_are_told() {
     assert!(client.conclude(&ballots).is_ok());
 }
 
-/// The server would look for a circle after a second, and choose anybody.
+/// The server would look for a circle after a while, and choose anybody.
 #[test]
 fn a_circle_of_waits_costs_the_youngest_and_waits_are_told_by_name() {
     let Some(server) = server() else { return };

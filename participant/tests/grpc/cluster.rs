@@ -1,8 +1,9 @@
 //! A coordinator and sites in this process, each of which can be ended, killed and started again.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ impl Cluster {
         let mut cluster = Self {
             config,
             log: GatedLog::default(),
-            address: "127.0.0.1:0".parse().unwrap(),
+            address: own_address(),
             coordinator: None,
             sites: BTreeMap::new(),
             recorders: BTreeMap::new(),
@@ -186,6 +187,13 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
         tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
         "in vain: {what}"
     );
+}
+
+/// Any port of an address of its own: nobody else takes the port of who is killed and comes back.
+pub(crate) fn own_address() -> SocketAddr {
+    static ADDRESSES: AtomicU32 = AtomicU32::new(1);
+    let [.., high, low] = ADDRESSES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(127, 1, high, low), 0))
 }
 
 pub(crate) async fn bind(address: SocketAddr) -> TcpListener {
@@ -351,14 +359,14 @@ impl Wire {
 
     /// Breaks what is connected and lets nothing through.
     pub(crate) fn cut(&self) {
-        self.open.store(false, std::sync::atomic::Ordering::Relaxed);
+        self.open.store(false, Ordering::Relaxed);
         for connection in self.connections.lock().unwrap().drain(..) {
             connection.abort();
         }
     }
 
     pub(crate) fn mend(&self) {
-        self.open.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.open.store(true, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The coordinator's log on files, cut while transactions are decided.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,11 +13,11 @@ use participant::Recorder;
 use participant::engine::{EngineKind, open};
 use participant::service::{ParticipantOptions, ParticipantServer, Storage};
 
-use crate::cluster::{PATIENCE, bind, number};
+use crate::cluster::{PATIENCE, bind, number, own_address};
 
 const SEGMENT: u64 = 8 * 1024;
 
-async fn start(folder: &Path, address: &str) -> (CoordinatorServer, usize) {
+async fn start(folder: &Path, address: SocketAddr) -> (CoordinatorServer, usize) {
     let sizes = Options {
         segment_bytes: SEGMENT,
         ..Options::default()
@@ -30,7 +31,7 @@ async fn start(folder: &Path, address: &str) -> (CoordinatorServer, usize) {
             Err(error) => panic!("{error}"),
         }
     };
-    let listener = bind(address.parse().unwrap()).await;
+    let listener = bind(address).await;
     let options = CoordinatorOptions {
         id: CoordinatorId(0),
         checkpoint_bytes: SEGMENT,
@@ -51,8 +52,8 @@ fn segments(folder: &Path) -> usize {
 async fn the_coordinators_log_is_cut_while_it_runs_and_what_is_left_is_enough() {
     const COMMITS: i64 = 600;
     let folder = tempfile::tempdir().unwrap();
-    let (mut coordinator, _) = start(folder.path(), "127.0.0.1:0").await;
-    let address = coordinator.address().to_string();
+    let (mut coordinator, _) = start(folder.path(), own_address()).await;
+    let address = coordinator.address();
     let uri = format!("http://{address}");
     let mut sites = Vec::new();
     for name in ["A", "B"] {
@@ -81,7 +82,7 @@ async fn the_coordinators_log_is_cut_while_it_runs_and_what_is_left_is_enough() 
         txn.rollback().await.unwrap();
         coordinator.kill();
         let left;
-        (coordinator, left) = start(folder.path(), &address).await;
+        (coordinator, left) = start(folder.path(), address).await;
         // Each commit has two records.
         assert!(left < 1000, "{left} records");
     }

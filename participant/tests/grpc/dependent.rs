@@ -14,7 +14,9 @@ use participant::engine::{EngineKind, open};
 use participant::service::{ParticipantOptions, ParticipantServer};
 use tokio::net::TcpListener;
 
-use crate::cluster::{Cluster, GatedLog, PATIENCE, assert_in_order, history_of, number, until};
+use crate::cluster::{
+    Cluster, GatedLog, PATIENCE, assert_in_order, history_of, number, own_address, until,
+};
 use crate::processes::Process;
 
 const IDS: [CoordinatorId; 2] = [CoordinatorId(1), CoordinatorId(2)];
@@ -32,7 +34,7 @@ struct Two {
 async fn two() -> Two {
     let (mut listeners, mut uris) = (Vec::new(), BTreeMap::new());
     for id in IDS {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(own_address()).await.unwrap();
         uris.insert(id, format!("http://{}", listener.local_addr().unwrap()));
         listeners.push((id, listener));
     }
